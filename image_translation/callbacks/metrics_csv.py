@@ -1,0 +1,37 @@
+"""``metrics.csv``: one row an epoch."""
+
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from image_translation.runs import write_csv
+
+
+class MetricsCSV(Callback):
+    """Writes the means of each epoch; ``epoch`` and ``step`` count those done.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+        self.validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        row = {
+            name: float(f"{value.item():.6g}")
+            for name, value in trainer.callback_metrics.items()
+            # Lightning also gives each mean a name with a suffix. Values of an earlier validation stay out.
+            if not name.endswith(("_step", "_epoch")) and (self.validated or not name.startswith("val/"))
+        }
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | row)
+        self.validated = False
+        names = sorted({name for row in self.rows for name in row} - {"epoch", "step"})
+        write_csv(self.path, self.rows, ["epoch", "step", *names])

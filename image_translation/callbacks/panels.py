@@ -1,0 +1,71 @@
+"""The same few pictures again and again, to see a model learn."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from image_translation.data.transforms import to_uint8
+from image_translation.errors import at_least
+from image_translation.loggers import log_picture
+from image_translation.models import Translator
+
+GAP, HEADER = 4, 18  # pixels
+
+
+def draw_panel(columns: dict[str, Tensor]) -> Image.Image:
+    """Pictures (N, 3, H, W), uint8, one column for each name and one row for each picture."""
+    pictures = torch.stack([column.cpu() for column in columns.values()], dim=1).flatten(0, 1)
+    grid = to_pil_image(make_grid(pictures, nrow=len(columns), padding=GAP, pad_value=255))
+    panel = Image.new("RGB", (grid.width, grid.height + HEADER), "white")
+    panel.paste(grid, (0, HEADER))
+    for index, name in enumerate(columns):
+        centre = GAP + pictures.shape[3] // 2 + index * (pictures.shape[3] + GAP)
+        ImageDraw.Draw(panel).text((centre, HEADER // 2 + 1), name, fill="black", anchor="mm")
+    return panel
+
+
+class Panels(Callback):
+    """Draws input | target | output of fixed val pictures, before training (epoch 0) and after every so many epochs.
+
+    Args:
+        folder: where the pictures go; also every logger that takes pictures gets them, as ``panel``.
+        panel_every: epochs between panels; the last epoch has one in any case.
+        pictures: how many val pictures, spread evenly over the split.
+    """
+
+    def __init__(self, folder: str, panel_every: int = 1, pictures: int = 4) -> None:
+        at_least("callbacks.panels.panel_every", panel_every, 1)
+        at_least("callbacks.panels.pictures", pictures, 1)
+        self.folder, self.panel_every, self.pictures = Path(folder), panel_every, pictures
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+        self._draw(trainer, pl_module, epoch=0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+        epoch = trainer.current_epoch + 1
+        if epoch % self.panel_every == 0:
+            self._draw(trainer, pl_module, epoch)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+        if trainer.current_epoch % self.panel_every:
+            self._draw(trainer, pl_module, trainer.current_epoch)
+
+    def _draw(self, trainer: Trainer, model: Translator, epoch: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        batch = trainer.datamodule.fixed_batch("val", self.pictures, model.device)  # type: ignore[attr-defined]
+        with model.evaluating():
+            columns = {
+                "input": to_uint8(batch["input"]),
+                "target": to_uint8(batch["target"]),
+                "output": to_uint8(model(batch["input"])),
+            }
+        panel = draw_panel(columns)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        panel.save(self.folder / f"epoch_{epoch:04d}.png")
+        log_picture(trainer.loggers, "panel", panel, trainer.global_step)

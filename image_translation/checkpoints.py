@@ -1,0 +1,57 @@
+"""Reading checkpoints: they describe themselves, and nothing in them is executed."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from image_translation.errors import UserError
+from image_translation.models import Translator
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Translator:
+    """Rebuild a trained model, ready to ``translate`` pictures.
+
+    Args:
+        path: a checkpoint, or a run folder, whose best checkpoint is taken.
+        device: where the model goes.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged, or not one of this project's.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    checkpoint = read_checkpoint(path)
+    name = checkpoint["image_translation"]["model"]
+    if name not in Translator.registry:
+        raise UserError(f"{path}: model {name!r} is not known here; known are {', '.join(Translator.registry)}.")
+    try:
+        model = Translator.registry[name](**checkpoint["hyper_parameters"])
+        model.load_state_dict(checkpoint["state_dict"])
+    except (TypeError, RuntimeError) as error:
+        raise UserError(f"{path}: the weights don't fit the {name} that it describes ({error}).") from error
+    return model.to(device).eval()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of this project: tensors and plain values.
+
+    Raises:
+        UserError: it is missing, damaged, holds code, or comes from elsewhere.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint. Name a run folder, or a file in its folder checkpoints.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: refused, for it holds more than tensors and plain values, or is no checkpoint. Nothing was executed."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged, or no checkpoint ({str(error).splitlines()[0]}).") from error
+    parts = ("image_translation", "hyper_parameters", "state_dict")
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
+        raise UserError(f"{path}: not a checkpoint of image_translation; expected {', '.join(parts)} in it.")
+    return checkpoint

@@ -1,0 +1,130 @@
+"""What all commands share: Hydra's grammar, one clear message for a user's mistake, and the exit status."""
+
+import functools
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from image_translation.errors import UserError, nearest
+from image_translation.runs import TERMINATED, exit_status, is_main_process
+
+log = logging.getLogger(__name__)
+_PACKAGE = Path(__file__).parent
+# A wheel carries its conf in the package; a checkout has it beside the package.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Make a function of a config into a Hydra application with the config ``conf/<config_name>.yaml``.
+
+    A user's mistake ends with one message and status 1, a signal with 130 or 143. In a sweep a job that fails is
+    reported at once and the next one starts; ``SweepTable`` sets the status.
+    """
+
+    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def job(cfg: DictConfig) -> None:
+            try:
+                function(cfg)
+            except Exception as error:
+                report(error, debug=cfg.debug)
+                if HydraConfig.get().mode != RunMode.MULTIRUN:
+                    raise SystemExit(1) from None
+
+        application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+
+        @functools.wraps(function)
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
+            signal.signal(signal.SIGTERM, _terminate)
+            try:
+                application()
+            except (HydraException, OmegaConfBaseException, OSError) as error:  # before or beside the job
+                report(UserError(_explain(error, config_name)), debug="debug=true" in sys.argv)
+                sys.exit(1)
+            except (KeyboardInterrupt, SystemExit) as error:
+                sys.exit(exit_status(error) if exit_status(error) > 1 else getattr(error, "code", 1))
+
+        return main
+
+    return decorate
+
+
+def instantiate(node: DictConfig, **kwargs: Any) -> Any:
+    """``hydra.utils.instantiate`` that hands the constructor's own complaint on.
+
+    Raises:
+        UserError: the constructor refused an argument.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        raise UserError(f"{node.get('_target_', 'config')}: {str(cause).strip()}") from error
+
+
+def report(error: BaseException, debug: bool = False) -> None:
+    """Say what went wrong: one message for a user's mistake, the traceback for anything else."""
+    if not is_main_process():
+        return
+    if debug or not isinstance(error, UserError | OSError):
+        traceback.print_exception(error)
+    if isinstance(error, UserError):
+        print(f"Error: {error}", file=sys.stderr)
+    elif isinstance(error, OSError):
+        print(f"Error: {_describe_os_error(error)}", file=sys.stderr)
+
+
+def _terminate(signum: int, _: object) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _describe_os_error(error: OSError) -> str:
+    return f"{error.filename or 'a file'} cannot be used: {error.strerror or error}."
+
+
+def _explain(error: Exception, config_name: str) -> str:
+    """A mistake on the command line, in words, with the nearest names that exist."""
+    if isinstance(error, OSError):
+        return _describe_os_error(error)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{nearest(name, error.options)}"
+    text = str(error).strip()
+    if match := re.search(r"Could not override '([^'@]+)", text):
+        known = list(_known_options(config_name))
+        return f"unknown option {match[1]!r}.{nearest(match[1], known)} All options: --cfg job (to add one: +{match[1]}=…)."
+    return text
+
+
+def _known_options(config_name: str) -> Iterator[str]:
+    """Every option and group of a command, as on the command line."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        yield from _keys(hydra.compose(config_name))
+    yield from (folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        yield f"{prefix}{key}"
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+            child = node[key]
+            if isinstance(child, DictConfig):
+                yield from _keys(child, f"{prefix}{key}.")

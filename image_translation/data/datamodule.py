@@ -1,0 +1,173 @@
+"""Pairs on disk → batches on the device."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from image_translation.data.dataset import PairedImageDataset
+from image_translation.data.pairs import SPLITS, Layout, find_pairs
+from image_translation.data.pictures import FITS, check_pictures
+from image_translation.data.sample import SAMPLE_TASKS, sample_folder
+from image_translation.data.transforms import JITTER, jitter, to_float
+from image_translation.errors import UserError, at_least, one_of
+
+log = logging.getLogger(__name__)
+Batch = dict[str, Any]
+
+
+class PairedImageDataModule(LightningDataModule):
+    """Batches ``{"input": float32 (N, 3, S, S) in [-1, 1], "target": the same, "name": list[str]}`` of paired pictures.
+
+    Args:
+        task: the task's name; without a ``root`` it names ``data/<task>`` or the built-in sample.
+        root: the folder with the pairs.
+        layout: ``folders`` (two folders, a pair shares the stem of its file name), ``aligned`` (one picture holds both
+            halves side by side) or ``derived`` (one folder of targets, from which ``derive`` computes the input).
+        input_folder: where the inputs are, in the layout ``folders``.
+        target_folder: where the targets are; in the other layouts the one folder, or None for the split's folder itself.
+        direction: ``AtoB``, or ``BtoA`` to swap input and target.
+        derive: computes the input (N, 3, S, S) from the target, both in [-1, 1], on the device.
+        image_size: S, a power of two.
+        fit: ``crop`` (keep the proportions and the centre) or ``squash`` pictures that are not S×S.
+        jitter: train on random crops of pictures enlarged by 286/256, as in the paper.
+        mirror: train on pictures mirrored at random.
+        batch_size: pictures in a training batch.
+        eval_batch_size: pictures in a validation or test batch; no result depends on it.
+        num_workers: processes that read pictures; None chooses by the machine's cores.
+        val_fraction: the part of the names that goes to val where there is no folder ``val``.
+        test_fraction: the same for test.
+
+    Raises:
+        UserError: an argument is out of range; from ``setup``, the data can't be used.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        root: str | None = None,
+        layout: str = "folders",
+        input_folder: str | None = None,
+        target_folder: str | None = None,
+        direction: str = "AtoB",
+        derive: Callable[[Tensor], Tensor] | None = None,
+        image_size: int = 256,
+        fit: str = "crop",
+        jitter: bool = True,
+        mirror: bool = True,
+        batch_size: int = 1,
+        eval_batch_size: int = 8,
+        num_workers: int | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+    ) -> None:
+        super().__init__()
+        at_least("data.batch_size", batch_size, 1)
+        at_least("data.eval_batch_size", eval_batch_size, 1)
+        at_least("data.val_fraction", val_fraction, 0)
+        at_least("data.test_fraction", test_fraction, 0)
+        at_least("1 - data.val_fraction - data.test_fraction", 1 - val_fraction - test_fraction, 0)
+        one_of("data.fit", fit, FITS)
+        self.layout = Layout(layout, input_folder, target_folder, direction)
+        if (derive is None) == (layout == "derived"):
+            raise UserError("data.derive goes with data.layout=derived, and only with it.")
+        self.task, self.root, self.derive = task, root, derive
+        self.image_size, self.fit, self.jitter, self.mirror = image_size, fit, jitter, mirror
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
+        self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+        self.test_split = "test"
+        self.datasets: dict[str, PairedImageDataset] = {}
+        self.description: dict[str, Any] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find, check and fingerprint the pairs, once."""
+        if self.datasets:
+            return
+        root, sample = self._find_root()
+        splits = find_pairs(root, self.layout, **self.fractions)
+        fingerprint = check_pictures(splits, self.layout)
+        self.datasets = {
+            split: PairedImageDataset(pairs, self.layout, self.image_size, self.fit) for split, pairs in splits.items()
+        }
+        counts = {split: len(pairs) for split, pairs in splits.items()}
+        self.description = {"root": str(root), "sample": sample, "fingerprint": fingerprint, "counts": counts}
+        log.info("Data: %s, %s", root, ", ".join(f"{counts[split]} {split}" for split in SPLITS))
+
+    def _find_root(self) -> tuple[Path, bool]:
+        """The folder of the pairs, and whether it is the built-in sample's."""
+        if self.root:
+            return Path(self.root).expanduser(), False
+        if (own := Path("data") / self.task).is_dir():
+            return own, False
+        if self.task not in SAMPLE_TASKS:
+            raise UserError(
+                f"data.root is not set, and there is no folder {own}. Name the folder with your pairs: data.root=…"
+            )
+        log.warning("data.root is not set: using the built-in sample, a few photos with %s made by filters.", self.task)
+        return sample_folder(self.task), True
+
+    def require(self, *splits: str) -> None:
+        """Check that splits have pictures, and train as many as a batch.
+
+        Raises:
+            UserError: one has none, or too few.
+        """
+        for split in splits:
+            count = len(self.datasets[split])
+            if count == 0:
+                raise UserError(
+                    f"The split {split!r} has no picture in {self.description['root']}. Add a folder {split}"
+                    + (f", or raise data.{split}_fraction." if split in ("val", "test") else ".")
+                )
+            if split == "train" and count < self.batch_size:
+                raise UserError(f"data.batch_size={self.batch_size} is more than the {count} training pictures there are.")
+
+    def dataloader(self, split: str) -> DataLoader[Batch]:
+        """The loader of one split; train is shuffled."""
+        train = split == "train"
+        return DataLoader(
+            self.datasets[split],
+            batch_size=self.batch_size if train else self.eval_batch_size,
+            shuffle=train,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self.dataloader("train")
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.dataloader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self.dataloader(self.test_split)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self.dataloader(self.test_split)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return self.finish_batch(batch, augment=self.trainer is not None and self.trainer.training)
+
+    def finish_batch(self, batch: Batch, augment: bool = False) -> Batch:
+        """On the device: numbers in [-1, 1], jitter if ``augment``, and the derived input."""
+        halves = [to_float(batch[half]) for half in ("input", "target") if half in batch]
+        if augment and (self.jitter or self.mirror):
+            both = jitter(torch.cat(halves, dim=1), JITTER if self.jitter else 1.0, self.mirror)
+            halves = list(both.split(3, dim=1))
+        source = halves[0] if self.derive is None else self.derive(halves[0])
+        return {"input": source, "target": halves[-1], "name": batch["name"]}
+
+    def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
+        """``count`` pictures spread evenly over a split, always the same ones, without jitter."""
+        dataset = self.datasets[split]
+        count = min(count, len(dataset))
+        batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])
+        return self.finish_batch({k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()})

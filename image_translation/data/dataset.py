@@ -1,0 +1,44 @@
+"""Pairs as uint8 tensors."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor
+
+from image_translation.data.pairs import Layout, Pair
+from image_translation.data.pictures import fit_picture, read_picture, split_halves
+
+
+class PairedImageDataset(Dataset[dict[str, Any]]):
+    """Yields ``{"input": uint8 (3, S, S), "target": the same, "name": str}``, with no ``input`` in a derived layout.
+
+    Args:
+        pairs: the files.
+        layout: how they form pairs.
+        image_size: S.
+        fit: ``crop`` or ``squash``, for pictures of another size or shape.
+    """
+
+    def __init__(self, pairs: list[Pair], layout: Layout, image_size: int, fit: str) -> None:
+        self.pairs, self.layout, self.image_size, self.fit = pairs, layout, image_size, fit
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self.pairs[index]
+        target = read_picture(pair.target)
+        if self.layout.kind == "aligned":
+            source, target = split_halves(target, self.layout)
+            halves = {"input": source, "target": target}
+        elif pair.input:
+            halves = {"input": read_picture(pair.input), "target": target}
+        else:
+            halves = {"target": target}
+        return {"name": pair.name} | {key: self._to_tensor(picture) for key, picture in halves.items()}
+
+    def _to_tensor(self, picture: Image.Image) -> Tensor:
+        return pil_to_tensor(fit_picture(picture, self.image_size, self.fit)).to(torch.uint8)

@@ -1,0 +1,84 @@
+"""The built-in sample: tiles of the colour photos in scikit-image's wheel, with targets made by its filters.
+
+The comic and monet sides are drawn by filters, not by people or networks: good enough to try every command without a
+download, not to judge a model by.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import skimage
+from PIL import Image
+from skimage import color, feature, morphology, restoration, segmentation
+
+VERSION = 1  # raise it when the pictures change
+PHOTOS = {
+    "train": ("astronaut.png", "coffee.png", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
+    "val": ("rocket.jpg",),
+    "test": ("chelsea.png",),
+}
+TILE, SHORT_SIDE, ROWS, COLUMNS = 256, 384, 2, 3
+Picture = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def comic(photo: Picture) -> Picture:
+    """Flat colours and dark contours. (H, W, 3) in [0, 1] → the same."""
+    flat = restoration.denoise_tv_chambolle(photo, weight=0.15, channel_axis=-1)
+    hsv = color.rgb2hsv(flat)
+    hsv[..., 2] = (np.floor(hsv[..., 2] * 5) + 0.5) / 5
+    hsv[..., 1] = np.clip(hsv[..., 1] * 1.4, 0, 1)
+    contours = morphology.dilation(feature.canny(color.rgb2gray(flat), sigma=1.5), morphology.disk(1))
+    return np.where(contours[..., None], 0.08, color.hsv2rgb(hsv))
+
+
+def monet(photo: Picture) -> Picture:
+    """Patches of one colour, like brush strokes, in a lighter and bluer palette. (H, W, 3) in [0, 1] → the same."""
+    strokes = segmentation.slic(photo, n_segments=2500, compactness=6, sigma=0.5, start_label=0)
+    lab = color.rgb2lab(color.label2rgb(strokes, photo, kind="avg", bg_label=-1))
+    lab = lab * [0.85, 1.3, 1.3] + [14, 0, -6]
+    return np.clip(color.lab2rgb(lab), 0, 1)
+
+
+# The folders of each task's input and target; a filter makes the second from the first. As in conf/task/*.yaml.
+SAMPLE_TASKS: dict[str, dict[str, Callable[[Picture], Picture]]] = {
+    "coloring": {"": lambda photo: photo},
+    "comic": {"face": lambda photo: photo, "comics": comic},
+    "monet": {"photo": lambda photo: photo, "monet": monet},
+}
+
+
+def sample_folder(task: str) -> Path:
+    """The folder of a task's sample, made at the first call in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "image_translation"
+    folder = cache / f"sample-v{VERSION}-{task}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:  # whole or not at all
+        _write_sample(task, Path(scratch) / task)
+        try:
+            os.rename(Path(scratch) / task, folder)
+        except OSError:  # another process was first
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def _write_sample(task: str, folder: Path) -> None:
+    source = Path(skimage.__file__).parent / "data"
+    for split, names in PHOTOS.items():
+        for name in names:
+            photo = Image.open(source / name).convert("RGB")
+            scale = SHORT_SIDE / min(photo.size)
+            photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
+            for side, draw in SAMPLE_TASKS[task].items():
+                (folder / split / side).mkdir(parents=True, exist_ok=True)
+                picture = Image.fromarray((draw(np.asarray(photo) / 255) * 255).round().astype(np.uint8))
+                for index in range(ROWS * COLUMNS):
+                    top = (picture.height - TILE) * (index // COLUMNS) // (ROWS - 1)
+                    left = (picture.width - TILE) * (index % COLUMNS) // (COLUMNS - 1)
+                    tile = picture.crop((left, top, left + TILE, top + TILE))
+                    tile.save(folder / split / side / f"{Path(name).stem}_{index}.png")

@@ -1,0 +1,83 @@
+"""Test a run's best checkpoint again, on any split, and by the study's formulas if asked.
+
+    python -m image_translation.evaluate run=outputs/… split=val protocol=report
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from image_translation.command import command, instantiate
+from image_translation.errors import UserError, one_of
+from image_translation.runs import print_results, read_run
+
+
+@command("evaluate")
+def main(cfg: DictConfig) -> None:
+    # Imported here, because --help and --cfg must not wait for torch.
+    import pytorch_lightning as pl
+
+    from image_translation.callbacks import Results
+    from image_translation.checkpoints import load
+    from image_translation.data.pairs import SPLITS
+    from image_translation.metrics import Measures, summarise
+    from image_translation.session import quieten
+
+    quieten()
+    if OmegaConf.is_missing(cfg, "run"):
+        raise UserError("run is not set; name the run folder: run=outputs/<task>/<model>/<date_time>")
+    folder = Path(cfg.run)
+    manifest = read_run(folder)
+    one_of("split", cfg.split, SPLITS)
+    trained = read_config(folder)
+
+    model = load(folder)
+    expected = trained.model._target_.rpartition(".")[2]
+    if type(model).__name__ != expected:
+        raise UserError(f"{folder}: the checkpoint is of a {type(model).__name__}, but the run trained a {expected}.")
+    model.test_split = cfg.split
+    model.measures, model.baseline = Measures(cfg.protocol), Measures(cfg.protocol)
+
+    if cfg.data.root:
+        trained.data.root = cfg.data.root
+    elif not manifest["data"]["sample"]:
+        trained.data.root = manifest["data"]["root"]
+    datamodule = instantiate(trained.data)
+    datamodule.test_split = cfg.split
+    datamodule.setup()
+    datamodule.require(cfg.split)
+    output = Path(cfg.output or folder)
+    was, now = manifest["data"]["fingerprint"], datamodule.description["fingerprint"]
+    if was != now and not cfg.output:
+        raise UserError(
+            f"These are not the pictures of the run (fingerprint {now[:12]} instead of {was[:12]}). "
+            "To measure on other pictures name a folder for the results: output=…"
+        )
+
+    precision = cfg.trainer.precision or trained.trainer.precision
+    trainer = pl.Trainer(
+        **OmegaConf.to_container(cfg.trainer) | {"precision": precision},
+        callbacks=[instantiate(trained.callbacks.progress), Results(str(output))],
+        logger=False,
+    )
+    trainer.test(model, datamodule=datamodule, verbose=False)
+    scores = {manifest["model"]: summarise(model.scores[cfg.split]), "identity": summarise(model.scores["identity"])}
+    print_results(scores, cfg.split, output)
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The config that a run was started with.
+
+    Raises:
+        UserError: it is missing.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"run={folder} is not a run folder: it has no {path.relative_to(folder)}.")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""W&B without questions, and pictures for whichever loggers there are."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+import wandb
+from PIL import Image
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> WandbLogger:
+    """A W&B logger that never asks, waits or fails: online if the user is logged in and the server answers, else offline.
+
+    Args:
+        save_dir: where W&B keeps its files.
+        mode: ``online`` or ``offline``, to choose yourself; so does the variable WANDB_MODE.
+        options: further arguments of ``WandbLogger`` and ``wandb.init``.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")
+    mode = mode or os.environ.get("WANDB_MODE") or ("online" if _can_go_online() else "offline")
+    settings = wandb.Settings(silent=True, console="off")
+    logger = WandbLogger(save_dir=save_dir, offline=mode == "offline", settings=settings, **options)
+    logger.experiment.define_metric("trainer/global_step")
+    if mode == "offline":
+        folder = Path(logger.experiment.dir).parent
+        log.info("W&B: offline. To upload this run: wandb sync %s", folder)
+    return logger
+
+
+def _can_go_online() -> bool:
+    url = wandb.Settings().base_url
+    if not (os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(url)):
+        return False
+    place = urlsplit(url)
+    try:
+        with socket.create_connection((place.hostname or "", place.port or 443), timeout=5):
+            return True
+    except OSError:
+        log.warning("W&B: %s does not answer, so this run is logged offline.", place.hostname)
+        return False
+
+
+@contextmanager
+def closing(loggers: list[Logger]) -> Iterator[list[Logger]]:
+    """Close W&B runs at the end, marked as failed after an error, so that the next job of a sweep begins its own."""
+    status = 1
+    try:
+        yield loggers
+        status = 0
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=status)
+
+
+def wandb_id(loggers: Sequence[Logger]) -> str | None:
+    """The id of the W&B run, if there is one."""
+    return next((str(logger.version) for logger in loggers if isinstance(logger, WandbLogger)), None)
+
+
+def log_picture(loggers: Sequence[Logger], name: str, picture: Image.Image, step: int) -> None:
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [picture], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, np.asarray(picture), step, dataformats="HWC")
+
+
+def log_rows(loggers: Sequence[Logger], name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Log a table with pictures in it, where a logger has tables."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]
+            logger.experiment.log({name: wandb.Table(columns=list(rows[0]), data=data)})

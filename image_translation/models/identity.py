@@ -1,0 +1,14 @@
+"""The baseline that learns nothing."""
+
+from torch import nn
+
+from image_translation.models.translator import Translator
+
+
+class Identity(Translator):
+    """Returns its input: a model that scores below it has learnt nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.generator = nn.Identity()

@@ -1,0 +1,79 @@
+"""Pix2Pix (Isola et al. 2017)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Unpack
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from image_translation.errors import at_least, one_of
+from image_translation.losses import GAN_LOSSES
+from image_translation.models.translator import Batch, Optimization, Translator
+from image_translation.networks import PatchGANDiscriminator, UNetGenerator
+
+
+class Pix2Pix(Translator):
+    """A U-Net generator trained by a PatchGAN discriminator and the L1 distance to the target.
+
+    Args:
+        image_size: height and width of the pictures, a power of two.
+        base_channels: width of both networks' first layer.
+        norm: ``instance`` (each picture's own statistics) or ``batch``.
+        dropout: probability in the generator's first decoder layers, while training.
+        gan_loss: ``bce``, ``lsgan`` or ``hinge``.
+        lambda_l1: weight of the L1 distance in the generator's loss.
+        optimization: see ``Optimization``.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        base_channels: int = 64,
+        norm: str = "instance",
+        dropout: float = 0.5,
+        gan_loss: str = "bce",
+        lambda_l1: float = 100.0,
+        **optimization: Unpack[Optimization],
+    ) -> None:
+        super().__init__(**optimization)
+        self.save_hyperparameters(logger=False)
+        at_least("model.lambda_l1", lambda_l1, 0)
+        self.gan_loss = GAN_LOSSES[one_of("model.gan_loss", gan_loss, GAN_LOSSES)]
+        self.lambda_l1 = lambda_l1
+        self.generator = UNetGenerator(image_size=image_size, base_channels=base_channels, norm=norm, dropout=dropout)
+        self.discriminator = PatchGANDiscriminator(base_channels=base_channels, norm=norm)
+
+    def trained_networks(self) -> list[nn.Module]:
+        return [self.generator, self.discriminator]
+
+    def optimize(self, batch: Batch) -> dict[str, Tensor]:
+        x, y = batch["input"], batch["target"]
+        fake = self.generator(x)
+
+        real_logits, fake_logits = self.discriminator(x, y), self.discriminator(x, fake.detach())
+        discriminator_loss = self.gan_loss.discriminator_loss(real_logits, fake_logits)
+        self.descend(1, discriminator_loss)
+
+        with frozen(self.discriminator):
+            gan = self.gan_loss.generator_loss(self.discriminator(x, fake))
+            l1 = F.l1_loss(fake.float(), y)
+            self.descend(0, gan + self.lambda_l1 * l1)
+
+        return {
+            "l1": l1,
+            "gan": gan,
+            "discriminator": discriminator_loss,
+            "score_real": self.gan_loss.mean_score(real_logits),
+            "score_fake": self.gan_loss.mean_score(fake_logits),
+        }
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients flow through a network, but into none of its parameters."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

@@ -1,0 +1,218 @@
+"""The base of all models: everything but the training objective."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from image_translation import __version__
+from image_translation.data.transforms import to_float, to_uint8
+from image_translation.errors import UserError, at_least
+from image_translation.metrics import Measures, Scores, summarise
+
+Batch = dict[str, Any]
+
+
+class Optimization(TypedDict, total=False):
+    """Options that every trained model has, with the study's defaults."""
+
+    learning_rate: float  # of Adam, 2e-4
+    beta1: float  # of Adam, 0.5
+    lr_decay_epochs: int  # let the learning rate fall linearly to zero over the last so many epochs, 0
+    gradient_clip: float  # largest norm of an optimizer's gradient, 0 for no limit
+    accumulate: int  # batches whose gradients are averaged for one update, 1
+
+
+class Translator(LightningModule):
+    """A model that translates pictures: (N, 3, H, W) in [-1, 1] → the same.
+
+    A subclass sets ``generator``, and implements ``optimize`` and, if it trains, ``trained_networks``. Optimization is
+    manual for all of them, and one batch is one step: Lightning itself would count every optimizer's updates
+    (Lightning-AI/pytorch-lightning issue 17958).
+
+    Raises:
+        UserError: an option is out of range.
+    """
+
+    registry: ClassVar[dict[str, type["Translator"]]] = {}
+    generator: nn.Module
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Translator.registry[cls.__name__] = cls
+
+    def __init__(self, **optimization: Unpack[Optimization]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.learning_rate = optimization.get("learning_rate", 2e-4)
+        self.beta1 = optimization.get("beta1", 0.5)
+        self.lr_decay_epochs = optimization.get("lr_decay_epochs", 0)
+        self.gradient_clip = optimization.get("gradient_clip", 0.0)
+        self.accumulate = optimization.get("accumulate", 1)
+        at_least("model.learning_rate", self.learning_rate, 0, exclusive=True)
+        at_least("model.beta1", self.beta1, 0)
+        at_least("1 - model.beta1", 1 - self.beta1, 0, exclusive=True)
+        at_least("model.lr_decay_epochs", self.lr_decay_epochs, 0)
+        at_least("model.gradient_clip", self.gradient_clip, 0)
+        at_least("model.accumulate", self.accumulate, 1)
+        self.test_split = "test"
+        self.measures, self.baseline = Measures(), Measures()
+        self.scores: dict[str, dict[str, Scores]] = {}  # by split; "identity" has the test inputs' own scores
+
+    def setup(self, stage: str) -> None:
+        self.to(memory_format=torch.channels_last)
+
+    # Training
+
+    def optimize(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute this batch's losses, hand each to ``descend``, and return what is to be logged."""
+        raise UserError(f"{type(self).__name__} has nothing to train.")
+
+    def trained_networks(self) -> list[nn.Module]:
+        """The networks that have an optimizer, in the optimizers' order."""
+        return []
+
+    @property
+    def trains(self) -> bool:
+        return bool(self.trained_networks())
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        optimizers: list[Optimizer] = [
+            Adam(network.parameters(), self.learning_rate, betas=(self.beta1, 0.999))
+            for network in self.trained_networks()
+        ]
+        epochs = self.trainer.max_epochs or 0
+        if self.lr_decay_epochs and epochs < self.lr_decay_epochs:
+            raise UserError(
+                f"model.lr_decay_epochs={self.lr_decay_epochs} needs trainer.max_epochs of at least as many, got {epochs}."
+            )
+
+        def factor(epoch: int) -> float:
+            return min(1.0, (epochs - epoch) / (self.lr_decay_epochs + 1)) if self.lr_decay_epochs else 1.0
+
+        return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        for optimizer in self._optimizers():
+            optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
+        losses = {f"train/{name}": value.detach() for name, value in self.optimize(batch).items()}
+        count = len(batch["name"])
+        self.log_dict(losses, on_step=True, on_epoch=True, sync_dist=True, batch_size=count)
+        rate = self._optimizers()[0].param_groups[0]["lr"]
+        self.log("train/learning_rate", rate, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
+        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        steps.increment_ready()
+        steps.increment_completed()
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item]
+
+    def descend(self, index: int, loss: Tensor) -> None:
+        """Backpropagate ``loss``, and let the optimizer of the network ``index`` step if the accumulation is full."""
+        optimizer = self._optimizers()[index]
+        wrapped = self.trainer.model
+        # Gradients are averaged over the devices below, once an update and for the parameters that have one.
+        with wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext():
+            self.manual_backward(loss / self.accumulate)
+        done = self.trainer.fit_loop.epoch_loop.batch_idx + 1
+        if done % self.accumulate and not self.trainer.is_last_batch:
+            return
+        for parameter in self.trained_networks()[index].parameters():
+            parameter.grad = self.trainer.strategy.reduce(parameter.grad, reduce_op="mean")
+        if self.gradient_clip:
+            if scaler := getattr(self.trainer.precision_plugin, "scaler", None):
+                scaler.unscale_(optimizer.optimizer)
+            self.clip_gradients(optimizer, self.gradient_clip, "norm")
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def on_train_epoch_end(self) -> None:
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if isinstance(scheduler, LRScheduler):
+                scheduler.step()
+
+    # Evaluation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.generator(x)  # type: ignore[no-any-return]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.measures.update(to_uint8(self(batch["input"])), to_uint8(batch["target"]), batch["name"])
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the pictures (N, 3, H, W) as uint8, as they are saved and measured."""
+        output, target = to_uint8(self(batch["input"])), to_uint8(batch["target"])
+        self.measures.update(output, target, batch["name"])
+        self.baseline.update(to_uint8(batch["input"]), target, batch["name"])
+        return output
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the pictures (N, 3, H, W) as uint8."""
+        return to_uint8(self(batch["input"]))
+
+    def on_validation_epoch_end(self) -> None:
+        self._conclude(self.measures, "val", prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        self._conclude(self.measures, self.test_split)
+        self._conclude(self.baseline, "identity")
+
+    def _conclude(self, measures: Measures, split: str, prog_bar: bool = False) -> None:
+        self.scores[split] = measures.compute()
+        measures.reset()
+        for name, value in summarise(self.scores[split]).items():
+            # Equal on every device already; sync_dist says so to Lightning.
+            self.log(name if "/" in name else f"{split}/{name}", value, prog_bar=prog_bar, sync_dist=True)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients, in the trainer's precision, for a forward pass outside of its loops."""
+        training = self.training
+        self.eval()
+        with torch.inference_mode(), self.trainer.precision_plugin.forward_context():
+            yield
+        self.train(training)
+
+    # Use
+
+    def translate(self, picture: Image.Image | np.ndarray[Any, Any]) -> Image.Image | np.ndarray[Any, Any]:
+        """Translate one picture of any size.
+
+        A size that the network cannot take is padded by reflection at the right and bottom, and cut back.
+
+        Args:
+            picture: a PIL picture, or a uint8 array (H, W, 3).
+
+        Returns:
+            The translation, of the same kind and size.
+
+        Raises:
+            UserError: the array is of another kind.
+        """
+        array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+            raise UserError(f"picture must be a PIL picture or a uint8 array (H, W, 3), got {array.dtype} {array.shape}.")
+        height, width, _ = array.shape
+        stride = getattr(self.generator, "stride", 1)
+        padded = np.pad(array, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="symmetric")
+        x = to_float(torch.tensor(padded, device=self.device).permute(2, 0, 1)[None])
+        training = self.training
+        self.eval()
+        with torch.inference_mode():
+            output = to_uint8(self(x))[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+        self.train(training)
+        return Image.fromarray(output) if isinstance(picture, Image.Image) else output
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["image_translation"] = {"model": type(self).__name__, "version": __version__}

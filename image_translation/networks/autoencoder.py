@@ -1,0 +1,62 @@
+"""The study's autoencoder: a convolutional encoder and decoder with skip connections."""
+
+import torch
+from torch import Tensor, nn
+
+from image_translation.networks.layers import initialise_weights, log2_size, norm_layer
+
+WIDTHS = (1, 1, 2, 4)  # channels of the first levels in units of base_channels; deeper levels stay at the last
+BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
+
+
+class ConvAutoencoder(nn.Module):
+    """Five 3×3 convolutions of stride 2 down to 8×8, five transposed ones back, the input joined to the last layer.
+
+    Args:
+        in_channels: channels of the input picture.
+        out_channels: channels of the output picture.
+        image_size: height and width that the network is built for, a power of two; sets the depth (256 → 5 levels).
+        base_channels: channels of the first two levels; the third has twice, deeper ones four times as many.
+        norm: ``instance`` or ``batch``; the first two levels and the decoder have none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        image_size: int = 256,
+        base_channels: int = 128,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        depth = log2_size(image_size) - BOTTLENECK
+        self.stride = 2**depth
+        widths = [base_channels * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth)]
+
+        self.encoder = nn.ModuleList()
+        channels = in_channels
+        for level, width in enumerate(widths):
+            layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 2, 1)]
+            if level >= 2:
+                layers.append(norm_layer(norm, width))
+            self.encoder.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
+            channels = width
+
+        self.decoder = nn.ModuleList()
+        for width, skip in zip([*widths[-2::-1], out_channels], [*widths[-2::-1], in_channels], strict=True):
+            up = nn.ConvTranspose2d(channels, width, 3, 2, padding=1, output_padding=1)
+            self.decoder.append(nn.Sequential(up, nn.LeakyReLU(0.2)))
+            channels = width + skip
+        # "Same" padding of an even kernel: one more row and column at the end.
+        self.head = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, out_channels, 2))
+        initialise_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded; H and W multiples of ``stride``."""
+        skips = []
+        for layer in self.encoder:
+            skips.append(x)
+            x = layer(x)
+        for layer in self.decoder:
+            x = torch.cat([layer(x), skips.pop()], dim=1)
+        return self.head(x)  # type: ignore[no-any-return]

@@ -1,0 +1,48 @@
+"""Pieces that the networks share."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from image_translation.errors import UserError, one_of
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+}
+
+
+def norm_layer(kind: str, channels: int) -> nn.Module:
+    """A normalisation with scale and shift: ``batch`` (statistics of the batch, running ones in evaluation) or
+    ``instance`` (statistics of the picture itself, in training and afterwards alike).
+
+    Raises:
+        UserError: ``kind`` is neither.
+    """
+    return NORMS[one_of("norm", kind, NORMS)](channels)
+
+
+def log2_size(image_size: int) -> int:
+    """The exponent of a picture size that is a power of two from 32 to 2048.
+
+    Raises:
+        UserError: it is not.
+    """
+    exponent = image_size.bit_length() - 1
+    if not 32 <= image_size <= 2048 or image_size != 1 << exponent:
+        raise UserError(f"image_size (data.size) must be a power of two from 32 to 2048, got {image_size}.")
+    return exponent
+
+
+def initialise_weights(network: nn.Module, std: float = 0.02) -> None:
+    """Draw convolution weights from N(0, std²), scales from N(1, std²), and set biases to 0 (Isola et al. 2017, 6.2)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, std)
+        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
+            nn.init.normal_(module.weight, 1.0, std)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

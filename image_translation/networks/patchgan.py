@@ -1,0 +1,35 @@
+"""The discriminator of Pix2Pix: a PatchGAN (Isola et al. 2017, sections 3.2.2 and 6.1.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from image_translation.networks.layers import initialise_weights, norm_layer
+
+
+class PatchGANDiscriminator(nn.Module):
+    """Judge every 70×70 patch of a pair: does this target belong to this input?
+
+    Args:
+        in_channels: channels of input and target together.
+        base_channels: channels after the first layer; they double up to 8 times as many.
+        norm: ``instance`` or ``batch``.
+    """
+
+    def __init__(self, in_channels: int = 6, base_channels: int = 64, norm: str = "instance") -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, base_channels, 4, 2, 1), nn.LeakyReLU(0.2)]
+        width = base_channels
+        for stride in (2, 2, 1):
+            layers += [
+                nn.Conv2d(width, 2 * width, 4, stride, 1, bias=False),
+                norm_layer(norm, 2 * width),
+                nn.LeakyReLU(0.2),
+            ]
+            width *= 2
+        layers.append(nn.Conv2d(width, 1, 4, 1, 1))
+        self.layers = nn.Sequential(*layers)
+        initialise_weights(self)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Input (N, C, H, W) and target (N, C', H, W), both in [-1, 1] → logits (N, 1, H/8 − 2, W/8 − 2)."""
+        return self.layers(torch.cat([x, y], dim=1))  # type: ignore[no-any-return]

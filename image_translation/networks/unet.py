@@ -1,0 +1,71 @@
+"""The generator of Pix2Pix: a U-Net (Ronneberger et al. 2015; Isola et al. 2017, section 6.1.1)."""
+
+import torch
+from torch import Tensor, nn
+
+from image_translation.networks.layers import initialise_weights, log2_size, norm_layer
+
+DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
+
+
+class UNetGenerator(nn.Module):
+    """Halve a picture down to 1×1, double it back, and hand every resolution across by a skip connection.
+
+    Args:
+        in_channels: channels of the input picture.
+        out_channels: channels of the output picture.
+        image_size: height and width that the network is built for, a power of two; sets the depth (256 → 8 levels).
+        base_channels: channels after the first layer; they double up to 8 times as many.
+        norm: ``instance`` or ``batch``.
+        dropout: probability in the first three decoder layers, while training.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        image_size: int = 256,
+        base_channels: int = 64,
+        norm: str = "instance",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        depth = log2_size(image_size)
+        self.stride = 2**depth
+        widths = [base_channels * min(2**level, 8) for level in range(depth)]
+
+        # Neither the first nor the innermost level has a norm: a 1×1 map normalised by its own statistics is zero.
+        self.encoder = nn.ModuleList([nn.Conv2d(in_channels, widths[0], 4, 2, 1, bias=False)])
+        for level in range(1, depth):
+            layers: list[nn.Module] = [
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(widths[level - 1], widths[level], 4, 2, 1, bias=False),
+            ]
+            if level < depth - 1:
+                layers.append(norm_layer(norm, widths[level]))
+            self.encoder.append(nn.Sequential(*layers))
+
+        self.decoder = nn.ModuleList()
+        for level in reversed(range(1, depth)):
+            channels = widths[level] if level == depth - 1 else 2 * widths[level]
+            layers = [
+                nn.ReLU(),
+                nn.ConvTranspose2d(channels, widths[level - 1], 4, 2, 1, bias=False),
+                norm_layer(norm, widths[level - 1]),
+            ]
+            if depth - 1 - level < DROPOUT_LAYERS:
+                layers.append(nn.Dropout(dropout))
+            self.decoder.append(nn.Sequential(*layers))
+        self.head = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * widths[0], out_channels, 4, 2, 1), nn.Tanh())
+        initialise_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]; H and W multiples of ``stride``."""
+        skips = []
+        for layer in self.encoder:
+            x = layer(x)
+            skips.append(x)
+        skips.pop()
+        for layer in self.decoder:
+            x = torch.cat([layer(x), skips.pop()], dim=1)
+        return self.head(x)  # type: ignore[no-any-return]

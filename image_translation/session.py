@@ -1,0 +1,44 @@
+"""What a command does around Lightning: keep it quiet, and say what it runs on."""
+
+import logging
+import platform
+import warnings
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+
+from image_translation.models import Translator
+
+# (start of the message, why nobody needs to read it)
+UNWANTED_WARNINGS = {
+    "The '.*_dataloader' does not have many workers": "data.num_workers is chosen by the machine's cores",
+    "The number of training batches .* is smaller than the logging interval": "means over the epoch are logged as well",
+    "`training_step` returned `None`": "optimization is manual, so nothing is returned",
+    "Using `DistributedSampler` with the dataloaders": "pictures that it repeats are counted once (metrics.Measures)",
+    "You are using `torch.load` with `weights_only=False`": "read_checkpoint loads with weights_only=True",
+    "No positive lr": "identity has no optimizer",
+    "`LightningModule.configure_optimizers` returned `None`": "identity has no optimizer",
+    "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
+    r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
+    "The `srun` command is available": "one process is enough unless trainer=ddp is asked for",
+}
+
+
+def quieten() -> None:
+    """Keep Lightning's hints off the terminal; errors and everything unforeseen still show."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in UNWANTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+
+
+def describe(trainer: Trainer, model: Translator) -> dict[str, Any]:
+    """The facts of a run that are known once there is a trainer: device, precision and size."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": {"type": device.type, "name": name, "count": trainer.world_size},
+        "precision": trainer.precision,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }

@@ -1,0 +1,54 @@
+"""Train a model on pairs, test its best checkpoint, and leave everything in a run folder.
+
+    python -m image_translation.train task=comic model=autoencoder data.root=…
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from image_translation.command import command, instantiate
+from image_translation.runs import Run, print_results
+
+
+@command("train")
+def main(cfg: DictConfig) -> None:
+    # Imported here, because --help and --cfg must not wait for torch.
+    import pytorch_lightning as pl
+
+    from image_translation.checkpoints import read_checkpoint
+    from image_translation.session import describe, quieten
+    from image_translation.loggers import closing, wandb_id
+    from image_translation.metrics import summarise
+
+    quieten()
+    folder = Path(cfg.run.dir)
+    with Run(folder, task=cfg.run.task, model=cfg.run.model) as run:
+        run.update(seed=pl.seed_everything(cfg.seed, workers=True, verbose=False))
+
+        datamodule = instantiate(cfg.data)
+        model = instantiate(cfg.model)
+        callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+        trainer = instantiate(cfg.trainer, callbacks=callbacks, **({} if model.trains else {"max_epochs": 0}))
+        datamodule.setup()
+        datamodule.require(*(["train", "val", "test"] if model.trains else ["val", "test"]))
+        run.update(data=datamodule.description, **describe(trainer, model))
+
+        with closing([instantiate(logger) for logger in cfg.logger.values()]) as trainer.loggers:
+            run.update(wandb_id=wandb_id(trainer.loggers))
+            for logger in trainer.loggers:
+                logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+            trainer.fit(model, datamodule=datamodule)
+            best = folder / "checkpoints" / "best.ckpt"
+            if not best.exists():  # nothing to train, or too few steps for a validation
+                trainer.save_checkpoint(best, weights_only=True)
+            model.load_state_dict(read_checkpoint(best)["state_dict"])
+            trainer.test(model, datamodule=datamodule, verbose=False)
+
+        scores = {cfg.run.model: summarise(model.scores["test"]), "identity": summarise(model.scores["identity"])}
+        run.update(epochs=trainer.current_epoch, steps=trainer.global_step, test=scores[cfg.run.model])
+        print_results(scores, "test", folder)
+
+
+if __name__ == "__main__":
+    main()
