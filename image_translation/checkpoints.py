@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path}: refused, for it holds more than tensors and plain values, or is no checkpoint. Nothing was executed."
+            f"{path}: refused: no checkpoint, or one that holds more than tensors and plain values. Nothing was run."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: damaged, or no checkpoint ({str(error).splitlines()[0]}).") from error

@@ -91,7 +91,7 @@ def report(error: BaseException, debug: bool = False) -> None:
         print(f"Error: {_describe_os_error(error)}", file=sys.stderr)
 
 
-def _terminate(signum: int, _: object) -> NoReturn:
+def _terminate(*_: object) -> NoReturn:
     raise SystemExit(TERMINATED)
 
 
@@ -101,15 +101,15 @@ def _describe_os_error(error: OSError) -> str:
 
 def _explain(error: Exception, config_name: str) -> str:
     """A mistake on the command line, in words, with the nearest names that exist."""
-    if isinstance(error, OSError):
-        return _describe_os_error(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{nearest(name, error.options)}"
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return _describe_os_error(error)
     text = str(error).strip()
     if match := re.search(r"Could not override '([^'@]+)", text):
         known = list(_known_options(config_name))
-        return f"unknown option {match[1]!r}.{nearest(match[1], known)} All options: --cfg job (to add one: +{match[1]}=…)."
+        return f"unknown option {match[1]!r}.{nearest(match[1], known)} --cfg job lists all; +{match[1]}=… adds one."
     return text
 
 
@@ -122,7 +122,7 @@ def _known_options(config_name: str) -> Iterator[str]:
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
+    for key in map(str, node):
         yield f"{prefix}{key}"
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             child = node[key]

@@ -1,6 +1,6 @@
 """Test a run's best checkpoint again, on any split, and by the study's formulas if asked.
 
-    python -m image_translation.evaluate run=outputs/… split=val protocol=report
+python -m image_translation.evaluate run=outputs/… split=val protocol=report
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
     import pytorch_lightning as pl
 
-    from image_translation.callbacks import Results
+    from image_translation.callbacks import ProgressBar, Results
     from image_translation.checkpoints import load
     from image_translation.data.pairs import SPLITS
     from image_translation.metrics import Measures, summarise
@@ -54,11 +54,14 @@ def main(cfg: DictConfig) -> None:
             "To measure on other pictures name a folder for the results: output=…"
         )
 
-    precision = cfg.trainer.precision or trained.trainer.precision
     trainer = pl.Trainer(
-        **OmegaConf.to_container(cfg.trainer) | {"precision": precision},
-        callbacks=[instantiate(trained.callbacks.progress), Results(str(output))],
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices,
+        precision=cfg.trainer.precision or trained.trainer.precision,
+        callbacks=[ProgressBar(), Results(str(output))],
         logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
     )
     trainer.test(model, datamodule=datamodule, verbose=False)
     scores = {manifest["model"]: summarise(model.scores[cfg.split]), "identity": summarise(model.scores["identity"])}

@@ -1,9 +1,10 @@
 """W&B without questions, and pictures for whichever loggers there are."""
 
+import functools
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,38 @@ import wandb
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from image_translation.runs import is_main_process
+
 log = logging.getLogger(__name__)
 
 
 def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> WandbLogger:
-    """A W&B logger that never asks, waits or fails: online if the user is logged in and the server answers, else offline.
+    """A W&B logger that never asks or fails: online if the user is logged in and the server answers, else offline.
 
     Args:
         save_dir: where W&B keeps its files.
         mode: ``online`` or ``offline``, to choose yourself; so does the variable WANDB_MODE.
-        options: further arguments of ``WandbLogger`` and ``wandb.init``.
+        options: further arguments of ``wandb.init``.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
+    if not is_main_process():
+        return WandbLogger()  # does nothing there
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if _can_go_online() else "offline")
-    settings = wandb.Settings(silent=True, console="off")
-    logger = WandbLogger(save_dir=save_dir, offline=mode == "offline", settings=settings, **options)
-    logger.experiment.define_metric("trainer/global_step")
-    if mode == "offline":
-        folder = Path(logger.experiment.dir).parent
-        log.info("W&B: offline. To upload this run: wandb sync %s", folder)
-    return logger
+    settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+    start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
+    try:
+        run = start(mode=mode)
+    except wandb.Error as error:
+        log.warning("W&B: going online failed (%s), so this run is logged offline.", error)
+        run = start(mode="offline")
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    if run.settings.mode != "online":
+        log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
+    return WandbLogger(experiment=run)
 
 
 def _can_go_online() -> bool:
-    url = wandb.Settings().base_url
+    url = wandb.setup().settings.base_url
     if not (os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(url)):
         return False
     place = urlsplit(url)
@@ -59,7 +68,7 @@ def closing(loggers: list[Logger]) -> Iterator[list[Logger]]:
         status = 0
     finally:
         for logger in loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, WandbLogger) and is_main_process():
                 logger.experiment.finish(exit_code=status)
 
 

@@ -1,6 +1,6 @@
 """Train a model on pairs, test its best checkpoint, and leave everything in a run folder.
 
-    python -m image_translation.train task=comic model=autoencoder data.root=…
+python -m image_translation.train task=comic model=autoencoder data.root=…
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ def main(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     from image_translation.checkpoints import read_checkpoint
-    from image_translation.session import describe, quieten
     from image_translation.loggers import closing, wandb_id
     from image_translation.metrics import summarise
+    from image_translation.session import describe, quieten
 
     quieten()
     folder = Path(cfg.run.dir)

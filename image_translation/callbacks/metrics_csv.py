@@ -29,7 +29,9 @@ class MetricsCSV(Callback):
             name: float(f"{value.item():.6g}")
             for name, value in trainer.callback_metrics.items()
             # Lightning also gives each mean a name with a suffix. Values of an earlier validation stay out.
-            if not name.endswith(("_step", "_epoch")) and (self.validated or not name.startswith("val/"))
+            if name not in ("epoch", "step")
+            and not name.endswith(("_step", "_epoch"))
+            and (self.validated or not name.startswith("val/"))
         }
         self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | row)
         self.validated = False

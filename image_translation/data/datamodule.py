@@ -31,7 +31,7 @@ class PairedImageDataModule(LightningDataModule):
         layout: ``folders`` (two folders, a pair shares the stem of its file name), ``aligned`` (one picture holds both
             halves side by side) or ``derived`` (one folder of targets, from which ``derive`` computes the input).
         input_folder: where the inputs are, in the layout ``folders``.
-        target_folder: where the targets are; in the other layouts the one folder, or None for the split's folder itself.
+        target_folder: where the targets are; in the other layouts the one folder, or None for the split's own folder.
         direction: ``AtoB``, or ``BtoA`` to swap input and target.
         derive: computes the input (N, 3, S, S) from the target, both in [-1, 1], on the device.
         image_size: S, a power of two.
@@ -127,7 +127,9 @@ class PairedImageDataModule(LightningDataModule):
                     + (f", or raise data.{split}_fraction." if split in ("val", "test") else ".")
                 )
             if split == "train" and count < self.batch_size:
-                raise UserError(f"data.batch_size={self.batch_size} is more than the {count} training pictures there are.")
+                raise UserError(
+                    f"data.batch_size={self.batch_size} is more than the {count} training pictures there are."
+                )
 
     def dataloader(self, split: str) -> DataLoader[Batch]:
         """The loader of one split; train is shuffled."""
@@ -161,7 +163,7 @@ class PairedImageDataModule(LightningDataModule):
         halves = [to_float(batch[half]) for half in ("input", "target") if half in batch]
         if augment and (self.jitter or self.mirror):
             both = jitter(torch.cat(halves, dim=1), JITTER if self.jitter else 1.0, self.mirror)
-            halves = list(both.split(3, dim=1))
+            halves = list(torch.split(both, 3, dim=1))
         source = halves[0] if self.derive is None else self.derive(halves[0])
         return {"input": source, "target": halves[-1], "name": batch["name"]}
 

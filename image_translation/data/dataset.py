@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -41,4 +40,5 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         return {"name": pair.name} | {key: self._to_tensor(picture) for key, picture in halves.items()}
 
     def _to_tensor(self, picture: Image.Image) -> Tensor:
-        return pil_to_tensor(fit_picture(picture, self.image_size, self.fit)).to(torch.uint8)
+        tensor: Tensor = pil_to_tensor(fit_picture(picture, self.image_size, self.fit))
+        return tensor

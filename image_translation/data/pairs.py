@@ -36,7 +36,9 @@ class Layout:
         one_of("data.layout", self.kind, LAYOUTS)
         one_of("data.direction", self.direction, DIRECTIONS)
         if self.kind == "folders" and not (self.input_folder and self.target_folder):
-            raise UserError("data.layout=folders needs the names of two folders: data.input_folder, data.target_folder.")
+            raise UserError(
+                "data.layout=folders needs the names of two folders: data.input_folder, data.target_folder."
+            )
         if self.kind == "derived" and self.direction == "BtoA":
             raise UserError("data.direction=BtoA makes no sense with data.layout=derived: the input is computed.")
 

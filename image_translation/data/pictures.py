@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.progress import track
 
 from image_translation.data.pairs import Layout, Pair, listing
@@ -28,7 +28,7 @@ def read_picture(source: Path | bytes, name: object = None) -> Image.Image:
             if picture.mode.startswith(("I", "F")):
                 raise UserError(f"{name}: mode {picture.mode} has more than 8 bits a channel; convert it to 8 bits.")
             return ImageOps.exif_transpose(picture).convert("RGB")
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UserError(f"{name}: not a picture.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: cannot be decoded ({error}).") from error

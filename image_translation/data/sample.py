@@ -39,7 +39,8 @@ def monet(photo: Picture) -> Picture:
     strokes = segmentation.slic(photo, n_segments=2500, compactness=6, sigma=0.5, start_label=0)
     lab = color.rgb2lab(color.label2rgb(strokes, photo, kind="avg", bg_label=-1))
     lab = lab * [0.85, 1.3, 1.3] + [14, 0, -6]
-    return np.clip(color.lab2rgb(lab), 0, 1)
+    painting: Picture = np.clip(color.lab2rgb(lab), 0, 1)
+    return painting
 
 
 # The folders of each task's input and target; a filter makes the second from the first. As in conf/task/*.yaml.
@@ -60,7 +61,7 @@ def sample_folder(task: str) -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as scratch:  # whole or not at all
         _write_sample(task, Path(scratch) / task)
         try:
-            os.rename(Path(scratch) / task, folder)
+            (Path(scratch) / task).rename(folder)
         except OSError:  # another process was first
             if not folder.is_dir():
                 raise

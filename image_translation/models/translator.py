@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam, Optimizer
@@ -93,7 +94,7 @@ class Translator(LightningModule):
         epochs = self.trainer.max_epochs or 0
         if self.lr_decay_epochs and epochs < self.lr_decay_epochs:
             raise UserError(
-                f"model.lr_decay_epochs={self.lr_decay_epochs} needs trainer.max_epochs of at least as many, got {epochs}."
+                f"model.lr_decay_epochs={self.lr_decay_epochs} needs at least as many trainer.max_epochs, got {epochs}."
             )
 
         def factor(epoch: int) -> float:
@@ -105,17 +106,19 @@ class Translator(LightningModule):
         for optimizer in self._optimizers():
             optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         losses = {f"train/{name}": value.detach() for name, value in self.optimize(batch).items()}
-        count = len(batch["name"])
-        self.log_dict(losses, on_step=True, on_epoch=True, sync_dist=True, batch_size=count)
-        rate = self._optimizers()[0].param_groups[0]["lr"]
-        self.log("train/learning_rate", rate, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         steps.increment_ready()
         steps.increment_completed()
 
+        count = len(batch["name"])
+        self.log_dict(losses, on_step=True, on_epoch=True, sync_dist=True, batch_size=count)
+        rate = self._optimizers()[0].param_groups[0]["lr"]
+        self.log("train/learning_rate", rate, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
+        self._log_progress(on_step=True, on_epoch=False, batch_size=count)
+
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]  # type: ignore[list-item]
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def descend(self, index: int, loss: Tensor) -> None:
         """Backpropagate ``loss``, and let the optimizer of the network ``index`` step if the accumulation is full."""
@@ -132,11 +135,18 @@ class Translator(LightningModule):
         if self.gradient_clip:
             if scaler := getattr(self.trainer.precision_plugin, "scaler", None):
                 scaler.unscale_(optimizer.optimizer)
-            self.clip_gradients(optimizer, self.gradient_clip, "norm")
+            self.clip_gradients(optimizer.optimizer, self.gradient_clip, "norm")
         optimizer.step()
         optimizer.zero_grad()
 
+    def _log_progress(self, **options: Any) -> None:
+        """The x-axis of what is logged along with it: batches done (Lightning would count from 0), and epochs done."""
+        ending = self.trainer.state.fn == TrainerFn.FITTING and not options.get("on_step")
+        epochs = self.trainer.current_epoch + ending
+        self.log_dict({"step": float(self.trainer.global_step), "epoch": float(epochs)}, sync_dist=True, **options)
+
     def on_train_epoch_end(self) -> None:
+        self._log_progress()
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, LRScheduler):
@@ -174,6 +184,7 @@ class Translator(LightningModule):
         for name, value in summarise(self.scores[split]).items():
             # Equal on every device already; sync_dist says so to Lightning.
             self.log(name if "/" in name else f"{split}/{name}", value, prog_bar=prog_bar, sync_dist=True)
+        self._log_progress()
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -202,7 +213,9 @@ class Translator(LightningModule):
         """
         array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-            raise UserError(f"picture must be a PIL picture or a uint8 array (H, W, 3), got {array.dtype} {array.shape}.")
+            raise UserError(
+                f"picture must be a PIL picture or a uint8 array (H, W, 3), got {array.dtype} {array.shape}."
+            )
         height, width, _ = array.shape
         stride = getattr(self.generator, "stride", 1)
         padded = np.pad(array, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="symmetric")

@@ -36,7 +36,7 @@ def log2_size(image_size: int) -> int:
 
 
 def initialise_weights(network: nn.Module, std: float = 0.02) -> None:
-    """Draw convolution weights from N(0, std²), scales from N(1, std²), and set biases to 0 (Isola et al. 2017, 6.2)."""
+    """Draw convolution weights from N(0, std²), scales from N(1, std²), and set biases to 0 (Isola et al. 2017)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, std)
