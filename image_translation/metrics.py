@@ -7,15 +7,14 @@ scikit-image's on the PNG files and depend neither on the batch size nor on the 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.utilities import dim_zero_cat
 
 from image_translation.errors import UserError, one_of
 
 PEAK = 255.0
-RADIUS = 5  # of SSIM's window, in pixels
 PERFECT_PSNR = 100.0  # what an identical picture counts as, in dB
 MEASURES = ("mse", "psnr", "ssim")
 PROTOCOLS = ("standard", "report")
@@ -36,13 +35,26 @@ def psnr(error: Tensor) -> Tensor:
 def ssim(output: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of each picture (Wang et al. 2004). (N, C, H, W) in 0 … 255 → (N,).
 
-    11×11 Gaussian window, σ 1.5, K1 0.01, K2 0.03, mean of the channels; pixels whose window leaves the picture are
-    left out. As scikit-image has it with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``.
+    11×11 Gaussian window, σ 1.5, K1 0.01, K2 0.03, mean of the channels; only windows inside the picture count. As
+    scikit-image has it with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``. (The function of
+    torchmetrics counts windows over the border too, and takes some 20 times as long in double precision.)
     """
-    _, everywhere = structural_similarity_index_measure(
-        output, target, sigma=1.5, data_range=PEAK, reduction="none", return_full_image=True
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    rows, columns = _gaussian_windows(output.shape[2], output), _gaussian_windows(output.shape[3], output)
+    mx, my, mxx, myy, mxy = (
+        rows @ moment @ columns.T for moment in (output, target, output**2, target**2, output * target)
     )
-    return everywhere[..., RADIUS:-RADIUS, RADIUS:-RADIUS].mean(dim=(1, 2, 3))  # torchmetrics keeps the border
+    vx, vy, covariance = mxx - mx**2, myy - my**2, mxy - mx * my
+    index = (2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return index.mean(dim=(1, 2, 3))
+
+
+def _gaussian_windows(size: int, like: Tensor, sigma: float = 1.5, width: int = 11) -> Tensor:
+    """The matrix (size − width + 1, size) that takes the Gaussian mean of every window of a line of pixels."""
+    window = torch.exp(-((torch.arange(width).to(like) - width // 2) ** 2) / (2 * sigma**2))
+    windows = F.pad(window / window.sum(), (0, size - width)).repeat(size - width + 1, 1)
+    offsets = torch.arange(size - width + 1, device=like.device)[:, None]
+    return windows.gather(1, (torch.arange(size, device=like.device) - offsets) % size)
 
 
 def report_ssim(output: Tensor, target: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def print_results(scores: Mapping[str, Mapping[str, float]], split: str, folder:
     """The measures of each model, and where the pictures are."""
     if is_main_process():
         columns = {"MSE ↓": "mse", "PSNR ↑": "psnr", "SSIM ↑": "ssim"}
-        columns |= {f"{name} ": name for name in next(iter(scores.values())) if "/" in name}
+        columns |= {name.replace("/", "\n"): name for name in next(iter(scores.values())) if "/" in name}
         rows = [[model, *(row.get(name, "") for name in columns.values())] for model, row in scores.items()]
         print_table([split, *columns], rows)
         places = [folder / "panels", folder / split / "images"]

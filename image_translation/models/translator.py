@@ -228,4 +228,5 @@ class Translator(LightningModule):
         return Image.fromarray(output) if isinstance(picture, Image.Image) else output
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.setdefault("hyper_parameters", {})  # a model without options has none
         checkpoint["image_translation"] = {"model": type(self).__name__, "version": __version__}
