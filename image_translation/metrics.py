@@ -107,7 +107,7 @@ class Measures(Metric):
         Raises:
             UserError: there was no picture.
         """
-        if not self.names:
+        if isinstance(self.names, list) and not self.names:
             raise UserError("There was no picture to measure.")
         names = [bytes(row).rstrip(b"\0").decode("utf-8", "surrogateescape")
                  for row in dim_zero_cat(self.names).tolist()]  # fmt: skip

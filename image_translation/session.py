@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from image_translation.models import Translator
+from image_translation.runs import is_main_process
 
 # (start of the message, why nobody needs to read it)
 UNWANTED_WARNINGS = {
@@ -29,6 +30,8 @@ def quieten() -> None:
     """Keep Lightning's hints off the terminal; errors and everything unforeseen still show."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if not is_main_process():
+        logging.getLogger("image_translation").setLevel(logging.WARNING)
     for message in UNWANTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
 

@@ -1,0 +1,101 @@
+"""Pictures, folders of pairs, and the real command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+PROJECT = Path(__file__).parents[1]
+REAL_DATA = PROJECT.parent / "shared" / "data"
+SIZE = 32
+
+# Settings under which a run takes seconds.
+TINY = (
+    f"data.image_size={SIZE}", "data.batch_size=2", "data.num_workers=0", "trainer.accelerator=cpu",
+    "trainer.max_epochs=1", "logger=none",
+)  # fmt: skip
+TINY_PIX2PIX = ("model=pix2pix", "model.base_channels=4", *TINY)
+TINY_AUTOENCODER = ("model=autoencoder", "model.base_channels=4", *TINY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        if item.get_closest_marker("realdata") and not REAL_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason="needs ../shared/data"))
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No W&B account, one thread, and an own cache, whatever the machine has."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def picture(seed: int, size: tuple[int, int] = (SIZE, SIZE)) -> Image.Image:
+    """A smooth colour picture (width, height), another one for every seed."""
+    noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def comic_of(source: Image.Image) -> Image.Image:
+    """Something that a network can learn from ``source``: its negative with the channels swapped."""
+    return Image.fromarray(255 - np.asarray(source)[..., ::-1])
+
+
+@pytest.fixture
+def comic_root(tmp_path: Path) -> Path:
+    """Pairs in the layout ``folders``, split by folders: 6 train, 2 val, 4 test."""
+    return make_comic_root(tmp_path / "pairs")
+
+
+def make_comic_root(root: Path, counts: dict[str, int] | None = None) -> Path:
+    seed = 0
+    for split, count in (counts or {"train": 6, "val": 2, "test": 4}).items():
+        for side in ("face", "comics"):
+            (root / split / side).mkdir(parents=True)
+        for index in range(count):
+            source = picture(seed := seed + 1)
+            source.save(root / split / "face" / f"{split}{index}.png")
+            comic_of(source).save(root / split / "comics" / f"{split}{index}.png")
+    return root
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs ``python -m image_translation.<name> arguments…`` in an empty folder."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+
+    def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"image_translation.{name}", *map(str, arguments)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def succeeded(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result

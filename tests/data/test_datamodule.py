@@ -1,0 +1,166 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZE, comic_of, make_comic_root, picture
+from PIL import Image
+from torchvision.transforms.v2 import Grayscale
+
+from image_translation.data import PairedImageDataModule
+from image_translation.data.transforms import to_uint8
+from image_translation.errors import UserError
+
+
+def datamodule(root: Path | None, **options: Any) -> PairedImageDataModule:
+    defaults = {
+        "task": "comic",
+        "input_folder": "face",
+        "target_folder": "comics",
+        "image_size": SIZE,
+        "num_workers": 0,
+    }
+    module = PairedImageDataModule(root=root and str(root), **(defaults | options))
+    module.setup()
+    return module
+
+
+def first_batch(module: PairedImageDataModule, split: str) -> dict[str, Any]:
+    return module.finish_batch(next(iter(module.dataloader(split))))
+
+
+def test_batch_contract(comic_root: Path) -> None:
+    module = datamodule(comic_root, batch_size=3)
+    raw = next(iter(module.train_dataloader()))
+    assert raw["input"].dtype == raw["target"].dtype == torch.uint8
+    batch = module.on_after_batch_transfer(raw, 0)
+    assert set(batch) == {"input", "target", "name"}
+    for half in ("input", "target"):
+        assert batch[half].dtype == torch.float32
+        assert batch[half].shape == (3, 3, SIZE, SIZE)
+        assert -1 <= batch[half].min() < batch[half].max() <= 1
+    assert all(isinstance(name, str) for name in batch["name"])
+    for name, source, target in zip(batch["name"], batch["input"], batch["target"], strict=True):
+        on_disk = Image.open(comic_root / "train" / "face" / f"{name}.png")
+        assert np.array_equal(to_uint8(source).permute(1, 2, 0), on_disk)
+        assert np.array_equal(to_uint8(target).permute(1, 2, 0), comic_of(on_disk))
+
+
+def test_only_training_pictures_are_jittered(comic_root: Path) -> None:
+    module = datamodule(comic_root)
+    plain = first_batch(module, "test")
+
+    class Training:
+        training = True
+
+    module.trainer = Training()  # type: ignore[assignment]
+    torch.manual_seed(0)
+    raw = next(iter(module.dataloader("test")))
+    jittered = module.on_after_batch_transfer(raw, 0)
+    assert not torch.allclose(jittered["input"], plain["input"])
+    # The target is still what belongs to the moved input.
+    assert torch.allclose(jittered["target"], -jittered["input"].flip(1), atol=1e-5)
+    Training.training = False
+    assert torch.equal(module.on_after_batch_transfer(raw, 0)["input"], plain["input"])
+
+
+def test_grey_inputs_are_derived_from_the_target(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        (tmp_path / split).mkdir()
+        picture(5).save(tmp_path / split / "p.jpg")
+    module = datamodule(tmp_path, task="coloring", layout="derived", input_folder=None, target_folder=None,
+                        derive=Grayscale(num_output_channels=3))  # fmt: skip
+    batch = first_batch(module, "test")
+    grey = np.asarray(Image.open(tmp_path / "test" / "p.jpg").convert("L"), dtype=float)
+    for channel in to_uint8(batch["input"])[0]:
+        assert np.abs(channel.numpy() - grey).max() <= 1
+
+
+def test_aligned_halves(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    both = Image.new("RGB", (2 * SIZE, SIZE))
+    both.paste(picture(1), (0, 0))
+    both.paste(picture(2), (SIZE, 0))
+    both.save(tmp_path / "train" / "p.png")
+    for direction, (source, target) in {"AtoB": (1, 2), "BtoA": (2, 1)}.items():
+        module = datamodule(tmp_path, layout="aligned", input_folder=None, target_folder=None, direction=direction,
+                            val_fraction=0, test_fraction=0)  # fmt: skip
+        batch = first_batch(module, "train")
+        assert np.array_equal(to_uint8(batch["input"])[0].permute(1, 2, 0), picture(source))
+        assert np.array_equal(to_uint8(batch["target"])[0].permute(1, 2, 0), picture(target))
+
+
+def test_the_fixed_pictures_are_always_the_same(comic_root: Path) -> None:
+    module = datamodule(comic_root)
+    first, again = (module.fixed_batch("test", 2, torch.device("cpu")) for _ in range(2))
+    assert first["name"] == ["test0", "test2"]
+    assert torch.equal(first["input"], again["input"])
+    assert module.fixed_batch("val", 9, torch.device("cpu"))["name"] == ["val0", "val1"]
+
+
+def test_a_root_that_is_set_and_wrong_is_an_error_not_a_fallback(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.root=.*nowhere does not exist"):
+        datamodule(tmp_path / "nowhere")
+
+
+def test_without_a_root_data_beside_the_working_folder_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_comic_root(tmp_path / "data" / "comic")
+    module = datamodule(None)
+    assert module.description["counts"] == {"train": 6, "val": 2, "test": 4}
+    assert module.description["sample"] is False
+
+
+@pytest.mark.parametrize("task", ["comic", "monet", "coloring"])
+def test_the_sample_is_taken_and_said_so(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = {"comic": ("face", "comics"), "monet": ("photo", "monet"), "coloring": (None, None)}[task]
+    options = {"layout": "derived", "derive": Grayscale(3)} if task == "coloring" else {}
+    module = datamodule(None, task=task, input_folder=folders[0], target_folder=folders[1], **options)
+    assert module.description["sample"] is True
+    assert "using the built-in sample" in caplog.text
+    assert not list(tmp_path.iterdir())
+    photos = {split: {pair.name.rsplit("_", 1)[0] for pair in data.pairs} for split, data in module.datasets.items()}
+    assert all(photos.values())
+    assert sum(map(len, photos.values())) == len(set().union(*photos.values()))
+    if task != "coloring":  # a filter has drawn something else, at the same place
+        batch = module.finish_batch(next(iter(module.dataloader("test"))))
+        assert (batch["input"] - batch["target"]).abs().mean() > 0.05
+        grey, drawn = (batch[half].mean(1).flatten().numpy() for half in ("input", "target"))
+        assert np.corrcoef(grey, drawn)[0, 1] > 0.6
+
+
+def test_a_task_without_a_sample_needs_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"data\.root is not set, and there is no folder data/maps"):
+        datamodule(None, task="maps")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("batch_size", 0, "data.batch_size must be at least 1, got 0"),
+        ("eval_batch_size", -1, "data.eval_batch_size must be at least 1, got -1"),
+        ("fit", "stretch", "data.fit must be one of crop, squash; got 'stretch'"),
+        ("val_fraction", 1.5, "must be at least 0, got -0.6"),
+        ("direction", "AtoC", "data.direction must be one of AtoB, BtoA"),
+        ("derive", Grayscale(3), "data.derive goes with data.layout=derived"),
+    ],
+)
+def test_options_out_of_range(option: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        PairedImageDataModule(task="comic", **({"input_folder": "a", "target_folder": "b"} | {option: value}))
+
+
+def test_splits_that_a_run_needs(tmp_path: Path) -> None:
+    module = datamodule(make_comic_root(tmp_path / "pairs", {"train": 3, "val": 0, "test": 1}), batch_size=4)
+    with pytest.raises(UserError, match=r"data\.batch_size=4 is more than the 3 training pictures"):
+        module.require("train")
+    with pytest.raises(UserError, match=r"split 'val' has no picture.*data\.val_fraction"):
+        module.require("val")
+    module.require("test")

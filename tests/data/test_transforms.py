@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torchvision.transforms.v2.functional import crop, resize
+
+from image_translation.data.transforms import jitter, to_float, to_uint8
+
+
+def test_bytes_survive_the_way_to_floats_and_back() -> None:
+    every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(to_uint8(to_float(every)), every)
+    assert to_float(every).aminmax() == (-1, 1)
+
+
+def test_floats_are_clamped_and_rounded() -> None:
+    values = torch.tensor([-3.0, -1.0, 1 / 127.5 - 1 + 0.49 / 127.5, 1 / 127.5 - 1 + 0.51 / 127.5, 1.0, 7.0])
+    assert to_uint8(values).tolist() == [0, 0, 1, 2, 255, 255]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (256, 256), (32, 48)])
+def test_jitter_is_resize_crop_and_mirror(size: tuple[int, int]) -> None:
+    """Every picture of a batch equals one of the crops that torchvision makes, or its mirror image."""
+    torch.manual_seed(0)
+    height, width = size
+    pictures = torch.rand(6, 3, height, width)
+    large = (round(height * 286 / 256), round(width * 286 / 256))
+    enlarged = resize(pictures, list(large), antialias=False)
+    places = set()
+    for index, picture in enumerate(jitter(pictures)):
+        matches = [
+            (top, left, mirrored)
+            for top in range(large[0] - height + 1)
+            for left in range(large[1] - width + 1)
+            for mirrored in (False, True)
+            if torch.allclose(
+                crop(enlarged[index], top, left, height, width).flip(-1 if mirrored else ()), picture, atol=1e-4
+            )
+        ]
+        assert len(matches) == 1
+        places.add(matches[0])
+    assert len({place[:2] for place in places}) > 1
+    assert len({place[2] for place in places}) == 2
+
+
+def test_both_halves_of_a_pair_move_together() -> None:
+    halves = torch.rand(8, 3, 32, 32).repeat(1, 2, 1, 1)
+    first, second = jitter(halves).split(3, dim=1)
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, halves[:, :3])
+
+
+def test_no_jitter_and_no_mirror_change_nothing() -> None:
+    pictures = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(jitter(pictures, scale=1.0, mirror=False), pictures, atol=1e-5)

@@ -1,0 +1,120 @@
+"""Counts, shapes and layers against the design's tables, which come from the papers and the original study."""
+
+import pytest
+import torch
+from torch import nn
+
+from image_translation.errors import UserError
+from image_translation.networks import ConvAutoencoder, PatchGANDiscriminator, UNetGenerator
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_parameter_counts(norm: str) -> None:
+    assert count(UNetGenerator(norm=norm)) == 54_413_955
+    assert count(PatchGANDiscriminator(norm=norm)) == 2_768_705
+    assert count(ConvAutoencoder(norm=norm)) == 9_600_206
+
+
+def test_running_statistics_exist_with_batch_norm_only() -> None:
+    def statistics(norm: str) -> int:
+        return sum(b.numel() for name, b in ConvAutoencoder(norm=norm).named_buffers() if "running" in name)
+
+    assert statistics("batch") == 2_560
+    assert statistics("instance") == 0
+
+
+# (H = W, channels of the layer's own output, parameters with batch norm's statistics), as in docs/design.md
+ENCODER = [(128, 128, 3_584), (64, 128, 147_584), (32, 256, 296_192), (16, 512, 1_182_208), (8, 512, 2_361_856)]
+DECODER = [(16, 512, 2_359_808), (32, 256, 2_359_552), (64, 128, 589_952), (128, 128, 295_040), (256, 3, 6_915)]
+
+
+def test_every_layer_of_the_autoencoder() -> None:
+    network = ConvAutoencoder(norm="batch").eval()
+    shapes: dict[nn.Module, torch.Size] = {}
+    for layer in [*network.encoder, *network.decoder, network.head]:
+        layer.register_forward_hook(lambda module, _, output: shapes.__setitem__(module, output.shape))
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 256, 256))
+
+    def row(layer: nn.Module) -> tuple[int, int, int]:
+        _, channels, height, width = shapes[layer]
+        assert height == width
+        numbers = [*layer.parameters(), *(b for name, b in layer.named_buffers() if "running" in name)]
+        return height, channels, sum(tensor.numel() for tensor in numbers)
+
+    assert [row(layer) for layer in network.encoder] == ENCODER
+    assert [row(layer) for layer in network.decoder] == DECODER
+    assert row(network.head) == (256, 3, 75)
+    has_norm = [any(isinstance(m, nn.BatchNorm2d) for m in layer.modules()) for layer in network.encoder]
+    assert has_norm == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256, 512])
+def test_depth_follows_the_picture_size(size: int) -> None:
+    x = torch.zeros(1, 3, size, size)
+    innermost: list[torch.Size] = []
+    unet, autoencoder = (
+        UNetGenerator(image_size=size, base_channels=2),
+        ConvAutoencoder(image_size=size, base_channels=2),
+    )
+    for network in (unet, autoencoder):
+        network.eval().encoder[-1].register_forward_hook(lambda _m, _i, output: innermost.append(output.shape[2:]))
+        with torch.no_grad():
+            assert network(x).shape == x.shape
+    assert innermost == [(1, 1), (max(1, min(8, size)),) * 2] if size >= 64 else innermost[0] == (1, 1)
+    assert PatchGANDiscriminator(base_channels=2)(x, x).shape == (1, 1, size // 8 - 2, size // 8 - 2)
+
+
+def test_the_discriminator_sees_70_by_70_pixels() -> None:
+    torch.manual_seed(0)
+    network = PatchGANDiscriminator(base_channels=8).eval()
+    for module in network.modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            # A norm sees the whole picture; the receptive field is that of the convolutions.
+            module.forward = lambda x: x  # type: ignore[method-assign]
+    x = torch.rand(1, 3, 256, 256, requires_grad=True)
+    logits = network(x, torch.zeros_like(x))
+    assert logits.shape == (1, 1, 30, 30)
+    logits[0, 0, 15, 15].backward()
+    assert x.grad is not None
+    rows, columns = x.grad[0].abs().sum(0).nonzero(as_tuple=True)
+    assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (70, 70)
+
+
+@pytest.mark.parametrize("make", [UNetGenerator, PatchGANDiscriminator, ConvAutoencoder])
+def test_initialisation(make: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    for name, parameter in make().named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+            continue
+        mean, tolerance = (0.0 if parameter.ndim == 4 else 1.0), 5 * 0.02 / parameter.numel() ** 0.5
+        assert parameter.mean().item() == pytest.approx(mean, abs=tolerance), name
+        assert parameter.std().item() == pytest.approx(0.02, abs=tolerance), name
+
+
+def test_unet_hands_details_across() -> None:
+    """Each output pixel depends on its own input pixel, through the outermost skip connection."""
+    torch.manual_seed(0)
+    network = UNetGenerator(image_size=32, base_channels=4).eval()
+    network.decoder[-1].register_forward_hook(lambda _m, _i, output: torch.zeros_like(output))  # all but the skip
+    x = torch.rand(1, 3, 32, 32, requires_grad=True)
+    network(x)[0, :, 16, 16].sum().backward()
+    assert x.grad is not None
+    assert x.grad[0, :, 16, 16].abs().sum() > 0
+
+
+@pytest.mark.parametrize("size", [0, 31, 48, 100, 4096])
+def test_sizes_that_are_no_power_of_two_are_refused(size: int) -> None:
+    for make in (UNetGenerator, ConvAutoencoder):
+        with pytest.raises(UserError, match=rf"image_size .* power of two .* got {size}"):
+            make(image_size=size)
+
+
+def test_unknown_norm_is_refused() -> None:
+    with pytest.raises(UserError, match=r"norm must be one of batch, instance; got 'instanc'.*Did you mean 'instance'"):
+        UNetGenerator(norm="instanc")

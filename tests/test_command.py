@@ -1,0 +1,53 @@
+"""The command line before any training: help, config, typos."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT, Command, succeeded
+
+HEAVY = ("torch", "pytorch_lightning", "torchvision", "torchmetrics", "wandb", "skimage", "numpy")
+
+
+@pytest.mark.parametrize("command_name", ["train", "evaluate"])
+@pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
+def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
+    script = (
+        "import sys, atexit, runpy\n"
+        f"atexit.register(lambda: print('HEAVY', [m for m in {HEAVY} if m in sys.modules]))\n"
+        f"sys.argv = ['x', *{flags}]\n"
+        f"runpy.run_module('image_translation.{command_name}', run_name='__main__')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    succeeded(result)
+    assert "debug: false" in result.stdout
+    assert result.stdout.rstrip().endswith("HEAVY []")
+
+
+def test_help_lists_the_groups_and_an_example(command: Command) -> None:
+    text = succeeded(command("train", "--help")).stdout
+    assert "task: coloring, comic, monet" in text
+    assert "model: autoencoder, identity, pix2pix" in text
+    assert "python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder" in text
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("task=comik", "unknown task 'comik'; there are coloring, comic, monet. Did you mean 'comic'?"),
+        (
+            "model=pix2pics",
+            "unknown model 'pix2pics'; there are autoencoder, identity, pix2pix. Did you mean 'pix2pix'?",
+        ),
+        ("trainer=tpu", "unknown trainer 'tpu'; there are cpu, ddp, debug, default, gpu."),
+        ("trainer.max_epoch=3", "unknown option 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'"),
+        ("data.batchsize=3", "unknown option 'data.batchsize'. Did you mean 'data.batch_size'"),
+        ("modl=pix2pix", "unknown option 'modl'. Did you mean 'model'"),
+    ],
+)
+def test_a_typo_offers_the_nearest_names(argument: str, message: str, command: Command) -> None:
+    result = command("train", argument)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
