@@ -50,7 +50,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: refused: no checkpoint, or one that holds more than tensors and plain values. Nothing was run."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged, or no checkpoint ({str(error).splitlines()[0]}).") from error
+        raise UserError(
+            f"{path}: damaged, or no checkpoint ({(str(error) or type(error).__name__).splitlines()[0]})."
+        ) from error
     parts = ("image_translation", "hyper_parameters", "state_dict")
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
         raise UserError(f"{path}: not a checkpoint of image_translation; expected {', '.join(parts)} in it.")

@@ -64,8 +64,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
     return decorate
 
 
-def instantiate(node: DictConfig, **kwargs: Any) -> Any:
-    """``hydra.utils.instantiate`` that hands the constructor's own complaint on.
+def instantiate(node: DictConfig, advice: str = "", **kwargs: Any) -> Any:
+    """``hydra.utils.instantiate`` that hands the constructor's own complaint on, with ``advice`` if it is a library's.
 
     Raises:
         UserError: the constructor refused an argument.
@@ -76,7 +76,7 @@ def instantiate(node: DictConfig, **kwargs: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        raise UserError(f"{node.get('_target_', 'config')}: {str(cause).strip()}") from error
+        raise UserError(f"{node.get('_target_', 'config')}: {str(cause).strip()}{advice}") from error
 
 
 def report(error: BaseException, debug: bool = False) -> None:

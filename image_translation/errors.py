@@ -32,5 +32,7 @@ def at_least(argument: str, value: float, least: float, *, exclusive: bool = Fal
     Raises:
         UserError: ``value`` is below ``least`` (or equal to it, if ``exclusive``) or not a number.
     """
+    if not isinstance(value, int | float):
+        raise UserError(f"{argument} must be a number, got {value!r}.")
     if not (value > least or (value == least and not exclusive)):
         raise UserError(f"{argument} must be {'greater than' if exclusive else 'at least'} {least:g}, got {value}.")

@@ -32,6 +32,8 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     if not is_main_process():
         return WandbLogger()  # does nothing there
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if _can_go_online() else "offline")
+    # An offline run's pictures wait here for their upload: keep them in the run folder too, not in the user's home.
+    os.environ["WANDB_DATA_DIR"] = str(Path(save_dir).absolute() / "wandb")
     settings = wandb.Settings(silent=True, console="off", init_timeout=30)
     start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
     try:

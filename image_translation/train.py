@@ -29,7 +29,12 @@ def main(cfg: DictConfig) -> None:
         datamodule = instantiate(cfg.data)
         model = instantiate(cfg.model)
         callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
-        trainer = instantiate(cfg.trainer, callbacks=callbacks, **({} if model.trains else {"max_epochs": 0}))
+        trainer = instantiate(
+            cfg.trainer,
+            advice=" Mend the option, or choose another trainer: trainer=default, trainer=cpu …",
+            callbacks=callbacks,
+            **({} if model.trains else {"max_epochs": 0}),
+        )
         datamodule.setup()
         datamodule.require(*(["train", "val", "test"] if model.trains else ["val", "test"]))
         run.update(data=datamodule.description, **describe(trainer, model))

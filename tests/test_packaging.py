@@ -19,19 +19,16 @@ def test_the_wheel_trains_in_an_empty_folder(tmp_path: Path) -> None:
     empty.mkdir()
     root = make_comic_root(tmp_path / "pairs")
 
-    def run(*arguments: str) -> str:
-        return succeeded(
-            subprocess.run(
-                [sys.executable, "-m", "image_translation.train", *arguments], cwd=empty, capture_output=True, text=True,
-                env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, check=False,
-            )
-        ).stdout  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
 
-    where = "import image_translation; print(image_translation.__file__)"
-    shown = subprocess.run([sys.executable, "-c", where], cwd=empty, capture_output=True, text=True, check=True,
-                           env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}).stdout  # fmt: skip
-    assert str(tmp_path / "site") in shown
-    assert "task: coloring, comic, monet" in run("--help")
-    assert "SSIM" in run(*TINY_AUTOENCODER, f"data.root={root}")
+    def run(*arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        return succeeded(
+            subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=False)
+        ).stdout
+
+    assert str(tmp_path / "site") in run("-c", "import image_translation; print(image_translation.__file__)")
+    assert "task: coloring, comic, monet" in run("-m", "image_translation.train", "--help")
+    assert "SSIM" in run("-m", "image_translation.train", *TINY_AUTOENCODER, f"data.root={root}")
     (job,) = empty.glob("outputs/comic/autoencoder/*")
     assert (job / "test" / "metrics.json").exists()

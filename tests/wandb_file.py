@@ -36,6 +36,7 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     exit_code: int | None = None
+    artifacts: dict[str, Path] = field(default_factory=dict)  # the files of all artifacts by their paths
     group: str = ""
     job_type: str = ""
 
@@ -54,6 +55,9 @@ def read_offline_run(run_folder: Path) -> OfflineRun:
         elif kind == "history":
             row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             run.history.append(row)
+            continue
+        elif kind == "artifact":
+            run.artifacts |= {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
             continue
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
