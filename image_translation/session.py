@@ -1,11 +1,20 @@
 """What a command does around Lightning: keep it quiet, and say what it runs on."""
 
 import logging
+import os
 import platform
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import read_write
 from pytorch_lightning import Trainer
 
 from image_translation.models import Translator
@@ -34,6 +43,28 @@ def quieten() -> None:
         logging.getLogger("image_translation").setLevel(logging.WARNING)
     for message in UNWANTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+
+
+@contextmanager
+def own_processes(folder: Path) -> Iterator[None]:
+    """Let Lightning start further processes for one run, and leave no trace of them for the next job of a sweep.
+
+    Lightning starts them by this process's command line and Hydra's ``run.dir``; in a sweep both are the whole sweep's.
+    """
+    environment, arguments = dict(os.environ), sys.argv
+    hydra: Any = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        sys.argv = [arguments[0], *hydra.overrides.task]
+        with read_write(hydra):
+            hydra.run.dir = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = arguments
 
 
 def describe(trainer: Trainer, model: Translator) -> dict[str, Any]:

@@ -19,11 +19,11 @@ def main(cfg: DictConfig) -> None:
     from image_translation.checkpoints import read_checkpoint
     from image_translation.loggers import closing, wandb_id
     from image_translation.metrics import summarise
-    from image_translation.session import describe, quieten
+    from image_translation.session import describe, own_processes, quieten
 
     quieten()
     folder = Path(cfg.run.dir)
-    with Run(folder, task=cfg.run.task, model=cfg.run.model) as run:
+    with own_processes(folder), Run(folder, task=cfg.run.task, model=cfg.run.model) as run:
         run.update(seed=pl.seed_everything(cfg.seed, workers=True, verbose=False))
 
         datamodule = instantiate(cfg.data)

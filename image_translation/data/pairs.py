@@ -1,6 +1,7 @@
 """Which files on disk form pairs, and which split each pair belongs to."""
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from image_translation.errors import UserError, one_of
 
+log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 LAYOUTS = ("folders", "aligned", "derived")
 DIRECTIONS = ("AtoB", "BtoA")
@@ -81,6 +83,7 @@ def find_pairs(root: Path, layout: Layout, val_fraction: float, test_fraction: f
         "val": (test_fraction, test_fraction + val_fraction),
     }
     for split in missing:
+        log.info("No folder %r: cut out of the others by name (data.%s_fraction).", split, split)
         low, high = bounds[split]
         found[split] = [pair for pair in found["train"] if low <= _unit_hash(pair.name) < high]
     taken = {pair.name for split in missing for pair in found[split]}

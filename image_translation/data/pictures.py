@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
 from rich.progress import track
 
 from image_translation.data.pairs import Layout, Pair, listing
@@ -83,7 +84,10 @@ def check_pictures(splits: dict[str, list[Pair]], layout: Layout) -> str:
 
     def results() -> Iterator[tuple[list[str], str]]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-            yield from track(pool.map(examine, pairs), "Checking pictures", total=len(pairs), transient=True)
+            quiet = not Console().is_terminal
+            yield from track(
+                pool.map(examine, pairs), "Checking pictures", total=len(pairs), transient=True, disable=quiet
+            )
 
     examined = list(results())
     if problems := [problem for found, _ in examined for problem in found]:
