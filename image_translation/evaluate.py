@@ -29,6 +29,11 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.run)
     manifest = read_run(folder)
     one_of("split", cfg.split, SPLITS)
+    if "data" not in manifest:
+        raise UserError(f"{folder}: this run {manifest['status']} before it had read its pairs, so there is no model.")
+    output = Path(cfg.output or folder)
+    if cfg.output and (output / cfg.split).exists():
+        raise UserError(f"{output / cfg.split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
 
     model = load(folder)
@@ -46,7 +51,6 @@ def main(cfg: DictConfig) -> None:
     datamodule.test_split = cfg.split
     datamodule.setup()
     datamodule.require(cfg.split)
-    output = Path(cfg.output or folder)
     was, now = manifest["data"]["fingerprint"], datamodule.description["fingerprint"]
     if was != now and not cfg.output:
         raise UserError(

@@ -92,13 +92,13 @@ class Run:
         facts: what is known from the start.
 
     Raises:
-        UserError: the folder holds a run already.
+        UserError: the folder holds something already, which must not be overwritten.
     """
 
     def __init__(self, folder: Path, **facts: Any) -> None:
         self.path = folder / "run.json"
-        if self.path.exists() and is_main_process():
-            raise UserError(f"{folder} holds a run already; name another folder: hydra.run.dir=…")
+        if is_main_process() and any(path.name != ".hydra" and path.suffix != ".log" for path in folder.glob("*")):
+            raise UserError(f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…")
         self.start = time.perf_counter()
         self.facts: dict[str, Any] = {
             "status": "running",

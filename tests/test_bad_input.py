@@ -89,6 +89,22 @@ def test_one_message_and_nothing_lost(case: str, comic_root: Path, command: Comm
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_evaluate_of_a_run_that_failed_early(command: Command, tmp_path: Path) -> None:
+    command("train", *TINY_PIX2PIX, "data.root=/no/such/folder", f"hydra.run.dir={tmp_path / 'run'}")
+    result = command("evaluate", f"run={tmp_path / 'run'}")
+    assert result.returncode == 1
+    assert "failed before it had read its pairs" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_with_pictures_is_not_taken_for_a_run(comic_root: Path, command: Command) -> None:
+    before = sorted(comic_root.rglob("*"))
+    result = command("train", *TINY_PIX2PIX, f"data.root={comic_root}", f"hydra.run.dir={comic_root}")
+    assert result.returncode == 1
+    assert "is not empty, and nothing is overwritten" in result.stderr
+    assert [path for path in sorted(comic_root.rglob("*")) if ".hydra" not in path.parts] == before
+
+
 def test_the_traceback_is_there_for_those_who_ask(command: Command, tmp_path: Path) -> None:
     result = command(
         "train", *TINY_PIX2PIX, "data.root=/no/such/folder", "debug=true", f"hydra.run.dir={tmp_path / 'run'}"

@@ -31,6 +31,16 @@ def test_help_lists_the_groups_and_an_example(command: Command) -> None:
     assert "python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder" in text
 
 
+def test_a_task_of_ones_own_is_one_file_in_any_folder(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "task").mkdir(parents=True)
+    (tmp_path / "mine" / "task" / "maps.yaml").write_text(
+        "# @package data\ntask: maps\nlayout: aligned\ndirection: BtoA\n"
+    )
+    text = succeeded(command("train", "--config-dir", tmp_path / "mine", "--cfg", "job", "task=maps")).stdout
+    assert "task: maps" in text
+    assert "layout: aligned" in text
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

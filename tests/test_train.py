@@ -223,8 +223,12 @@ def test_evaluate_on_another_split_and_other_pictures(finished_run: Path, comman
     refused = command("evaluate", f"run={finished_run}", f"data.root={other}")
     assert refused.returncode == 1
     assert "not the pictures of the run" in refused.stderr
-    succeeded(command("evaluate", f"run={finished_run}", f"data.root={other}", f"output={tmp_path / 'there'}"))
+    there = [f"run={finished_run}", f"data.root={other}", f"output={tmp_path / 'there'}"]
+    succeeded(command("evaluate", *there))
     assert read_json(tmp_path / "there" / "test" / "metrics.json")["pictures"] == 2
+    again = command("evaluate", *there)
+    assert again.returncode == 1
+    assert "exists, and nothing is overwritten" in again.stderr
 
 
 def test_a_sweep_isolates_its_jobs(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -357,7 +361,7 @@ def test_a_run_folder_is_not_used_twice(finished_run: Path, command: Command) ->
     before = (finished_run / "run.json").read_bytes()
     result = command("train", *TINY_PIX2PIX, f"hydra.run.dir={finished_run}")
     assert result.returncode == 1
-    assert "holds a run already" in result.stderr
+    assert "is not empty, and nothing is overwritten" in result.stderr
     assert (finished_run / "run.json").read_bytes() == before
 
 

@@ -1,6 +1,5 @@
 """The results of a test: every picture, its scores, and their means."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,6 @@ class Results(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         self.shown = {}
-        if trainer.is_global_zero:
-            shutil.rmtree(self._images(pl_module), ignore_errors=True)  # an earlier test's
-        trainer.strategy.barrier()
         self._images(pl_module).mkdir(parents=True, exist_ok=True)
 
     def _images(self, model: Translator) -> Path:

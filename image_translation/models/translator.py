@@ -87,8 +87,10 @@ class Translator(LightningModule):
         return bool(self.trained_networks())
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        # Fused Adam is faster, but cannot be clipped in float16, where the gradients are scaled.
+        fused = self.device.type in ("cpu", "cuda") and self._scaler is None
         optimizers: list[Optimizer] = [
-            Adam(network.parameters(), self.learning_rate, betas=(self.beta1, 0.999))
+            Adam(network.parameters(), self.learning_rate, betas=(self.beta1, 0.999), fused=fused)
             for network in self.trained_networks()
         ]
         epochs = self.trainer.max_epochs or 0
@@ -116,6 +118,11 @@ class Translator(LightningModule):
         self.log("train/learning_rate", rate, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
         self._log_progress(on_step=True, on_epoch=False, batch_size=count)
 
+    @property
+    def _scaler(self) -> Any:
+        """The gradient scaler of float16 training, or None."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
@@ -133,8 +140,8 @@ class Translator(LightningModule):
         for parameter in self.trained_networks()[index].parameters():
             parameter.grad = self.trainer.strategy.reduce(parameter.grad, reduce_op="mean")
         if self.gradient_clip:
-            if scaler := getattr(self.trainer.precision_plugin, "scaler", None):
-                scaler.unscale_(optimizer.optimizer)
+            if self._scaler is not None:
+                self._scaler.unscale_(optimizer.optimizer)
             self.clip_gradients(optimizer.optimizer, self.gradient_clip, "norm")
         optimizer.step()
         optimizer.zero_grad()

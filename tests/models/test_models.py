@@ -13,6 +13,7 @@ from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
+import image_translation
 from image_translation.data import PairedImageDataModule
 from image_translation.errors import UserError
 from image_translation.losses import GAN_LOSSES
@@ -291,20 +292,31 @@ def test_options_out_of_range(option: str, value: Any) -> None:
         Pix2Pix(image_size=SIZE, base_channels=2, **{option: value})
 
 
-def test_a_new_model_is_one_class() -> None:
-    """Registered by being defined, trained by the base's machinery."""
+def test_a_new_model_is_one_class(comic_root: Path, tmp_path: Path) -> None:
+    """Trained, tested, saved and loaded by the base's machinery."""
 
     class Shift(Translator):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__(learning_rate=0.1)
+            self.save_hyperparameters(logger=False)
             self.generator = nn.Conv2d(3, 3, 1)
+
+        def optimize(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+            l1 = F.l1_loss(self.generator(batch["input"]), batch["target"])
+            self.descend(0, l1)
+            return {"l1": l1}
 
         def trained_networks(self) -> list[nn.Module]:
             return [self.generator]
 
     try:
-        assert Translator.registry["Shift"] is Shift
-        assert Shift().trains
+        model, data = Shift(), make_data(comic_root)
+        trainer = fit(model, data, max_epochs=30)
+        trainer.test(model, datamodule=data, verbose=False)
+        learnt, identity = (summarise(model.scores[name])["mse"] for name in ("test", "identity"))
+        assert learnt < identity / 10  # a 1×1 convolution can do it all
+        trainer.save_checkpoint(tmp_path / "shift.ckpt", weights_only=True)
+        assert isinstance(image_translation.load(tmp_path / "shift.ckpt"), Shift)
     finally:
         del Translator.registry["Shift"]
 
