@@ -25,10 +25,10 @@ train: $(READY) ## train with your options: make train ARGS="task=comic model=au
 	@$(BIN)/python -m image_translation.train $(ARGS)
 
 test: $(READY) ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-all: $(READY) ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(READY) ## style and types
 	@$(BIN)/ruff check .

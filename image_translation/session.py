@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import secrets
 import sys
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import read_write
 from pytorch_lightning import Trainer
 
+from image_translation.errors import UserError
 from image_translation.models import Translator
 from image_translation.runs import is_main_process
 
@@ -43,6 +46,19 @@ def quieten() -> None:
         logging.getLogger("image_translation").setLevel(logging.WARNING)
     for message in UNWANTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+
+
+def seed_all(seed: int | None) -> int:
+    """Seed every generator of random numbers; without a seed draw one, the same for all processes of a run.
+
+    Raises:
+        UserError: the seed is no whole number from 0 to 2³² − 1.
+    """
+    if seed is None and "PL_GLOBAL_SEED" not in os.environ:
+        seed = secrets.randbits(32)
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
+        raise UserError(f"seed must be a whole number from 0 to {2**32 - 1}, or null, got {seed!r}.")
+    return pl.seed_everything(seed, workers=True, verbose=False)
 
 
 @contextmanager

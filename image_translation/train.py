@@ -14,17 +14,15 @@ from image_translation.runs import Run, print_results
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
-    import pytorch_lightning as pl
-
     from image_translation.checkpoints import read_checkpoint
     from image_translation.loggers import closing, wandb_id
     from image_translation.metrics import summarise
-    from image_translation.session import describe, own_processes, quieten
+    from image_translation.session import describe, own_processes, quieten, seed_all
 
     quieten()
     folder = Path(cfg.run.dir)
     with own_processes(folder), Run(folder, task=cfg.run.task, model=cfg.run.model) as run:
-        run.update(seed=pl.seed_everything(cfg.seed, workers=True, verbose=False))
+        run.update(seed=seed_all(cfg.seed))
 
         datamodule = instantiate(cfg.data)
         model = instantiate(cfg.model)

@@ -70,6 +70,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "batch of zero": (nothing, ["data.batch_size=0"], ["data.batch_size must be at least 1, got 0"]),
     "odd picture size": (nothing, ["data.image_size=100"], ["power of two", "got 100"]),
     "a word for a number": (nothing, ["model.learning_rate=fast"], ["fast"]),
+    "negative seed": (nothing, ["seed=-1"], ["seed must be a whole number from 0", "got -1"]),
     "unknown precision": (nothing, ["trainer.precision=7-bit"], ["7-bit"]),
 }
 

@@ -192,6 +192,16 @@ def test_one_seed_gives_the_same_weights(finished_run: Path, command: Command, t
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+def test_no_seed_draws_one_and_records_it(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    small = [option for option in TINY_AUTOENCODER if not option.startswith("model")]
+    seeds = []
+    for name in ("first", "second"):
+        options = [f"data.root={comic_root}", "model=identity", "seed=null", f"hydra.run.dir={tmp_path / name}"]
+        succeeded(command("train", *small, *options))
+        seeds.append(read_json(tmp_path / name / "run.json")["seed"])
+    assert seeds[0] != seeds[1]
+
+
 def test_load_gives_the_saved_test_pictures(finished_run: Path) -> None:
     model = image_translation.load(finished_run)
     translated = model.translate(Image.open(finished_run.parent / "pairs" / "test" / "face" / "test1.png"))

@@ -137,7 +137,7 @@ class Translator(LightningModule):
         done = self.trainer.fit_loop.epoch_loop.batch_idx + 1
         if done % self.accumulate and not self.trainer.is_last_batch:
             return
-        for parameter in self.trained_networks()[index].parameters():
+        for parameter in filter(lambda p: p.grad is not None, self.trained_networks()[index].parameters()):
             parameter.grad = self.trainer.strategy.reduce(parameter.grad, reduce_op="mean")
         if self.gradient_clip:
             if self._scaler is not None:
