@@ -20,17 +20,17 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Translator:
     Raises:
         UserError: there is no such checkpoint, or it is damaged, or not one of this project's.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     checkpoint = read_checkpoint(path)
-    name = checkpoint["image_translation"]["model"]
+    name = str(checkpoint["image_translation"].get("model"))
     if name not in Translator.registry:
         raise UserError(f"{path}: model {name!r} is not known here; known are {', '.join(Translator.registry)}.")
     try:
         model = Translator.registry[name](**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
-    except (TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the weights don't fit the {name} that it describes ({error}).") from error
     return model.to(device).eval()
 

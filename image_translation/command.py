@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from image_translation.errors import UserError, nearest
 from image_translation.runs import TERMINATED, exit_status, is_main_process
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)  # goes to the run's log file only, see conf/hydra/job_logging
+log.addHandler(logging.NullHandler())
 _PACKAGE = Path(__file__).parent
 # A wheel carries its conf in the package; a checkout has it beside the package.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -80,15 +81,16 @@ def instantiate(node: DictConfig, advice: str = "", **kwargs: Any) -> Any:
 
 
 def report(error: BaseException, debug: bool = False) -> None:
-    """Say what went wrong: one message for a user's mistake, the traceback for anything else."""
+    """Say what went wrong: one message for a user's mistake, the traceback for anything else; both to the run's log."""
     if not is_main_process():
         return
-    if debug or not isinstance(error, UserError | OSError):
+    is_mistake = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
+    if debug or not is_mistake:
         traceback.print_exception(error)
-    if isinstance(error, UserError):
-        print(f"Error: {error}", file=sys.stderr)
-    elif isinstance(error, OSError):
-        print(f"Error: {_describe_os_error(error)}", file=sys.stderr)
+    text = _describe_os_error(error) if isinstance(error, OSError) else str(error)
+    if is_mistake:
+        print(f"Error: {text}", file=sys.stderr)
+    log.error(text, exc_info=error)
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -107,8 +109,13 @@ def _explain(error: Exception, config_name: str) -> str:
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return _describe_os_error(error)
     text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"{error.override!r} cannot be read ({text.splitlines()[0]}). Quote unusual values: '{key}=\"{value}\"'."
     if match := re.search(r"Could not override '([^'@]+)", text):
         known = list(_known_options(config_name))
+        if match[1] in known:
+            return f"the option {match[1]!r} does not exist with these choices, only with the default ones."
         return f"unknown option {match[1]!r}.{nearest(match[1], known)} --cfg job lists all; +{match[1]}=… adds one."
     return text
 

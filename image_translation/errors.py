@@ -1,7 +1,11 @@
-"""The one kind of error that a user is shown without a traceback."""
+"""The one kind of error that a user is shown without a traceback, and the checks that raise it."""
 
 import difflib
+import math
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -14,25 +18,38 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
 
 
-def one_of(argument: str, value: str, known: Iterable[str]) -> str:
+def one_of(argument: str, value: T, known: Iterable[T]) -> T:
     """``value``, if it is one of the known names.
 
     Raises:
         UserError: it is not; the text names the argument, the value and the choices.
     """
     known = list(known)
+    names = [str(name) for name in known]
     if value not in known:
-        raise UserError(f"{argument} must be one of {', '.join(known)}; got {value!r}.{nearest(str(value), known)}")
+        raise UserError(f"{argument} must be one of {', '.join(names)}; got {value!r}.{nearest(str(value), names)}")
     return value
 
 
-def at_least(argument: str, value: float, least: float, *, exclusive: bool = False) -> None:
-    """Check a number's lower bound.
+def at_least(argument: str, value: float, least: float, *, exclusive: bool = False, whole: bool = False) -> None:
+    """Check a finite number's lower bound.
 
     Raises:
-        UserError: ``value`` is below ``least`` (or equal to it, if ``exclusive``) or not a number.
+        UserError: ``value`` is below ``least`` (or equal to it, if ``exclusive``), or no number, or no ``whole`` one.
     """
-    if not isinstance(value, int | float):
-        raise UserError(f"{argument} must be a number, got {value!r}.")
-    if not (value > least or (value == least and not exclusive)):
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+        raise UserError(f"{argument} must be a {'whole' if whole else 'finite'} number, got {value!r}.")
+    if value < least or (exclusive and value == least):
         raise UserError(f"{argument} must be {'greater than' if exclusive else 'at least'} {least:g}, got {value}.")
+
+
+def log2_of(argument: str, value: int, least: int = 32, most: int = 2048) -> int:
+    """The exponent of a power of two.
+
+    Raises:
+        UserError: ``value`` is no power of two from ``least`` to ``most``.
+    """
+    exponent = value.bit_length() - 1 if isinstance(value, int) else -1
+    if exponent < 0 or value != 1 << exponent or not least <= value <= most:
+        raise UserError(f"{argument} must be a power of two from {least} to {most}, got {value}.")
+    return exponent

@@ -3,6 +3,7 @@
 python -m image_translation.evaluate run=outputs/… split=val protocol=report
 """
 
+import logging
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from image_translation.command import command, instantiate
 from image_translation.errors import UserError, one_of
 from image_translation.runs import print_results, read_run
+
+log = logging.getLogger(__name__)
 
 
 @command("evaluate")
@@ -20,18 +23,21 @@ def main(cfg: DictConfig) -> None:
     from image_translation.callbacks import ProgressBar, Results
     from image_translation.checkpoints import load
     from image_translation.data.pairs import SPLITS
+    from image_translation.data.sample import sample_folder
     from image_translation.metrics import Measures, summarise
     from image_translation.session import quieten
 
     quieten()
     if OmegaConf.is_missing(cfg, "run"):
         raise UserError("run is not set; name the run folder: run=outputs/<task>/<model>/<date_time>")
-    folder = Path(cfg.run)
+    folder = Path(cfg.run).expanduser()
     manifest = read_run(folder)
     one_of("split", cfg.split, SPLITS)
     if "data" not in manifest:
         raise UserError(f"{folder}: this run {manifest['status']} before it had read its pairs, so there is no model.")
-    output = Path(cfg.output or folder)
+    if manifest["status"] != "finished":
+        log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
+    output = Path(cfg.output).expanduser() if cfg.output else folder / "evaluate"
     if cfg.output and (output / cfg.split).exists():
         raise UserError(f"{output / cfg.split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
@@ -45,8 +51,9 @@ def main(cfg: DictConfig) -> None:
 
     if cfg.data.root:
         trained.data.root = cfg.data.root
-    elif not manifest["data"]["sample"]:
-        trained.data.root = manifest["data"]["root"]
+    else:
+        sample = manifest["data"]["sample"]
+        trained.data.root = str(sample_folder(trained.data.task)) if sample else manifest["data"]["root"]
     datamodule = instantiate(trained.data)
     datamodule.test_split = cfg.split
     datamodule.setup()
@@ -63,6 +70,7 @@ def main(cfg: DictConfig) -> None:
         devices=cfg.trainer.devices,
         precision=cfg.trainer.precision or trained.trainer.precision,
         callbacks=[ProgressBar(), Results(str(output))],
+        limit_test_batches=trained.trainer.limit_test_batches if cfg.split == "test" else 1.0,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

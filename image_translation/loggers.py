@@ -3,12 +3,10 @@
 import functools
 import logging
 import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import requests
@@ -43,7 +41,7 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
         run = start(mode="offline")
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    if run.settings.mode != "online":
+    if run.settings.mode == "offline":
         log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
     return WandbLogger(experiment=run)
 
@@ -52,20 +50,21 @@ def _can_go_online() -> bool:
     url = wandb.setup().settings.base_url
     if not (os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(url)):
         return False
-    place = urlsplit(url)
     try:
-        with socket.create_connection((place.hostname or "", place.port or 443), timeout=5):
-            return True
-    except OSError:
-        log.warning("W&B: %s does not answer, so this run is logged offline.", place.hostname)
+        requests.head(url, timeout=5)  # any answer will do
+    except requests.RequestException:
+        log.warning("W&B: %s does not answer, so this run is logged offline.", url)
         return False
+    return True
 
 
 @contextmanager
-def closing(loggers: list[Logger]) -> Iterator[list[Logger]]:
-    """Close W&B runs at the end, marked as failed after an error, so that the next job of a sweep begins its own."""
+def opened(makers: Iterable[Callable[[], Logger]]) -> Iterator[list[Logger]]:
+    """Loggers, whose W&B runs are closed at the end, and marked as failed after an error."""
+    loggers: list[Logger] = []
     status = 1
     try:
+        loggers += (make() for make in makers)
         yield loggers
         status = 0
     finally:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -89,16 +89,19 @@ class Run:
 
     Args:
         folder: the run folder.
+        config: what the run is started with, kept in ``.hydra/config.yaml``.
         facts: what is known from the start.
 
     Raises:
         UserError: the folder holds something already, which must not be overwritten.
     """
 
-    def __init__(self, folder: Path, **facts: Any) -> None:
+    def __init__(self, folder: Path, config: DictConfig, **facts: Any) -> None:
         self.path = folder / "run.json"
-        if is_main_process() and any(path.name != ".hydra" and path.suffix != ".log" for path in folder.glob("*")):
+        if is_main_process() and any(path.suffix != ".log" for path in folder.glob("*")):
             raise UserError(f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…")
+        if is_main_process():
+            write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
         self.start = time.perf_counter()
         self.facts: dict[str, Any] = {
             "status": "running",
@@ -145,11 +148,18 @@ def read_run(folder: Path) -> dict[str, Any]:
 class SweepTable(Callback):
     """Ends a sweep with a table of its jobs, and with status 1 if one of them didn't finish."""
 
+    def __init__(self) -> None:
+        self.jobs: list[Path] = []
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.jobs.append(Path(config.hydra.runtime.output_dir))
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep = Path(config.hydra.sweep.dir)
-        rows, failed = [], False
-        for folder in sorted(sweep.glob("*/.hydra"), key=lambda f: (len(f.parent.name.split("_")[0]), f.parent.name)):
-            job = folder.parent
+        # A launcher that runs jobs elsewhere leaves their folders only.
+        jobs = self.jobs or sorted(path.parent for path in sweep.rglob("run.json"))
+        rows, failed = [], not jobs
+        for job in jobs:
             try:
                 run = read_run(job)
             except UserError:
@@ -170,6 +180,8 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """The checkout's commit, with "-dirty" for uncommitted changes; None for an installed package."""
+    if not (Path(__file__).parents[1] / ".git").exists():
+        return None
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -19,9 +19,11 @@ from hydra.types import RunMode
 from omegaconf import read_write
 from pytorch_lightning import Trainer
 
-from image_translation.errors import UserError
+from image_translation.errors import UserError, one_of
 from image_translation.models import Translator
 from image_translation.runs import is_main_process
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # the weights stay in float32
 
 # (start of the message, why nobody needs to read it)
 UNWANTED_WARNINGS = {
@@ -81,6 +83,19 @@ def own_processes(folder: Path) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = arguments
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Check options of Lightning that it would refuse late, or that don't fit these models.
+
+    Raises:
+        UserError: one doesn't; the text says what to use instead.
+    """
+    one_of("trainer.precision", str(trainer.precision), PRECISIONS)
+    if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
+        raise UserError("Clipping and accumulation are the models' own: use model.gradient_clip and model.accumulate.")
+    if trainer.limit_test_batches == 0:
+        raise UserError("trainer.limit_test_batches=0 leaves no picture to test the model on.")
 
 
 def describe(trainer: Trainer, model: Translator) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 python -m image_translation.train task=comic model=autoencoder data.root=…
 """
 
+import logging
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,18 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from image_translation.command import command, instantiate
 from image_translation.runs import Run, print_results
 
+log = logging.getLogger(__name__)
+
 
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.checkpoints import read_checkpoint
-    from image_translation.loggers import closing, wandb_id
+    from image_translation.loggers import opened, wandb_id
     from image_translation.metrics import summarise
-    from image_translation.session import describe, own_processes, quieten, seed_all
+    from image_translation.session import check_trainer, describe, own_processes, quieten, seed_all
 
     quieten()
     folder = Path(cfg.run.dir)
-    with own_processes(folder), Run(folder, task=cfg.run.task, model=cfg.run.model) as run:
+    with own_processes(folder), Run(folder, cfg, task=cfg.run.task, model=cfg.run.model) as run:
         run.update(seed=seed_all(cfg.seed))
 
         datamodule = instantiate(cfg.data)
@@ -33,17 +37,20 @@ def main(cfg: DictConfig) -> None:
             callbacks=callbacks,
             **({} if model.trains else {"max_epochs": 0}),
         )
+        check_trainer(trainer)
         datamodule.setup()
         datamodule.require(*(["train", "val", "test"] if model.trains else ["val", "test"]))
         run.update(data=datamodule.description, **describe(trainer, model))
 
-        with closing([instantiate(logger) for logger in cfg.logger.values()]) as trainer.loggers:
+        with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
             run.update(wandb_id=wandb_id(trainer.loggers))
             for logger in trainer.loggers:
                 logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
             trainer.fit(model, datamodule=datamodule)
             best = folder / "checkpoints" / "best.ckpt"
-            if not best.exists():  # nothing to train, or too few steps for a validation
+            if not best.exists():
+                if model.trains:
+                    log.warning("No validation took place, so best.ckpt is the last state.")
                 trainer.save_checkpoint(best, weights_only=True)
             model.load_state_dict(read_checkpoint(best)["state_dict"])
             trainer.test(model, datamodule=datamodule, verbose=False)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 PROJECT = Path(__file__).parents[1]
 REAL_DATA = PROJECT.parent / "shared" / "data"
-SIZE = 32
+SIZE = 64  # the smallest at which both networks have all their kinds of layer
 
 # Settings under which a run takes seconds.
 TINY = (

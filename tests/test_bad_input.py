@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "one stem twice": (one_stem_twice, [], ["train3.jpg, train3.png"]),
     "truncated png": (truncated_png, [], ["test/comics/test0.png: cannot be decoded"]),
     "text named jpg": (text_named_jpg, [], ["train/face/train3.jpg: not a picture"]),
-    "different size": (halves_of_different_size, [], ["train3.png is 40×32", "is 32×32"]),
+    "different size": (halves_of_different_size, [], ["train3.png is 40×32", "is 64×64"]),
     "too few pictures": (nothing, ["data.batch_size=7"], ["data.batch_size=7 is more than the 6 training pictures"]),
     "empty split": (empty_split, [], ["split 'val' has no picture"]),
     "negative learning rate": (
@@ -68,6 +68,12 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
         ["model.learning_rate must be greater than 0, got -1"],
     ),
     "batch of zero": (nothing, ["data.batch_size=0"], ["data.batch_size must be at least 1, got 0"]),
+    "a batch and a half": (nothing, ["data.batch_size=1.5"], ["data.batch_size must be a whole number, got 1.5"]),
+    "infinite learning rate": (nothing, ["model.learning_rate=.inf"], ["model.learning_rate must be a finite number"]),
+    "jitter that is no choice": (nothing, ["data.jitter=maybe"], ["data.jitter must be one of True, False"]),
+    "diverged": (nothing, ["model.learning_rate=1e30"], ["Training has diverged: after step 3"]),
+    "Lightning's clipping": (nothing, ["+trainer.gradient_clip_val=1"], ["use model.gradient_clip"]),
+    "nothing to test": (nothing, ["trainer.limit_test_batches=0"], ["leaves no picture to test"]),
     "odd picture size": (nothing, ["data.image_size=100"], ["power of two", "got 100"]),
     "a word for a number": (nothing, ["model.learning_rate=fast"], ["fast"]),
     "negative seed": (nothing, ["seed=-1"], ["seed must be a whole number from 0", "got -1"]),
@@ -87,7 +93,10 @@ def test_one_message_and_nothing_lost(case: str, comic_root: Path, command: Comm
     for part in expected:
         assert part in result.stderr
     assert sorted(comic_root.rglob("*")) == before
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert expected[0] in log
+    assert "Traceback" in log  # for whoever looks into it later
 
 
 def test_evaluate_of_a_run_that_failed_early(command: Command, tmp_path: Path) -> None:

@@ -53,11 +53,13 @@ def test_a_task_of_ones_own_is_one_file_in_any_folder(command: Command, tmp_path
         ("trainer=tpu", "unknown trainer 'tpu'; there are cpu, ddp, debug, default, gpu."),
         ("trainer.max_epoch=3", "unknown option 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'"),
         ("data.batchsize=3", "unknown option 'data.batchsize'. Did you mean 'data.batch_size'"),
+        ("data.root=~/pairs", "'data.root=~/pairs' cannot be read"),
+        ("model.dropout=0.1 model=autoencoder", "'model.dropout' does not exist with these choices"),
         ("modl=pix2pix", "unknown option 'modl'. Did you mean 'model'"),
     ],
 )
 def test_a_typo_offers_the_nearest_names(argument: str, message: str, command: Command) -> None:
-    result = command("train", argument)
+    result = command("train", *argument.split())
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr

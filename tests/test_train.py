@@ -66,7 +66,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_folder(finished_run: Path) -> None:
     expected = {
-        ".hydra/config.yaml", "run.json", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        ".hydra/config.yaml", "train.log", "run.json", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         "test/metrics.json", "test/per_image.csv", *(f"test/images/test{i}.png" for i in range(4)),
         *(f"panels/epoch_{i:04}.png" for i in range(3)),
     }  # fmt: skip
@@ -155,7 +155,7 @@ def test_wandb_has_config_values_steps_and_pictures(finished_run: Path) -> None:
     val = [row for row in run.history if "val/mse" in row]
     assert [row[step] for row in val] == [3, 6]
     assert [row["val/mse"] for row in val] == pytest.approx([float(row["val/mse"]) for row in csv_rows], rel=1e-5)
-    epochs = [row for row in run.history if "train/l1_epoch" in row]
+    epochs = [row for row in run.history if "train/l1" in row]
     assert [(row[step], row["epoch"]) for row in epochs] == [(3, 1), (6, 2)]
     assert [row[step] for row in run.history if "train/l1_step" in row] == [2, 4, 6]
     (test,) = (row for row in run.history if "test/mse" in row)
@@ -212,7 +212,7 @@ def test_load_gives_the_saved_test_pictures(finished_run: Path) -> None:
 def test_evaluate_gets_the_same_numbers(finished_run: Path, command: Command, tmp_path: Path) -> None:
     before = read_json(finished_run / "test" / "metrics.json")
     succeeded(command("evaluate", f"run={finished_run}"))
-    assert read_json(finished_run / "test" / "metrics.json") == pytest.approx(before)
+    assert read_json(finished_run / "evaluate" / "test" / "metrics.json") == pytest.approx(before)
     result = succeeded(command("evaluate", f"run={finished_run}", "protocol=report", f"output={tmp_path / 'report'}"))
     report = read_json(tmp_path / "report" / "test" / "metrics.json")
     assert {name: report[name] for name in before} == pytest.approx(before)
@@ -220,11 +220,15 @@ def test_evaluate_gets_the_same_numbers(finished_run: Path, command: Command, tm
     assert report["report/psnr"] == pytest.approx(10 * np.log10(255**2 / report["test/mse"]))
     assert "report" in result.stdout
     assert not list(tmp_path.joinpath("cwd").iterdir())
+    assert read_json(finished_run / "test" / "metrics.json") == before
 
 
 def test_evaluate_on_another_split_and_other_pictures(finished_run: Path, command: Command, tmp_path: Path) -> None:
+    assert "shuffl" not in succeeded(command("evaluate", f"run={finished_run}", "split=train")).stderr
+    names = [row["name"] for row in read_csv(finished_run / "evaluate" / "train" / "per_image.csv")]
+    assert names == [f"train{i}" for i in range(6)]
     succeeded(command("evaluate", f"run={finished_run}", "split=val"))
-    val = read_json(finished_run / "val" / "metrics.json")
+    val = read_json(finished_run / "evaluate" / "val" / "metrics.json")
     best = max(read_csv(finished_run / "metrics.csv"), key=lambda row: float(row["val/psnr"]))
     assert val["val/psnr"] == pytest.approx(float(best["val/psnr"]), rel=1e-4)
     assert val["pictures"] == 2
@@ -261,6 +265,24 @@ def test_a_sweep_isolates_its_jobs(comic_root: Path, command: Command, tmp_path:
     assert [line.split("│")[2].strip() for line in table.splitlines() if "_comic_" in line] == [
         "finished", "failed", "finished",
     ]  # fmt: skip
+
+
+def test_a_logger_that_fails_does_not_taint_the_next_job(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    """The W&B run that was open already is closed as failed; the next job has its own."""
+    sweep = tmp_path / "sweep"
+    result = command(
+        "train", "-m", *TINY_AUTOENCODER, "logger=wandb", f"data.root={comic_root}", f"hydra.sweep.dir={sweep}",
+        "+logger.other._target_=no.Such,pytorch_lightning.loggers.CSVLogger", f"+logger.other.save_dir={tmp_path}",
+        "hydra.sweep.subdir=deep/${hydra:job.num}",
+    )  # fmt: skip
+    assert result.returncode == 1
+    runs = [read_offline_run(sweep / "deep" / job) for job in "01"]
+    assert [run.exit_code for run in runs] == [1, 0]
+    assert not runs[0].history
+    assert runs[1].history
+    table = result.stdout[result.stdout.rindex("PSNR") :]
+    assert "failed" in table
+    assert "finished" in table
 
 
 def test_a_sweep_that_went_well_exits_with_0(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -333,7 +355,7 @@ def test_two_processes_train_and_test_as_one(
     assert [row["name"] for row in rows] == [f"test{i}" for i in range(4)]
     before = read_json(run / "test" / "metrics.json")
     succeeded(command("evaluate", f"run={run}"))
-    assert read_json(run / "test" / "metrics.json") == pytest.approx(before)
+    assert read_json(run / "evaluate" / "test" / "metrics.json") == pytest.approx(before)
 
 
 def test_a_sweep_over_two_processes_each(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -362,17 +384,20 @@ def test_a_logged_in_user_without_a_network_is_not_kept_waiting(
             WANDB_API_KEY="0" * 40, WANDB_BASE_URL="http://127.0.0.1:9",
         )
     )  # fmt: skip
-    assert "127.0.0.1 does not answer" in result.stdout
+    assert "127.0.0.1:9 does not answer" in result.stdout
     assert "wandb sync" in result.stdout
     assert read_offline_run(tmp_path / "run").exit_code == 0
 
 
 def test_a_run_folder_is_not_used_twice(finished_run: Path, command: Command) -> None:
-    before = (finished_run / "run.json").read_bytes()
-    result = command("train", *TINY_PIX2PIX, f"hydra.run.dir={finished_run}")
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file() and path.suffix != ".log"}
+
+    before = content()
+    result = command("train", *TINY_AUTOENCODER, f"hydra.run.dir={finished_run}")
     assert result.returncode == 1
     assert "is not empty, and nothing is overwritten" in result.stderr
-    assert (finished_run / "run.json").read_bytes() == before
+    assert content() == before
 
 
 @pytest.mark.realdata

@@ -39,8 +39,8 @@ class Panels(Callback):
     """
 
     def __init__(self, folder: str, panel_every: int = 1, pictures: int = 4) -> None:
-        at_least("callbacks.panels.panel_every", panel_every, 1)
-        at_least("callbacks.panels.pictures", pictures, 1)
+        at_least("callbacks.panels.panel_every", panel_every, 1, whole=True)
+        at_least("callbacks.panels.pictures", pictures, 1, whole=True)
         self.folder, self.panel_every, self.pictures = Path(folder), panel_every, pictures
 
     def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]

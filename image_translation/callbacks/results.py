@@ -25,7 +25,7 @@ class Results(Callback):
     """
 
     def __init__(self, folder: str, table_pictures: int = 50) -> None:
-        at_least("callbacks.results.table_pictures", table_pictures, 0)
+        at_least("callbacks.results.table_pictures", table_pictures, 0, whole=True)
         self.folder, self.table_pictures = Path(folder), table_pictures
         self.shown: dict[str, dict[str, Any]] = {}
 

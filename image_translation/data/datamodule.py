@@ -16,7 +16,7 @@ from image_translation.data.pairs import SPLITS, Layout, find_pairs
 from image_translation.data.pictures import FITS, check_pictures
 from image_translation.data.sample import SAMPLE_TASKS, sample_folder
 from image_translation.data.transforms import JITTER, jitter, to_float
-from image_translation.errors import UserError, at_least, one_of
+from image_translation.errors import UserError, at_least, log2_of, one_of
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
@@ -68,15 +68,22 @@ class PairedImageDataModule(LightningDataModule):
         test_fraction: float = 0.1,
     ) -> None:
         super().__init__()
-        at_least("data.batch_size", batch_size, 1)
-        at_least("data.eval_batch_size", eval_batch_size, 1)
+        at_least("data.batch_size", batch_size, 1, whole=True)
+        at_least("data.eval_batch_size", eval_batch_size, 1, whole=True)
+        at_least("data.num_workers", num_workers or 0, 0, whole=True)
+        log2_of("data.image_size", image_size)
         at_least("data.val_fraction", val_fraction, 0)
         at_least("data.test_fraction", test_fraction, 0)
-        at_least("1 - data.val_fraction - data.test_fraction", 1 - val_fraction - test_fraction, 0)
+        if val_fraction + test_fraction > 1:
+            raise UserError(
+                f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} are more than all."
+            )
         one_of("data.fit", fit, FITS)
+        for name, value in {"jitter": jitter, "mirror": mirror}.items():
+            one_of(f"data.{name}", value, (True, False))
         self.layout = Layout(layout, input_folder, target_folder, direction)
         if (derive is None) == (layout == "derived"):
-            raise UserError("data.derive goes with data.layout=derived, and only with it.")
+            raise UserError("data.derive goes with data.layout=derived, and only with it (data.derive=null: none).")
         self.task, self.root, self.derive = task, root, derive
         self.image_size, self.fit, self.jitter, self.mirror = image_size, fit, jitter, mirror
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -131,9 +138,8 @@ class PairedImageDataModule(LightningDataModule):
                     f"data.batch_size={self.batch_size} is more than the {count} training pictures there are."
                 )
 
-    def dataloader(self, split: str) -> DataLoader[Batch]:
-        """The loader of one split; train is shuffled."""
-        train = split == "train"
+    def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
+        """The loader of one split, shuffled to ``train`` on."""
         return DataLoader(
             self.datasets[split],
             batch_size=self.batch_size if train else self.eval_batch_size,
@@ -144,7 +150,7 @@ class PairedImageDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self.dataloader("train")
+        return self.dataloader("train", train=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.dataloader("val")

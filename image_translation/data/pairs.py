@@ -83,7 +83,7 @@ def find_pairs(root: Path, layout: Layout, val_fraction: float, test_fraction: f
         "val": (test_fraction, test_fraction + val_fraction),
     }
     for split in missing:
-        log.info("No folder %r: cut out of the others by name (data.%s_fraction).", split, split)
+        log.info("No folder %r: cut out of train by name (data.%s_fraction).", split, split)
         low, high = bounds[split]
         found[split] = [pair for pair in found["train"] if low <= _unit_hash(pair.name) < high]
     taken = {pair.name for split in missing for pair in found[split]}
@@ -115,9 +115,14 @@ def _pictures(folder: Path) -> dict[str, Path]:
         UserError: two pictures have one stem.
     """
     by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file():
+    others = []
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        if path.suffix.lower() in EXTENSIONS:
             by_stem[path.stem].append(path)
+        elif path.name != "Thumbs.db":
+            others.append(path.name)
+    if others:
+        log.warning("%s: passed over %d files of other kinds: %s", folder, len(others), ", ".join(others[:10]))
     doubles = [f"{folder}: {', '.join(p.name for p in paths)}" for paths in by_stem.values() if len(paths) > 1]
     if doubles:
         raise UserError(
@@ -146,10 +151,11 @@ def _pair_up(layout: Layout, folders: list[Path]) -> list[Pair]:
 def _nothing_found(root: Path, layout: Layout) -> str:
     wanted = " and ".join(f"{root / split / folder}" for split in ("train",) for folder in layout.folders)
     whole = " and ".join(str(root / folder) for folder in layout.folders)
+    hint = "" if layout.kind == "folders" else " (data.target_folder=null: the split's own folder)"
     there = sorted(path.name for path in root.iterdir())
     return (
         f"No pictures for data.layout={layout.kind} in data.root={root}.\n"
-        f"Expected {wanted} (likewise val, test), or {whole}, with files {' '.join(sorted(EXTENSIONS))}.\n"
+        f"Expected {wanted} (likewise val, test), or {whole}{hint}, with files {' '.join(sorted(EXTENSIONS))}.\n"
         f"Found there: {', '.join(there[:20]) or 'nothing'}{' …' if len(there) > 20 else ''}."
     )
 

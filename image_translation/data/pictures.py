@@ -26,13 +26,22 @@ def read_picture(source: Path | bytes, name: object = None) -> Image.Image:
     name = name or source
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            if picture.mode.startswith(("I", "F")):
-                raise UserError(f"{name}: mode {picture.mode} has more than 8 bits a channel; convert it to 8 bits.")
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            return upright_rgb(picture, name)
     except UnidentifiedImageError as error:
         raise UserError(f"{name}: not a picture.") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: cannot be decoded ({error}).") from error
+
+
+def upright_rgb(picture: Image.Image, name: object) -> Image.Image:
+    """A picture turned as its EXIF data say, in 8-bit RGB.
+
+    Raises:
+        UserError: it has more than 8 bits a channel.
+    """
+    if picture.mode.startswith(("I", "F")):
+        raise UserError(f"{name}: mode {picture.mode} has more than 8 bits a channel; convert it to 8 bits.")
+    return ImageOps.exif_transpose(picture).convert("RGB")
 
 
 def fit_picture(picture: Image.Image, size: int, fit: str) -> Image.Image:
@@ -65,6 +74,8 @@ def check_pictures(splits: dict[str, list[Pair]], layout: Layout) -> str:
     def examine(item: tuple[str, Pair]) -> tuple[list[str], str]:
         split, pair = item
         problems: list[str] = []
+        if not pair.name.isprintable():  # bytes of another encoding show up as lone surrogates
+            problems.append(f"{pair.target!r}: the file name is not valid UTF-8; rename it.")
         sizes, digests = [], [split, pair.name]
         for path in dict.fromkeys(filter(None, (pair.input, pair.target))):
             try:

@@ -16,8 +16,9 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from image_translation import __version__
+from image_translation.data.pictures import upright_rgb
 from image_translation.data.transforms import to_float, to_uint8
-from image_translation.errors import UserError, at_least
+from image_translation.errors import UserError, at_least, one_of
 from image_translation.metrics import Measures, Scores, summarise
 
 Batch = dict[str, Any]
@@ -53,6 +54,8 @@ class Translator(LightningModule):
 
     def __init__(self, **optimization: Unpack[Optimization]) -> None:
         super().__init__()
+        for name in optimization:
+            one_of("option of a model", name, Optimization.__annotations__)
         self.automatic_optimization = False
         self.learning_rate = optimization.get("learning_rate", 2e-4)
         self.beta1 = optimization.get("beta1", 0.5)
@@ -61,16 +64,22 @@ class Translator(LightningModule):
         self.accumulate = optimization.get("accumulate", 1)
         at_least("model.learning_rate", self.learning_rate, 0, exclusive=True)
         at_least("model.beta1", self.beta1, 0)
-        at_least("1 - model.beta1", 1 - self.beta1, 0, exclusive=True)
-        at_least("model.lr_decay_epochs", self.lr_decay_epochs, 0)
+        if self.beta1 >= 1:
+            raise UserError(f"model.beta1 must be below 1, got {self.beta1}.")
+        at_least("model.lr_decay_epochs", self.lr_decay_epochs, 0, whole=True)
         at_least("model.gradient_clip", self.gradient_clip, 0)
-        at_least("model.accumulate", self.accumulate, 1)
+        at_least("model.accumulate", self.accumulate, 1, whole=True)
         self.test_split = "test"
         self.measures, self.baseline = Measures(), Measures()
+        self.finite: Tensor | bool = True  # whether all of an epoch's evaluated outputs were
         self.scores: dict[str, dict[str, Scores]] = {}  # by split; "identity" has the test inputs' own scores
 
     def setup(self, stage: str) -> None:
         self.to(memory_format=torch.channels_last)
+
+    def on_fit_start(self) -> None:
+        if self.global_rank:  # every device draws its own jitter and dropout, after equal weights
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     # Training
 
@@ -88,7 +97,8 @@ class Translator(LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         # Fused Adam is faster, but cannot be clipped in float16, where the gradients are scaled.
-        fused = self.device.type in ("cpu", "cuda") and self._scaler is None
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        fused = self.device.type in ("cpu", "cuda") and scaler is None
         optimizers: list[Optimizer] = [
             Adam(network.parameters(), self.learning_rate, betas=(self.beta1, 0.999), fused=fused)
             for network in self.trained_networks()
@@ -108,20 +118,17 @@ class Translator(LightningModule):
         for optimizer in self._optimizers():
             optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         losses = {f"train/{name}": value.detach() for name, value in self.optimize(batch).items()}
+        at_step = {f"{name}_step": value for name, value in losses.items()}
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         steps.increment_ready()
         steps.increment_completed()
 
         count = len(batch["name"])
-        self.log_dict(losses, on_step=True, on_epoch=True, sync_dist=True, batch_size=count)
+        self.log_dict(at_step, on_step=True, on_epoch=False, batch_size=count)
+        self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
         rate = self._optimizers()[0].param_groups[0]["lr"]
         self.log("train/learning_rate", rate, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
         self._log_progress(on_step=True, on_epoch=False, batch_size=count)
-
-    @property
-    def _scaler(self) -> Any:
-        """The gradient scaler of float16 training, or None."""
-        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
@@ -139,12 +146,12 @@ class Translator(LightningModule):
             return
         for parameter in filter(lambda p: p.grad is not None, self.trained_networks()[index].parameters()):
             parameter.grad = self.trainer.strategy.reduce(parameter.grad, reduce_op="mean")
-        if self.gradient_clip:
-            if self._scaler is not None:
-                self._scaler.unscale_(optimizer.optimizer)
-            self.clip_gradients(optimizer.optimizer, self.gradient_clip, "norm")
         optimizer.step()
         optimizer.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.gradient_clip:  # here, because the gradients are unscaled by now if they were scaled
+            self.clip_gradients(optimizer, self.gradient_clip, "norm")
 
     def _log_progress(self, **options: Any) -> None:
         """The x-axis of what is logged along with it: batches done (Lightning would count from 0), and epochs done."""
@@ -164,13 +171,20 @@ class Translator(LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.generator(x)  # type: ignore[no-any-return]
 
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Measure a batch; its outputs and targets as uint8."""
+        raw, target = self(batch["input"]), to_uint8(batch["target"])
+        self.finite = self.finite & raw.isfinite().all()  # looked at once an epoch: no waiting for the device here
+        output = to_uint8(raw)
+        self.measures.update(output, target, batch["name"])
+        return output, target
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.measures.update(to_uint8(self(batch["input"])), to_uint8(batch["target"]), batch["name"])
+        self._evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the pictures (N, 3, H, W) as uint8, as they are saved and measured."""
-        output, target = to_uint8(self(batch["input"])), to_uint8(batch["target"])
-        self.measures.update(output, target, batch["name"])
+        output, target = self._evaluate(batch)
         self.baseline.update(to_uint8(batch["input"]), target, batch["name"])
         return output
 
@@ -186,6 +200,12 @@ class Translator(LightningModule):
         self._conclude(self.baseline, "identity")
 
     def _conclude(self, measures: Measures, split: str, prog_bar: bool = False) -> None:
+        finite, self.finite = bool(self.finite), True
+        if not finite:
+            raise UserError(
+                f"Training has diverged: after step {self.trainer.global_step} outputs of the model are not finite. "
+                "Try a lower model.learning_rate, model.gradient_clip=1 or trainer.precision=32-true."
+            )
         self.scores[split] = measures.compute()
         measures.reset()
         for name, value in summarise(self.scores[split]).items():
@@ -216,10 +236,10 @@ class Translator(LightningModule):
             The translation, of the same kind and size.
 
         Raises:
-            UserError: the array is of another kind.
+            UserError: the array is of another kind, or the picture has more than 8 bits a channel.
         """
-        array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        array = np.asarray(upright_rgb(picture, "picture") if isinstance(picture, Image.Image) else picture)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
             raise UserError(
                 f"picture must be a PIL picture or a uint8 array (H, W, 3), got {array.dtype} {array.shape}."
             )

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.networks.layers import initialise_weights, log2_size, norm_layer
+from image_translation.errors import log2_of, one_of
+from image_translation.networks.layers import NORMS, initialise_weights, norm_layer
 
 WIDTHS = (1, 1, 2, 4)  # channels of the first levels in units of base_channels; deeper levels stay at the last
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
@@ -29,7 +30,8 @@ class ConvAutoencoder(nn.Module):
         norm: str = "instance",
     ) -> None:
         super().__init__()
-        depth = log2_size(image_size) - BOTTLENECK
+        depth = log2_of("image_size", image_size) - BOTTLENECK
+        one_of("norm", norm, NORMS)  # the shallowest networks have no layer that would ask for it
         self.stride = 2**depth
         widths = [base_channels * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth)]
 

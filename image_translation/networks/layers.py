@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from image_translation.errors import UserError, one_of
+from image_translation.errors import one_of
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -21,18 +21,6 @@ def norm_layer(kind: str, channels: int) -> nn.Module:
         UserError: ``kind`` is neither.
     """
     return NORMS[one_of("norm", kind, NORMS)](channels)
-
-
-def log2_size(image_size: int) -> int:
-    """The exponent of a picture size that is a power of two from 32 to 2048.
-
-    Raises:
-        UserError: it is not.
-    """
-    exponent = image_size.bit_length() - 1
-    if not 32 <= image_size <= 2048 or image_size != 1 << exponent:
-        raise UserError(f"image_size (data.size) must be a power of two from 32 to 2048, got {image_size}.")
-    return exponent
 
 
 def initialise_weights(network: nn.Module, std: float = 0.02) -> None:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.networks.layers import initialise_weights, log2_size, norm_layer
+from image_translation.errors import log2_of
+from image_translation.networks.layers import initialise_weights, norm_layer
 
 DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
 
@@ -30,7 +31,7 @@ class UNetGenerator(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        depth = log2_size(image_size)
+        depth = log2_of("image_size", image_size)
         self.stride = 2**depth
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
 

@@ -147,7 +147,7 @@ def test_a_task_without_a_sample_needs_a_root(tmp_path: Path, monkeypatch: pytes
         ("batch_size", 0, "data.batch_size must be at least 1, got 0"),
         ("eval_batch_size", -1, "data.eval_batch_size must be at least 1, got -1"),
         ("fit", "stretch", "data.fit must be one of crop, squash; got 'stretch'"),
-        ("val_fraction", 1.5, "must be at least 0, got -0.6"),
+        ("val_fraction", 1.5, r"val_fraction=1\.5 and .* are more than all"),
         ("direction", "AtoC", "data.direction must be one of AtoB, BtoA"),
         ("derive", Grayscale(3), "data.derive goes with data.layout=derived"),
     ],
