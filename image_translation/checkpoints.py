@@ -30,7 +30,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Translator:
     try:
         model = Translator.registry[name](**checkpoint["hyper_parameters"])
         model.load_state_dict(checkpoint["state_dict"])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, UserError, ValueError) as error:
         raise UserError(f"{path}: the weights don't fit the {name} that it describes ({error}).") from error
     return model.to(device).eval()
 
