@@ -16,8 +16,8 @@ from skimage import color, feature, morphology, restoration, segmentation
 
 VERSION = 1  # raise it when the pictures change
 PHOTOS = {
-    "train": ("astronaut.png", "coffee.png", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
-    "val": ("rocket.jpg",),
+    "train": ("astronaut.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
+    "val": ("coffee.png",),
     "test": ("chelsea.png",),
 }
 TILE, SHORT_SIDE, ROWS, COLUMNS = 256, 384, 2, 3
