@@ -31,8 +31,6 @@ UNWANTED_WARNINGS = {
     "The number of training batches .* is smaller than the logging interval": "means over the epoch are logged as well",
     "`training_step` returned `None`": "optimization is manual, so nothing is returned",
     "Using `DistributedSampler` with the dataloaders": "pictures that it repeats are counted once (metrics.Measures)",
-    "You are using `torch.load` with `weights_only=False`": "read_checkpoint loads with weights_only=True",
-    "No positive lr": "identity has no optimizer",
     "`LightningModule.configure_optimizers` returned `None`": "identity has no optimizer",
     "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
     r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from image_translation.data.pairs import Layout, Pair, listing
-from image_translation.errors import UserError, one_of
+from image_translation.errors import UserError
 
 FITS = ("crop", "squash")
 
@@ -48,7 +48,7 @@ def fit_picture(picture: Image.Image, size: int, fit: str) -> Image.Image:
     """Make a picture ``size`` × ``size``: ``crop`` keeps its proportions and its centre, ``squash`` keeps all of it."""
     if picture.size == (size, size):
         return picture
-    if one_of("data.fit", fit, FITS) == "crop":
+    if fit == "crop":
         return ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     return picture.resize((size, size), Image.Resampling.BICUBIC)
 

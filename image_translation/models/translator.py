@@ -157,7 +157,8 @@ class Translator(LightningModule):
         """The x-axis of what is logged along with it: batches done (Lightning would count from 0), and epochs done."""
         ending = self.trainer.state.fn == TrainerFn.FITTING and not options.get("on_step")
         epochs = self.trainer.current_epoch + ending
-        self.log_dict({"step": float(self.trainer.global_step), "epoch": float(epochs)}, sync_dist=True, **options)
+        progress = {"step": float(self.trainer.global_step), "epoch": float(epochs)}
+        self.log_dict(progress, sync_dist=not options.get("on_step"), **options)  # no exchange at every step
 
     def on_train_epoch_end(self) -> None:
         self._log_progress()
