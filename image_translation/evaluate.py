@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
 from image_translation.errors import UserError, one_of
-from image_translation.runs import print_results, read_run
+from image_translation.runs import print_results, read_config, read_run
 
 log = logging.getLogger(__name__)
 
@@ -77,21 +77,7 @@ def main(cfg: DictConfig) -> None:
     )
     trainer.test(model, datamodule=datamodule, verbose=False)
     scores = {manifest["model"]: summarise(model.scores[cfg.split]), "identity": summarise(model.scores["identity"])}
-    print_results(scores, cfg.split, output)
-
-
-def read_config(folder: Path) -> DictConfig:
-    """The config that a run was started with.
-
-    Raises:
-        UserError: it is missing.
-    """
-    path = folder / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"run={folder} is not a run folder: it has no {path.relative_to(folder)}.")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    return config
+    print_results(scores, cfg.split, output / cfg.split)
 
 
 if __name__ == "__main__":

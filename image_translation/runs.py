@@ -5,9 +5,10 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,12 +17,17 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
+from yaml import YAMLError
 
-from image_translation.errors import UserError
+from image_translation.errors import UserError, one_of
 
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
+PARTS = ("data", "model", "trainer", "run")  # of a config
+# Options that change nothing in the results.
+WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "data.num_workers", "data.eval_batch_size")
 TERMINATED = 143
 INTERRUPTED = 130
 MEASURES = ("mse", "psnr", "ssim")
@@ -73,14 +79,14 @@ def exit_status(error: BaseException | None) -> int:
     return TERMINATED if isinstance(error, SystemExit) and error.code == TERMINATED else 1
 
 
-def print_results(scores: Mapping[str, Mapping[str, float]], split: str, folder: Path) -> None:
+def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *places: Path) -> None:
     """The measures of each model, and where the pictures are."""
     if is_main_process():
         columns = {"MSE ↓": "mse", "PSNR ↑": "psnr", "SSIM ↑": "ssim"}
         columns |= {name.replace("/", "\n"): name for name in next(iter(scores.values())) if "/" in name}
         rows = [[model, *(row.get(name, "") for name in columns.values())] for model, row in scores.items()]
         print_table([split, *columns], rows)
-        places = [folder / "panels", folder / split / "images"]
+        places = tuple(place / "images" if (place / "images").exists() else place for place in places)
         print("Pictures:", " and ".join(str(place) for place in places if place.exists()))
 
 
@@ -90,22 +96,38 @@ class Run:
     Args:
         folder: the run folder.
         config: what the run is started with, kept in ``.hydra/config.yaml``.
+        before: the manifest of the run that goes on or starts again here, see ``earlier_run``.
         facts: what is known from the start.
+
+    Attributes:
+        before: as given.
+        checkpoint: the state to go on from, if this run does.
 
     Raises:
         UserError: the folder holds something already, which must not be overwritten.
     """
 
-    def __init__(self, folder: Path, config: DictConfig, **facts: Any) -> None:
-        self.path = folder / "run.json"
-        if is_main_process() and any(path.suffix != ".log" for path in folder.glob("*")):
-            raise UserError(f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…")
+    def __init__(self, folder: Path, config: DictConfig, before: dict[str, Any] | None = None, **facts: Any) -> None:
+        self.path, self.before = folder / "run.json", before
+        last = folder / "checkpoints" / "last.ckpt"
+        goes_on = bool(before and before["status"] != "failed" and last.exists())
+        if not is_main_process():  # the main process has decided before it started this one
+            goes_on = self.path.exists() and bool(read_run(folder).get("goes_on"))
+        self.checkpoint = last if goes_on else None
         if is_main_process():
+            if before and not goes_on:
+                _clear(folder)
+            elif not before and any(path.suffix != ".log" for path in folder.glob("*")):
+                raise UserError(
+                    f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
+                )
             write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
-        self.start = time.perf_counter()
+        self.start = time.perf_counter() - (before.get("wall_time_s", 0.0) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {
             "status": "running",
+            "process": {"host": platform.node(), "id": os.getpid()},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "goes_on": goes_on,
             **facts,
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
@@ -137,18 +159,119 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"run={folder} is not a run folder: it has no readable run.json ({error.strerror}).") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(k), str) for k in ("status", "task", "model")):
+        raise UserError(f"{path} is damaged: status, task and model are expected in it.")
     return manifest
 
 
-class SweepTable(Callback):
-    """Ends a sweep with a table of its jobs, and with status 1 if one of them didn't finish."""
+def read_config(folder: Path) -> DictConfig:
+    """The config that a run was started with.
 
-    def __init__(self) -> None:
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"run={folder} is not a run folder: it has no {path.relative_to(folder)}.")
+    try:
+        config = OmegaConf.load(path)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from error
+    if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in PARTS):
+        raise UserError(f"{path} is damaged: {', '.join(PARTS)} are expected in it.")
+    return config
+
+
+def flat(config: DictConfig) -> dict[str, Any]:
+    """A config's options by their names on the command line."""
+
+    def walk(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                yield from walk(value, f"{name}.{key}" if name else str(key))
+        else:
+            yield name, node
+
+    return dict(walk(OmegaConf.to_container(config), ""))
+
+
+def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, Any] | None:
+    """The manifest of an earlier run of the same config in this folder; None if there was none, or to be none.
+
+    Raises:
+        UserError: it had other options, or it is still running, or its files are damaged.
+    """
+    one_of("if_exists", if_exists, ("refuse", "continue"))
+    if if_exists == "refuse" or not (folder / "run.json").exists() or not is_main_process():
+        return None
+    manifest, before, now = read_run(folder), flat(read_config(folder)), flat(config)
+    changed = sorted(
+        name
+        for name in before.keys() | now.keys()
+        if not name.startswith(WITHOUT_EFFECT) and before.get(name) != now.get(name)
+    )
+    if changed:
+        lines = "".join(f"\n  - {name}: was {before.get(name)}, now {now.get(name)}" for name in changed[:20])
+        raise UserError(
+            f"{folder} holds a run with other options, and nothing is overwritten:{lines}\n"
+            "Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
+        )
+    if manifest["status"] == "running" and is_alive(manifest):
+        raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
+    return manifest
+
+
+def same_data(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Check that an earlier run in this folder, if it came to read its data, had the same.
+
+    Raises:
+        UserError: it had not.
+    """
+    was, now = manifest.get("data", data)["fingerprint"], data["fingerprint"]
+    if was != now:
+        raise UserError(
+            f"{folder} holds a run on other pictures (fingerprint {was[:12]}, now {now[:12]}), and nothing is "
+            "overwritten. Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
+        )
+
+
+def is_alive(manifest: Mapping[str, Any]) -> bool:
+    """Whether the process of a run exists, as far as this machine can tell."""
+    process = manifest.get("process")
+    if not isinstance(process, dict) or process.get("host") != platform.node() or process.get("id") == os.getpid():
+        return False
+    try:
+        os.kill(int(process["id"]), 0)
+    except PermissionError:
+        return True
+    except (OSError, KeyError, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier attempt, but for its logs."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.suffix != ".log":
+            path.unlink()
+
+
+class SweepTable(Callback):
+    """Ends a sweep with a table of its jobs, and with status 1 if one of them didn't finish.
+
+    Args:
+        compare: whether to compare the sweep's runs then, into the folder ``compare`` of the sweep.
+    """
+
+    def __init__(self, compare: bool = False) -> None:
+        self.compare = compare
         self.jobs: list[Path] = []
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -167,6 +290,10 @@ class SweepTable(Callback):
             failed |= run["status"] != "finished"
             rows.append([job.name, run["status"], *(run.get("test", {}).get(measure, "") for measure in MEASURES)])
         print_table(["job", "status", "MSE ↓", "PSNR ↑", "SSIM ↑"], rows, title=str(sweep))
+        if self.compare:
+            from image_translation.compare import compare  # here, because it uses this module
+
+            compare([sweep], sweep / "compare")
         if failed:
             raise SystemExit(1)
 

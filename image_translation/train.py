@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
-from image_translation.runs import Run, print_results
+from image_translation.runs import Run, earlier_run, print_results, same_data
 
 log = logging.getLogger(__name__)
 
@@ -18,46 +18,79 @@ log = logging.getLogger(__name__)
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.checkpoints import read_checkpoint
-    from image_translation.loggers import opened, wandb_id
-    from image_translation.metrics import summarise
-    from image_translation.session import check_trainer, describe, own_processes, quieten, seed_all
+    from image_translation.session import own_processes, quieten
 
     quieten()
     folder = Path(cfg.run.dir)
-    with own_processes(folder), Run(folder, cfg, task=cfg.run.task, model=cfg.run.model) as run:
-        run.update(seed=seed_all(cfg.seed))
-
+    before = earlier_run(folder, cfg, cfg.if_exists)
+    if before and before["status"] == "finished":
         datamodule = instantiate(cfg.data)
-        model = instantiate(cfg.model)
-        callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
-        trainer = instantiate(
-            cfg.trainer,
-            advice=" Mend the option, or choose another trainer: trainer=default, trainer=cpu …",
-            callbacks=callbacks,
-            **({} if model.trains else {"max_epochs": 0}),
-        )
-        check_trainer(trainer)
         datamodule.setup()
-        datamodule.require(*(["train", "val", "test"] if model.trains else ["val", "test"]))
-        run.update(data=datamodule.description, **describe(trainer, model))
+        same_data(folder, before, datamodule.description)
+        log.info("%s: finished already, with the same options and data.", folder)
+        return
+    with own_processes(folder), Run(folder, cfg, before, task=cfg.run.task, model=cfg.run.model) as run:
+        train(cfg, folder, run)
 
-        with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
-            run.update(wandb_id=wandb_id(trainer.loggers))
-            for logger in trainer.loggers:
-                logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-            trainer.fit(model, datamodule=datamodule)
-            best = folder / "checkpoints" / "best.ckpt"
-            if not best.exists():
-                if model.trains:
-                    log.warning("No validation took place, so best.ckpt is the last state.")
-                trainer.save_checkpoint(best, weights_only=True)
-            model.load_state_dict(read_checkpoint(best)["state_dict"])
+
+def train(cfg: DictConfig, folder: Path, run: Run) -> None:
+    """Train, test, and keep the run's manifest true meanwhile."""
+    from image_translation.callbacks import Cost
+    from image_translation.checkpoints import read_checkpoint
+    from image_translation.data.pairs import SPLITS
+    from image_translation.errors import one_of
+    from image_translation.loggers import opened, wandb_id
+    from image_translation.metrics import Measures, summarise
+    from image_translation.session import check_trainer, describe, seed_all
+
+    run.update(seed=seed_all(cfg.seed))
+    splits = [one_of("evaluate", split, SPLITS) for split in cfg.evaluate]
+
+    datamodule = instantiate(cfg.data)
+    model = instantiate(cfg.model)
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    trainer = instantiate(
+        cfg.trainer,
+        advice=" Mend the option, or choose another trainer: trainer=default, trainer=cpu …",
+        callbacks=callbacks,
+        **({} if model.trains else {"max_epochs": 0}),
+    )
+    check_trainer(trainer)
+    datamodule.setup()
+    datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
+    if run.before:
+        same_data(folder, run.before, datamodule.description)
+        log.info("%s: %s earlier, %s.", folder, run.before["status"],
+                 "goes on from its last state" if run.checkpoint else "starts again")  # fmt: skip
+    run.update(data=datamodule.description, **describe(trainer, model))
+
+    with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
+        run.update(wandb_id=wandb_id(trainer.loggers))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
+        best = folder / "checkpoints" / "best.ckpt"
+        if not best.exists():
+            if model.trains:
+                log.warning("No validation took place, so best.ckpt is the last state.")
+            trainer.save_checkpoint(best, weights_only=True)
+        run.update(
+            epochs=trainer.current_epoch,
+            steps=trainer.global_step,
+            cost=next((callback.facts for callback in callbacks if isinstance(callback, Cost)), None),
+        )
+        model.load_state_dict(read_checkpoint(best)["state_dict"])
+        model.measures, model.baseline = Measures(cfg.protocol), Measures(cfg.protocol)
+        for split in splits:
+            model.test_split = datamodule.test_split = split
             trainer.test(model, datamodule=datamodule, verbose=False)
-
-        scores = {cfg.run.model: summarise(model.scores["test"]), "identity": summarise(model.scores["identity"])}
-        run.update(epochs=trainer.current_epoch, steps=trainer.global_step, test=scores[cfg.run.model])
-        print_results(scores, "test", folder)
+            scores = {
+                cfg.run.model: summarise(model.scores[split]),
+                "identity": summarise(model.scores["identity"]),
+            }
+            if split == "test":
+                run.update(test=scores[cfg.run.model])
+            print_results(scores, split, folder / "panels", folder / split, folder / "evaluate" / split)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What a run leaves behind: curves, panels, test results."""
+"""What a run leaves behind: curves, panels, cost, test results."""
 
+from image_translation.callbacks.cost import Cost
 from image_translation.callbacks.metrics_csv import MetricsCSV
 from image_translation.callbacks.panels import Panels
 from image_translation.callbacks.progress import ProgressBar
 from image_translation.callbacks.results import Results
 
-__all__ = ["MetricsCSV", "Panels", "ProgressBar", "Results"]
+__all__ = ["Cost", "MetricsCSV", "Panels", "ProgressBar", "Results"]

@@ -1,6 +1,7 @@
 """``metrics.csv``: one row an epoch."""
 
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -18,6 +19,12 @@ class MetricsCSV(Callback):
         self.path = Path(path)
         self.rows: list[dict[str, float]] = []
         self.validated = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated = True

@@ -44,7 +44,8 @@ class Panels(Callback):
         self.folder, self.panel_every, self.pictures = Path(folder), panel_every, pictures
 
     def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
-        self._draw(trainer, pl_module, epoch=0)
+        if not (self.folder / "epoch_0000.png").exists():  # a run that goes on has it
+            self._draw(trainer, pl_module, epoch=0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         epoch = trainer.current_epoch + 1

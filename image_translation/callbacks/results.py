@@ -9,9 +9,9 @@ from torchvision.io import write_png
 from torchvision.transforms.functional import to_pil_image
 
 from image_translation.data.transforms import to_uint8
-from image_translation.errors import at_least
+from image_translation.errors import at_least, one_of
 from image_translation.loggers import log_rows
-from image_translation.metrics import MEASURES, summarise
+from image_translation.metrics import summarise
 from image_translation.models import Translator
 from image_translation.runs import write_csv, write_json
 
@@ -19,42 +19,57 @@ from image_translation.runs import write_csv, write_json
 class Results(Callback):
     """Writes ``metrics.json``, ``per_image.csv`` and ``images/<name>.png``, and logs a table of pictures with scores.
 
+    Beside them stand the inputs' own scores, ``identity.csv``, and what the outputs are compared with, as the model saw
+    it: ``inputs/<name>.png`` and ``targets/<name>.png``.
+
     Args:
-        folder: the run folder, in which the results go to a folder with the split's name.
+        folder: where the results go, in a folder with the split's name.
+        others: the same for other splits than ``test``; None for ``folder``.
         table_pictures: how many pictures the logged table shows.
+        pairs: whether to write ``inputs`` and ``targets`` too; ``compare`` shows them.
     """
 
-    def __init__(self, folder: str, table_pictures: int = 50) -> None:
+    def __init__(self, folder: str, others: str | None = None, table_pictures: int = 50, pairs: bool = True) -> None:
         at_least("callbacks.results.table_pictures", table_pictures, 0, whole=True)
-        self.folder, self.table_pictures = Path(folder), table_pictures
+        one_of("callbacks.results.pairs", pairs, (True, False))
+        self.folders = {"test": Path(folder)}
+        self.others = Path(others or folder)
+        self.table_pictures, self.pairs = table_pictures, pairs
         self.shown: dict[str, dict[str, Any]] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         self.shown = {}
-        self._images(pl_module).mkdir(parents=True, exist_ok=True)
+        for kind in ("images", "inputs", "targets") if self.pairs else ("images",):
+            (self._place(pl_module) / kind).mkdir(parents=True, exist_ok=True)
 
-    def _images(self, model: Translator) -> Path:
-        return self.folder / model.test_split / "images"
+    def _place(self, model: Translator) -> Path:
+        return self.folders.get(model.test_split, self.others) / model.test_split
 
     def on_test_batch_end(  # type: ignore[override]
         self, trainer: Trainer, pl_module: Translator, outputs: Tensor, batch: dict[str, Any], *_: Any, **__: Any
     ) -> None:
-        for index, (name, output) in enumerate(zip(batch["name"], outputs.cpu(), strict=True)):
-            write_png(output, str(self._images(pl_module) / f"{name}.png"))
+        place = self._place(pl_module)
+        inputs, targets, outputs = to_uint8(batch["input"]).cpu(), to_uint8(batch["target"]).cpu(), outputs.cpu()
+        for name, source, target, output in zip(batch["name"], inputs, targets, outputs, strict=True):
+            write_png(output, str(place / "images" / f"{name}.png"))
+            if self.pairs:
+                write_png(source, str(place / "inputs" / f"{name}.png"))
+                write_png(target, str(place / "targets" / f"{name}.png"))
             if len(self.shown) < self.table_pictures:
-                halves = {half: to_pil_image(to_uint8(batch[half][index]).cpu()) for half in ("input", "target")}
-                self.shown[name] = {"name": name, **halves, "output": to_pil_image(output)}
+                pictures = {"input": source, "target": target, "output": output}
+                self.shown[name] = {"name": name} | {key: to_pil_image(value) for key, value in pictures.items()}
 
     def on_test_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         if not trainer.is_global_zero:
             return
         split = pl_module.test_split
         scores, baseline = pl_module.scores[split], pl_module.scores["identity"]
-        folder = self.folder / split
-        write_csv(folder / "per_image.csv", [{"name": name} | row for name, row in scores.items()],
-                  ["name", *next(iter(scores.values()))])  # fmt: skip
+        folder = self._place(pl_module)
+        for file, table in {"per_image.csv": scores, "identity.csv": baseline}.items():
+            columns = ["name", *next(iter(table.values()))]
+            write_csv(folder / file, [{"name": name} | row for name, row in table.items()], columns)
         means = {name if "/" in name else f"{split}/{name}": value for name, value in summarise(scores).items()}
-        identity = {f"identity/{name}": value for name, value in summarise(baseline).items() if name in MEASURES}
+        identity = {f"identity/{name}": value for name, value in summarise(baseline).items()}
         write_json(folder / "metrics.json", means | identity | {"pictures": len(scores)})
         rows = [row | scores[name] for name, row in self.shown.items()]
         if rows:

@@ -1,0 +1,109 @@
+"""What a model costs: operations, time and memory."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
+
+from image_translation.models import Translator
+
+MIB = 2**20
+
+
+def flops_per_picture(model: Translator, image_size: int) -> int:
+    """Floating-point operations of one translation at that size: two for each multiply-add of convolutions and products."""
+    training = model.training
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, image_size, image_size, device=model.device))
+    model.train(training)
+    return counter.get_total_flops()
+
+
+class Cost(Callback):
+    """Measures training: ``facts`` has its seconds without validation, pictures a second, and the peak of the memory.
+
+    The memory is the device's, as far as torch has it; on a CPU it is the whole process's.
+    """
+
+    def __init__(self) -> None:
+        self.seconds, self.pictures, self.peak = 0.0, 0, 0
+        self.since: float | None = None
+        self.flops = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        speed = self.pictures / self.seconds if self.seconds else None
+        return {
+            "flops_per_picture": self.flops,
+            "training_s": round(self.seconds, 3),
+            "training_pictures_per_s": speed and float(f"{speed:.4g}"),
+            "peak_memory_mib": round(self.peak / MIB, 1),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "pictures": self.pictures, "peak": self.peak}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.pictures, self.peak = state_dict["seconds"], state_dict["pictures"], state_dict["peak"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+        self.flops = flops_per_picture(pl_module, trainer.datamodule.image_size)  # type: ignore[attr-defined]
+        _forget_peak(pl_module.device)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self.pictures += len(batch["name"]) * trainer.world_size
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._pause(pl_module.device)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._pause(pl_module.device)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._pause(torch.device("cpu"))  # an ill device is not asked
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.peak = max(self.peak, _peak(pl_module.device))
+
+    def _pause(self, device: torch.device) -> None:
+        if self.since is not None:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)  # once an epoch; what is queued has yet to be computed
+            self.seconds += time.perf_counter() - self.since
+            self.since = None
+
+
+def _forget_peak(device: torch.device) -> None:
+    """Begin a new peak, because in a sweep many runs share a process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (clear := Path("/proc/self/clear_refs")).exists():
+        try:
+            clear.write_text("5")  # see proc(5)
+        except OSError:  # not allowed in some containers: the peak is then of the whole process so far
+            return
+
+
+def _peak(device: torch.device) -> int:
+    """Bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
