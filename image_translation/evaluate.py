@@ -1,6 +1,6 @@
 """Test a run's best checkpoint again, on any split, and by the study's formulas if asked.
 
-python -m image_translation.evaluate run=outputs/… split=val protocol=report
+python -m image_translation.evaluate run=outputs/… split=all protocol=report
 """
 
 import logging
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
 from image_translation.errors import UserError, one_of
-from image_translation.runs import print_results, read_config, read_run
+from image_translation.runs import print_results, read_config, read_json, read_run, write_json
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +32,21 @@ def main(cfg: DictConfig) -> None:
         raise UserError("run is not set; name the run folder: run=outputs/<task>/<model>/<date_time>")
     folder = Path(cfg.run).expanduser()
     manifest = read_run(folder)
-    one_of("split", cfg.split, SPLITS)
+    splits = SPLITS if cfg.split == "all" else (one_of("split", cfg.split, (*SPLITS, "all")),)
     if "data" not in manifest:
         raise UserError(f"{folder}: this run {manifest['status']} before it had read its pairs, so there is no model.")
     if manifest["status"] != "finished":
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
     output = Path(cfg.output).expanduser() if cfg.output else folder / "evaluate"
-    if cfg.output and (output / cfg.split).exists():
-        raise UserError(f"{output / cfg.split} exists, and nothing is overwritten; name another folder: output=…")
+    for split in splits:
+        if cfg.output and (output / split).exists():
+            raise UserError(f"{output / split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
 
     model = load(folder)
     expected = trained.model._target_.rpartition(".")[2]
     if type(model).__name__ != expected:
         raise UserError(f"{folder}: the checkpoint is of a {type(model).__name__}, but the run trained a {expected}.")
-    model.test_split = cfg.split
     model.measures, model.baseline = Measures(cfg.protocol), Measures(cfg.protocol)
 
     if cfg.data.root:
@@ -55,9 +55,8 @@ def main(cfg: DictConfig) -> None:
         sample = manifest["data"]["sample"]
         trained.data.root = str(sample_folder(trained.data.task)) if sample else manifest["data"]["root"]
     datamodule = instantiate(trained.data)
-    datamodule.test_split = cfg.split
     datamodule.setup()
-    datamodule.require(cfg.split)
+    datamodule.require(*splits)
     was, now = manifest["data"]["fingerprint"], datamodule.description["fingerprint"]
     if was != now and not cfg.output:
         raise UserError(
@@ -65,19 +64,30 @@ def main(cfg: DictConfig) -> None:
             "To measure on other pictures name a folder for the results: output=…"
         )
 
-    trainer = pl.Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        precision=cfg.trainer.precision or trained.trainer.precision,
-        callbacks=[ProgressBar(), Results(str(output))],
-        limit_test_batches=trained.trainer.limit_test_batches if cfg.split == "test" else 1.0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    trainer.test(model, datamodule=datamodule, verbose=False)
-    scores = {manifest["model"]: summarise(model.scores[cfg.split]), "identity": summarise(model.scores["identity"])}
-    print_results(scores, cfg.split, output / cfg.split)
+    callbacks: list[pl.Callback] = [ProgressBar(), Results(str(output))]
+    if cfg.perceptual:
+        from image_translation.perceptual import Perceptual
+
+        callbacks.append(perceptual := Perceptual(cfg.perceptual))
+    for split in splits:
+        model.test_split = datamodule.test_split = split
+        trainer = pl.Trainer(
+            accelerator=cfg.trainer.accelerator,
+            devices=cfg.trainer.devices,
+            precision=cfg.trainer.precision or trained.trainer.precision,
+            callbacks=callbacks,
+            limit_test_batches=trained.trainer.limit_test_batches if split == "test" else 1.0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        )
+        trainer.test(model, datamodule=datamodule, verbose=False)
+        own = summarise(model.scores[split])
+        if cfg.perceptual:
+            write_json(output / split / "metrics.json", read_json(output / split / "metrics.json") | perceptual.values)
+            own |= perceptual.values
+        scores = {manifest["model"]: own, "identity": summarise(model.scores["identity"])}
+        print_results(scores, split, output / split)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from image_translation.runs import is_main_process
 
 log = logging.getLogger(__name__)
+STEP = "trainer/global_step"
+BEST = {"val/mse": "min", "val/psnr": "max", "val/ssim": "max"}
 
 
 def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> WandbLogger:
@@ -39,8 +41,10 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     except wandb.Error as error:
         log.warning("W&B: going online failed (%s), so this run is logged offline.", error)
         run = start(mode="offline")
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    for name, best in BEST.items():  # what the table of runs shows: the best value, not the last
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
     if run.settings.mode == "offline":
         log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
     return WandbLogger(experiment=run)
@@ -84,6 +88,23 @@ def log_picture(loggers: Sequence[Logger], name: str, picture: Image.Image, step
             logger.log_image(name, [picture], step=step)
         elif isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image(name, np.asarray(picture), step, dataformats="HWC")
+
+
+def log_comparison(folder: Path, files: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Log a comparison to a W&B run of its own: the page, the table, and the files as an artifact."""
+    logger = wandb_logger(str(folder), project="image_translation", name="comparison", job_type="compare")
+    with opened([lambda: logger]):
+        run = logger.experiment
+        table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+        report = wandb.Html((folder / "report.html").read_text(encoding="utf-8"), inject=False)
+        run.log({"comparison/table": table, "comparison/report": report})
+        for row in rows:
+            if row["split"] == "test" and "/" not in row["measure"]:
+                run.summary[f"{row['task']}/{row['model']}/{row['measure']}"] = row["mean"]
+        artifact = wandb.Artifact("comparison", type="comparison")
+        for name in files:
+            artifact.add_file(str(folder / name))
+        run.log_artifact(artifact)
 
 
 def log_rows(loggers: Sequence[Logger], name: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -50,6 +50,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; OSError or ValueError if there is none."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """A CSV file with a header; values that a row lacks stay empty."""
     buffer = io.StringIO()
@@ -159,7 +164,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except OSError as error:
         raise UserError(f"run={folder} is not a run folder: it has no readable run.json ({error.strerror}).") from error
     except ValueError as error:

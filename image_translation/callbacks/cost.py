@@ -16,13 +16,13 @@ MIB = 2**20
 
 
 def flops_per_picture(model: Translator, image_size: int) -> int:
-    """Floating-point operations of one translation at that size: two for each multiply-add of convolutions and products."""
+    """Floating-point operations of one translation, two for each multiply-add of its convolutions and products."""
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, image_size, image_size, device=model.device))
     model.train(training)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 class Cost(Callback):

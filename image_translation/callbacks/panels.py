@@ -2,31 +2,14 @@
 
 from pathlib import Path
 
-import torch
-from PIL import Image, ImageDraw
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
 
 from image_translation.data.transforms import to_uint8
 from image_translation.errors import at_least
 from image_translation.loggers import log_picture
 from image_translation.models import Translator
-
-GAP, HEADER = 4, 18  # pixels
-
-
-def draw_panel(columns: dict[str, Tensor]) -> Image.Image:
-    """Pictures (N, 3, H, W), uint8, one column for each name and one row for each picture."""
-    pictures = torch.stack([column.cpu() for column in columns.values()], dim=1).flatten(0, 1)
-    grid = to_pil_image(make_grid(pictures, nrow=len(columns), padding=GAP, pad_value=255))
-    panel = Image.new("RGB", (grid.width, grid.height + HEADER), "white")
-    panel.paste(grid, (0, HEADER))
-    for index, name in enumerate(columns):
-        centre = GAP + pictures.shape[3] // 2 + index * (pictures.shape[3] + GAP)
-        ImageDraw.Draw(panel).text((centre, HEADER // 2 + 1), name, fill="black", anchor="mm")
-    return panel
+from image_translation.panel import draw_panel
 
 
 class Panels(Callback):
@@ -66,7 +49,7 @@ class Panels(Callback):
                 "target": to_uint8(batch["target"]),
                 "output": to_uint8(model(batch["input"])),
             }
-        panel = draw_panel(columns)
+        panel = draw_panel({name: [to_pil_image(p) for p in column.cpu()] for name, column in columns.items()})
         self.folder.mkdir(parents=True, exist_ok=True)
         panel.save(self.folder / f"epoch_{epoch:04d}.png")
         log_picture(trainer.loggers, "panel", panel, trainer.global_step)

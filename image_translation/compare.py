@@ -1,0 +1,131 @@
+"""Compare finished runs: a table, statistics, pictures, and one page to send to a colleague.
+
+python -m image_translation.compare runs=[multirun/study] reference=study
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from image_translation.command import command
+from image_translation.errors import UserError
+from image_translation.runs import MEASURES, print_table, write_csv, write_json, write_whole
+
+log = logging.getLogger(__name__)
+FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
+DEFAULT_ROOTS = ("outputs", "multirun")
+
+
+@command("compare")
+def main(cfg: DictConfig) -> None:
+    roots = _list(cfg.runs)
+    by = _list(cfg.by)
+    reference: Any = OmegaConf.to_container(cfg.reference) if cfg.reference else None
+    missing = [root for root in roots if not Path(root).expanduser().is_dir()]
+    if missing and roots != list(DEFAULT_ROOTS):
+        raise UserError(f"runs={missing[0]}: there is no such folder. Name folders with runs: runs=[outputs,multirun]")
+    folders = [Path(root).expanduser() for root in roots if root not in missing]
+    compare(folders, Path(cfg.output).expanduser(), by, reference, wandb=cfg.wandb)
+
+
+def compare(
+    roots: Sequence[Path],
+    output: Path,
+    by: Sequence[str] = (),
+    reference: Mapping[str, Any] | None = None,
+    wandb: bool = False,
+) -> None:
+    """Compare the runs under ``roots``, write the results to ``output``, and say the most important ones.
+
+    Args:
+        roots: folders with runs, at any depth.
+        output: the folder of the results; what an earlier comparison left there is replaced.
+        by: options that tell columns apart, see ``collect``.
+        reference: figures printed elsewhere: ``name``, ``note`` and ``scores`` by task, model and measure.
+        wandb: whether to log the table and the page to W&B, too.
+
+    Raises:
+        UserError: there is no finished run, or ``output`` holds somebody else's files of these names.
+    """
+    # Imported here, because --help must not wait for them.
+    from image_translation.comparison import summary
+    from image_translation.comparison.collect import collect
+    from image_translation.comparison.report import write_report
+    from image_translation.comparison.tables import MainTable, caption_of, per_image, render, tidy
+
+    taken = [name for name in FILES if (output / name).exists()]
+    if taken and "comparison.json" not in taken:
+        raise UserError(f"{output} holds {taken[0]}, which is not of a comparison; name another folder: output=…")
+    collection = collect(roots, by)
+    if not collection.sections:
+        listed = "".join(f"\n  - {aside.folder}: {aside.reason}" for aside in collection.aside)
+        where = " and ".join(map(str, roots)) or " or ".join(DEFAULT_ROOTS)
+        raise UserError(
+            f"There is no finished run to compare in {where}"
+            + (f", but these:{listed}" if listed else ". Train some, or name their folder: runs=[…]")
+        )
+    sections = collection.sections
+    verdicts = summary.judge(sections)
+    table = MainTable({section.task: summary.cells(section, verdicts) for section in sections})
+    report_rows = summary.further_cells(sections, "report", MEASURES)
+    if reference:
+        report_rows = summary.with_reference(report_rows, reference, [section.task for section in sections])
+    tables = {
+        "report": MainTable(report_rows),
+        "perceptual": MainTable(summary.further_cells(sections, "perceptual", summary.PERCEPTUAL), summary.PERCEPTUAL),
+    }
+    generalisation = [row for section in sections for row in summary.generalisation(section)]
+    costs = [summary.cost(section, column) for section in sections for column in section.trained]
+    caption = caption_of(sections)
+
+    html, problems = write_report(collection, table, tables, caption, verdicts, generalisation, costs, reference)
+    for folder, problem in problems:
+        log.warning("%s: %s", folder, problem)
+    write_whole(output / "report.html", html)
+    write_whole(output / "table.md", render("table.md.j2", table=table, caption=caption))
+    write_whole(output / "table.tex", render("table.tex.j2", table=table, caption=caption))
+    write_csv(output / "table.csv", *tidy(sections))
+    write_csv(output / "per_image.csv", *per_image(sections))
+    write_json(output / "comparison.json", {
+        "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}
+                 for section in sections},
+        "not_compared": {str(aside.folder): aside.reason for aside in collection.aside},
+        "sentences": [sentence for _, sentence in summary.sentences(verdicts)],
+    })  # fmt: skip
+    if wandb:
+        from image_translation.loggers import log_comparison
+
+        log_comparison(output, FILES, tidy(sections)[0])
+    _say(sections, table, verdicts, collection.aside, output)
+
+
+def _list(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [str(item) for item in value] if isinstance(value, ListConfig | list) else [str(value)]
+
+
+def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Sequence[Any], output: Path) -> None:
+    from image_translation.comparison.summary import HEADINGS, sentences
+
+    rows = []
+    for section in sections:
+        for column in section.columns:
+            cells = [table.rows[section.task][measure, column.label] for measure in MEASURES]
+            texts = [f"[bold]{cell}[/bold]" if cell.best else str(cell) for cell in cells]
+            rows.append([section.task if column is section.columns[0] else "", column.label, *texts])
+    print_table(["task", "model", *(HEADINGS[measure] for measure in MEASURES)], rows)
+    for _, sentence in sentences(verdicts):
+        print(f"- {sentence}")
+    if aside:
+        print("Not compared:")
+        for item in aside:
+            print(f"- {item.folder}: {item.reason}")
+    print(f"Report: {output / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

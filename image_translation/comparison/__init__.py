@@ -1,0 +1,1 @@
+"""From folders of runs to tables, statistics and one page; nothing here needs torch."""

@@ -1,0 +1,98 @@
+"""Is a difference between two models beyond chance?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.05
+RESAMPLES = 9999
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Model A minus model B in one measure.
+
+    Attributes:
+        mean: difference of the means over pictures and seeds.
+        low: lower end of its 95 % interval; ``high`` the upper end.
+        p: of the Wilcoxon signed-rank test over pictures, for this one comparison.
+        higher: on how many pictures A's score, averaged over its seeds, is higher than B's.
+        lower: on how many it is lower.
+        pictures: how many there are.
+        seeds_known: whether the interval holds what another seed would change; it can't with one run of a model.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    higher: int
+    lower: int
+    pictures: int
+    seeds_known: bool
+
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def difference(a: Array, b: Array, *, a_varies: bool = True, b_varies: bool = True, seed: int = 0) -> Difference:
+    """Compare two models' scores on the same pictures.
+
+    The interval answers "what if it had been other pictures and other seeds?". Pictures are resampled, in pairs
+    (percentile bootstrap). What seeds do is Student's t with the pooled variance of the runs' means: two or three seeds
+    are too few to resample. Scores of different seeds are averaged for each picture before the ranks are compared,
+    because two runs of one model on one picture are not two pictures.
+
+    Args:
+        a: scores (runs, pictures) of model A; each run has another seed.
+        b: the same of model B, with the same pictures in the same order.
+        a_varies: False if no seed can change A, as with identity.
+        b_varies: the same for B.
+        seed: of the resampling.
+    """
+    per_picture = a.mean(axis=0) - b.mean(axis=0)
+    groups = [group.mean(axis=1) for group, varies in ((a, a_varies), (b, b_varies)) if varies]
+    seeds_known = all(len(group) > 1 for group in groups)
+
+    rng = np.random.default_rng(seed)
+    means = _bootstrap_means(per_picture, rng)
+    if groups and seeds_known:
+        freedom = sum(len(group) - 1 for group in groups)
+        variance = sum(float(np.sum((group - group.mean()) ** 2)) for group in groups) / freedom
+        error = math.sqrt(variance * sum(1 / len(group) for group in groups))
+        means = means + error * rng.standard_t(freedom, len(means))
+    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    return Difference(
+        mean=float(per_picture.mean()), low=float(low), high=float(high), p=wilcoxon(per_picture),
+        higher=int((per_picture > 0).sum()), lower=int((per_picture < 0).sum()), pictures=len(per_picture),
+        seeds_known=seeds_known,
+    )  # fmt: skip
+
+
+def wilcoxon(differences: Array) -> float:
+    """The two-sided p of the Wilcoxon signed-rank test; 1 where nothing differs."""
+    return float(stats.wilcoxon(differences).pvalue) if np.any(differences != 0) else 1.0
+
+
+def _bootstrap_means(values: Array, rng: np.random.Generator) -> Array:
+    if len(values) == 1:  # nothing to resample: one picture says nothing about others
+        return np.array([-math.inf, math.inf])
+    result = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, batch=max(1, 10**7 // len(values)), method="percentile", rng=rng,
+        vectorized=True,
+    )  # fmt: skip
+    return np.asarray(result.bootstrap_distribution, dtype=np.float64)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of several tests' p, in their order (Holm 1979)."""
+    adjusted, worst = [0.0] * len(ps), 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        worst = max(worst, (len(ps) - rank) * ps[index])
+        adjusted[index] = min(1.0, worst)
+    return adjusted

@@ -1,0 +1,292 @@
+"""What the runs say: means with their spread, differences beyond chance, what memorising gained, what it cost."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from image_translation.comparison.collect import Column, Section
+from image_translation.comparison.statistics import LEVEL, Difference, difference, holm
+from image_translation.errors import UserError
+from image_translation.runs import MEASURES
+
+HIGHER_IS_BETTER = {"mse": False, "psnr": True, "ssim": True}
+PERCEPTUAL = ("lpips", "fid", "kid")  # see image_translation.perceptual, which needs torch
+DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4}
+NAMES = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
+UNITS = {"mse": "", "psnr": " dB", "ssim": ""}
+SURE, THESE_RUNS, MAYBE = "beyond chance", "these runs only", "may be chance"
+HEADINGS = {"mse": "MSE ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓", "fid": "FID ↓", "kid": "KID ↓"}
+
+
+def show(measure: str, value: float, sign: bool = False) -> str:
+    """A measure's value with its usual decimals and a real minus."""
+    return f"{value:{'+' if sign else ''}.{DECIMALS[measure.rpartition('/')[2]]}f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over seeds, with their standard deviation where there are several."""
+
+    measure: str
+    mean: float
+    spread: float | None
+    best: bool = False  # beyond chance better than every other column
+
+    def __str__(self) -> str:
+        spread = "" if self.spread is None else f" ± {show(self.measure, self.spread)}"
+        return show(self.measure, self.mean) + spread
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Two columns of a section compared in one measure, the better one first."""
+
+    task: str
+    measure: str
+    better: str
+    worse: str
+    difference: Difference  # better minus worse
+    better_mean: float
+    worse_mean: float
+    p: float  # after Holm's correction over the whole table
+    better_on: int  # pictures
+
+    @property
+    def beyond_pictures(self) -> bool:
+        """Whether other pictures would show the same."""
+        return self.p < LEVEL and self.difference.excludes_zero()
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether other pictures and other seeds would show the same; one run of a model can't tell."""
+        return self.beyond_pictures and self.difference.seeds_known
+
+    @property
+    def conclusion(self) -> str:
+        return SURE if self.beyond_chance else THESE_RUNS if self.beyond_pictures else MAYBE
+
+
+def judge(sections: Sequence[Section]) -> list[Verdict]:
+    """Every pair of columns of every section in every measure."""
+    found = []
+    for section in sections:
+        for a, b in itertools.combinations(section.columns, 2):
+            for measure in MEASURES:
+                means = [statistics.fmean(column.means(measure)) for column in (a, b)]
+                swap = (means[1] > means[0]) == HIGHER_IS_BETTER[measure] and means[0] != means[1]
+                better, worse = (b, a) if swap else (a, b)
+                found.append((section, measure, better, worse, difference(
+                    better.scores(measure), worse.scores(measure),
+                    a_varies=not better.deterministic, b_varies=not worse.deterministic,
+                )))  # fmt: skip
+    ps = holm([d.p for *_, d in found])
+    return [
+        Verdict(
+            section.task, measure, better.label, worse.label, d,
+            statistics.fmean(better.means(measure)), statistics.fmean(worse.means(measure)), p,
+            better_on=d.higher if HIGHER_IS_BETTER[measure] else d.lower,
+        )
+        for (section, measure, better, worse, d), p in zip(found, ps, strict=True)
+    ]  # fmt: skip
+
+
+def cells(section: Section, verdicts: Sequence[Verdict]) -> dict[tuple[str, str], Cell]:
+    """A section's row of the main table, by measure and column."""
+    row = {}
+    for measure, column in itertools.product(MEASURES, section.columns):
+        of_column = [v for v in verdicts if v.task == section.task and v.measure == measure
+                     and column.label in (v.better, v.worse)]  # fmt: skip
+        best = bool(of_column) and all(v.better == column.label and v.beyond_chance for v in of_column)
+        row[measure, column.label] = _cell(measure, column.means(measure), best)
+    return row
+
+
+def _cell(measure: str, means: Sequence[float], best: bool = False) -> Cell:
+    return Cell(measure, statistics.fmean(means), statistics.stdev(means) if len(means) > 1 else None, best)
+
+
+def sentences(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    """One plain sentence for each pair of columns, as (task, sentence)."""
+    pairs: dict[tuple[str, frozenset[str]], list[Verdict]] = {}
+    for verdict in verdicts:
+        pairs.setdefault((verdict.task, frozenset((verdict.better, verdict.worse))), []).append(verdict)
+    return [(task, _sentence(task, of_pair)) for (task, _), of_pair in pairs.items()]
+
+
+def _sentence(task: str, verdicts: Sequence[Verdict]) -> str:
+    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        key = (verdict.conclusion, verdict.better, verdict.worse) if verdict.beyond_pictures else (MAYBE, "", "")
+        groups.setdefault(key, []).append(verdict)
+    parts: list[str] = []
+    for (conclusion, better, worse), group in groups.items():
+        measures = " and ".join(", ".join(NAMES[v.measure] for v in group).rsplit(", ", 1))
+        detail = _detail(max(group, key=lambda verdict: verdict.measure == "psnr"))
+        if conclusion == MAYBE:
+            pair = sorted((verdicts[0].better, verdicts[0].worse))
+            between = "" if parts else f" between {' and '.join(pair)}"
+            parts.append(f"there is no difference beyond chance in {measures}{between} ({detail})")
+        else:
+            doubt = "" if conclusion == SURE else ", but with one run of a model another seed may say otherwise"
+            parts.append(f"{better} is better than {worse} by {measures} ({detail}){doubt}")
+    return f"On {task}, {'; '.join(parts)}."
+
+
+def _detail(verdict: Verdict) -> str:
+    measure, d = verdict.measure, verdict.difference
+    ends = [show(measure, end, sign=True) if math.isfinite(end) else "unknown" for end in (d.low, d.high)]
+    return (
+        f"{NAMES[measure]} {show(measure, d.mean, sign=True)}{UNITS[measure]} for {verdict.better}, "
+        f"95 % interval {ends[0]} to {ends[1]}; better on {verdict.better_on} of {d.pictures} pictures; "
+        f"p {show_p(verdict.p)}"
+    )
+
+
+def show_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+@dataclass(frozen=True)
+class Generalisation:
+    """A column's measures on the pictures it was trained on, beside those on unseen ones."""
+
+    task: str
+    model: str
+    train: dict[str, float]
+    test: dict[str, float]
+    runs: int
+
+    def gap(self, measure: str) -> float:
+        return self.test[measure] - self.train[measure]
+
+
+def generalisation(section: Section) -> list[Generalisation]:
+    """For the columns whose training pictures were measured (``evaluate split=train``)."""
+    rows = []
+    for column in section.columns:
+        train = {m: column.means(m, "train") for m in MEASURES}
+        if all(train.values()):
+            rows.append(Generalisation(
+                section.task, column.label, {m: statistics.fmean(train[m]) for m in MEASURES},
+                {m: statistics.fmean(column.means(m)) for m in MEASURES}, len(train["psnr"]),
+            ))  # fmt: skip
+    return rows
+
+
+def ranking_survives(section: Section, rows: Sequence[Generalisation]) -> str:
+    """Whether the models stand in the same order on training and on unseen pictures, in a sentence."""
+    measured = [row for row in rows if row.model in {column.label for column in section.trained}]
+    missing = [column.label for column in section.trained if column.label not in {row.model for row in measured}]
+    if missing:
+        return (
+            f"On {section.task}, training pictures were not measured for {', '.join(missing)}: "
+            "python -m image_translation.evaluate run=… split=train does it."
+        )
+    if len(measured) < 2:
+        return f"On {section.task} there is one model, so there is no ranking."
+    said, turned = [], []
+    for measure in MEASURES:
+        orders = [
+            sorted(measured, key=lambda row: _value(row, split, measure), reverse=HIGHER_IS_BETTER[measure])
+            for split in ("train", "test")
+        ]
+        names = [" before ".join(row.model for row in order) for order in orders]
+        same = names[0] == names[1]
+        said.append(f"by {NAMES[measure]} {names[0]}" + ("" if same else f" in training, {names[1]} in test"))
+        turned += [] if same else [measure]
+    verb = "does not survive" if turned else "survives"
+    return f"On {section.task} the ranking {verb} on unseen pictures: {'; '.join(said)}."
+
+
+def _value(row: Generalisation, split: str, measure: str) -> float:
+    return (row.train if split == "train" else row.test)[measure]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a column's runs cost on average; None where it was not recorded."""
+
+    task: str
+    model: str
+    psnr: float
+    parameters: float | None
+    gflops: float | None  # a translated picture
+    training_s: float | None
+    pictures_per_s: float | None  # in training
+    peak_mib: float | None
+    epochs: float | None
+    device: str
+    precision: str
+
+
+def cost(section: Section, column: Column) -> Cost:
+    def mean(*keys: str) -> float | None:
+        values = [_number(run.manifest, *keys) for run in column.runs]
+        known = [value for value in values if value is not None]
+        return statistics.fmean(known) if known else None
+
+    flops = mean("cost", "flops_per_picture")
+    devices = sorted({_device(run.manifest) for run in column.runs})
+    return Cost(
+        section.task, column.label, statistics.fmean(column.means("psnr")),
+        parameters=mean("parameters"),
+        gflops=None if flops is None else flops / 1e9,
+        training_s=mean("cost", "training_s"),
+        pictures_per_s=mean("cost", "training_pictures_per_s"),
+        peak_mib=mean("cost", "peak_memory_mib"),
+        epochs=mean("epochs"),
+        device=", ".join(devices),
+        precision=", ".join(sorted({str(run.manifest.get("precision")) for run in column.runs})),
+    )  # fmt: skip
+
+
+def _number(manifest: Mapping[str, Any], *keys: str) -> float | None:
+    node: Any = manifest
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    return float(node) if isinstance(node, int | float) and not isinstance(node, bool) else None
+
+
+def _device(manifest: Mapping[str, Any]) -> str:
+    device = manifest.get("device")
+    if not isinstance(device, dict):
+        return "unknown"
+    count = device.get("count", 1)
+    return f"{f'{count} × ' if count != 1 else ''}{device.get('type')} {device.get('name')}"
+
+
+Rows = dict[str, dict[tuple[str, str], Cell]]
+
+
+def further_cells(sections: Sequence[Section], family: str, measures: Sequence[str]) -> Rows:
+    """Rows of a table of measures that only some runs have, such as ``report/mse``: by task, then as ``cells``."""
+    rows = {
+        section.task: {
+            (measure, column.label): _cell(measure, means)
+            for measure, column in itertools.product(measures, section.columns)
+            if (means := column.means(f"{family}/{measure}"))
+        }
+        for section in sections
+    }
+    return {task: row for task, row in rows.items() if row}
+
+
+def with_reference(rows: Rows, reference: Mapping[str, Any], tasks: Sequence[str]) -> Rows:
+    """The rows, with figures printed elsewhere as columns of their own.
+
+    Raises:
+        UserError: the reference is not as ``conf/reference/study.yaml`` is.
+    """
+    both = {task: dict(row) for task, row in rows.items()}
+    try:
+        for task in tasks:
+            for model, scores in reference["scores"].get(task, {}).items():
+                label = f"{model}, {reference['name']}"
+                printed = {(m, label): Cell(m, float(scores[m]), None) for m in MEASURES if m in scores}
+                both[task] = both.get(task, {}) | printed
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError("reference must have name, note, and scores by task, model and measure (numbers).") from error
+    return both

@@ -1,0 +1,113 @@
+"""The main table, in the study's arrangement: one row a task, one group of columns a measure, the models within it."""
+
+import functools
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from image_translation.comparison.collect import IDENTITY, Section
+from image_translation.comparison.summary import HEADINGS, Cell
+from image_translation.runs import MEASURES
+
+LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "↓": r"$\downarrow$",
+         "↑": r"$\uparrow$", "×": r"$\times$"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MainTable:
+    """Cells by task, then by (measure, column); columns by name, identity last."""
+
+    rows: Mapping[str, Mapping[tuple[str, str], Cell]]
+    measures: Sequence[str] = MEASURES
+
+    @property
+    def columns(self) -> list[str]:
+        labels = list(dict.fromkeys(label for row in self.rows.values() for _, label in row))
+        return sorted(labels, key=lambda label: (label == IDENTITY, label))
+
+    @property
+    def headings(self) -> list[str]:
+        return [HEADINGS[measure] for measure in self.measures]
+
+    def cells(self, task: str) -> list[tuple[str, str, Cell | None]]:
+        """(measure, column, cell) of a row from left to right."""
+        return [(m, label, self.rows[task].get((m, label))) for m in self.measures for label in self.columns]
+
+
+def caption_of(sections: Sequence[Section]) -> str:
+    """What the main table shows, and how to read it."""
+    counts = [len(column.runs) for section in sections for column in section.trained] or [0]
+    runs = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    mean = f" Mean over {runs} seeds of each model, ± standard deviation." if max(counts) > 1 else ""
+    return (
+        f"Measures of test pictures.{mean} Bold: best, and beyond chance better than every other column. "
+        f"{IDENTITY} returns its input."
+    )
+
+
+def tidy(sections: Sequence[Section]) -> tuple[list[dict[str, Any]], list[str]]:
+    """One row for each mean, and the columns' names."""
+    rows = [
+        {
+            "task": section.task, "model": column.label, "split": split, "measure": measure,
+            "mean": statistics.fmean(means),
+            "standard_deviation": statistics.stdev(means) if len(means) > 1 else None,
+            "runs": len(means), "pictures": len(section.names) if split == "test" else None,
+        }
+        for section in sections
+        for column in section.columns
+        for split in ("test", "train")
+        for measure in (*MEASURES, *(f"report/{measure}" for measure in MEASURES))
+        if (means := column.means(measure, split))
+    ]  # fmt: skip
+    return rows, ["task", "model", "split", "measure", "mean", "standard_deviation", "runs", "pictures"]
+
+
+def per_image(sections: Sequence[Section]) -> tuple[list[dict[str, Any]], list[str]]:
+    """One row for each test picture of each run, and the columns' names."""
+    rows = []
+    for section in sections:
+        for column in section.trained:
+            for run in column.runs:
+                where = {"task": section.task, "model": column.label, "seed": run.seed, "run": run.folder}
+                rows += [where | {"name": name, **scores} for name, scores in run.scores.items()]
+        of_inputs = section.columns[-1].runs[0].identity
+        rows += [{"task": section.task, "model": IDENTITY, "name": name, **row} for name, row in of_inputs.items()]
+    return rows, ["task", "model", "seed", "run", "name", *MEASURES]
+
+
+def escape_latex(text: object) -> str:
+    return "".join(LATEX.get(character, character) for character in str(text))
+
+
+def escape_markdown(text: object) -> str:
+    return str(text).replace("|", "\\|")
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Templates of this package; those of HTML escape what they are given."""
+    templates = {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in files(__package__).joinpath("templates").iterdir()
+        if entry.is_file()
+    }
+    env = jinja2.Environment(
+        loader=jinja2.DictLoader(templates),
+        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters |= {"latex": escape_latex, "markdown": escape_markdown}
+    return env
+
+
+def render(template: str, **values: Any) -> str:
+    return environment().get_template(template).render(**values)

@@ -1,0 +1,42 @@
+"""Panels: the same few pictures again and again, one column each for input, target and output."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+GAP, HEADER = 4, 18  # pixels
+COLUMNS = ("input", "target", "output")
+
+
+def draw_panel(columns: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
+    """Pictures of one size, with one column for each name and one row for each picture."""
+    (width, height), rows = next(iter(columns.values()))[0].size, len(next(iter(columns.values())))
+    size = (GAP + len(columns) * (width + GAP), HEADER + GAP + rows * (height + GAP))
+    panel = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(panel)
+    for i, (name, pictures) in enumerate(columns.items()):
+        left = GAP + i * (width + GAP)
+        pen.text((left + width // 2, HEADER // 2 + 1), name, fill="black", anchor="mm")
+        for j, picture in enumerate(pictures):
+            panel.paste(picture, (left, HEADER + GAP + j * (height + GAP)))
+    return panel
+
+
+def read_panel(path: Path) -> dict[str, list[Image.Image]]:
+    """The square pictures of a panel that ``Panels`` saved, by the names of its columns.
+
+    Raises:
+        OSError: it is missing or damaged.
+    """
+    with Image.open(path) as panel:
+        side = (panel.width - GAP) // len(COLUMNS) - GAP
+        rows = (panel.height - HEADER - GAP) // (side + GAP)
+        corners = [(GAP + i * (side + GAP), HEADER + GAP) for i in range(len(COLUMNS))]
+        return {
+            name: [
+                panel.crop((left, top + j * (side + GAP), left + side, top + j * (side + GAP) + side))
+                for j in range(rows)
+            ]
+            for name, (left, top) in zip(COLUMNS, corners, strict=True)
+        }
