@@ -23,7 +23,7 @@ DEFAULT_ROOTS = ("outputs", "multirun")
 def main(cfg: DictConfig) -> None:
     roots = _list(cfg.runs)
     by = _list(cfg.by)
-    reference: Any = OmegaConf.to_container(cfg.reference) if cfg.reference else None
+    reference: Any = OmegaConf.to_container(cfg.reference) if cfg.get("reference") else None
     missing = [root for root in roots if not Path(root).expanduser().is_dir()]
     if missing and roots != list(DEFAULT_ROOTS):
         raise UserError(f"runs={missing[0]}: there is no such folder. Name folders with runs: runs=[outputs,multirun]")

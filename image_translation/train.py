@@ -63,6 +63,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         log.info("%s: %s earlier, %s.", folder, run.before["status"],
                  "goes on from its last state" if run.checkpoint else "starts again")  # fmt: skip
     run.update(data=datamodule.description, **describe(trainer, model))
+    if run.before and run.checkpoint and "wandb" in cfg.logger:
+        cfg.logger.wandb.id = run.before.get("wandb_id")
 
     with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
         run.update(wandb_id=wandb_id(trainer.loggers))

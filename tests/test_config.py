@@ -9,6 +9,7 @@ import torch
 from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import instantiate
@@ -45,7 +46,7 @@ def test_every_combination_instantiates(task: str, model: str, trainer: str, tmp
     built = instantiate(cfg.model)
     assert type(built) is MODELS[model]
     assert isinstance(instantiate(cfg.trainer), pl.Trainer)
-    assert len([instantiate(callback) for callback in cfg.callbacks.values()]) == 6
+    assert len([instantiate(callback) for callback in cfg.callbacks.values()]) == 7
     if task == "coloring":
         grey = data.derive(torch.rand(2, 3, 4, 4))
         assert torch.equal(grey[:, 0], grey[:, 2])
@@ -54,9 +55,18 @@ def test_every_combination_instantiates(task: str, model: str, trainer: str, tmp
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_experiment_composes(experiment: str, tmp_path: Path) -> None:
     plain, changed = config(tmp_path), config(tmp_path, f"experiment={experiment}")
-    assert OmegaConf.to_yaml(plain.trainer) + OmegaConf.to_yaml(plain.data) != (
-        OmegaConf.to_yaml(changed.trainer) + OmegaConf.to_yaml(changed.data)
-    )
+    parts = ("if_exists", "data", "model", "trainer", "hydra")
+    assert any(plain[part] != changed[part] for part in parts)
+
+
+def test_the_study_is_the_plain_training_of_every_pair(tmp_path: Path) -> None:
+    plain, study = config(tmp_path), config(tmp_path, "experiment=study")
+    assert all(plain[part] == study[part] for part in ("data", "model", "trainer"))
+    assert study.hydra.mode == RunMode.MULTIRUN
+    params = {name: sorted(value.split(",")) for name, value in study.hydra.sweeper.params.items()}
+    assert params["task"] == ["coloring", "comic", "monet"]
+    assert params["model"] == ["autoencoder", "pix2pix"]
+    assert len(params["seed"]) >= 2
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_folder(finished_run: Path) -> None:
     expected = {
         ".hydra/config.yaml", "train.log", "run.json", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
-        "test/metrics.json", "test/per_image.csv", *(f"test/images/test{i}.png" for i in range(4)),
+        "test/metrics.json", "test/per_image.csv", "test/identity.csv",
+        *(f"test/{kind}/test{i}.png" for i in range(4) for kind in ("images", "inputs", "targets")),
         *(f"panels/epoch_{i:04}.png" for i in range(3)),
     }  # fmt: skip
     there = {str(path.relative_to(finished_run)) for path in finished_run.rglob("*") if path.is_file()}
@@ -89,7 +90,11 @@ def test_manifest(finished_run: Path) -> None:
     assert run["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert run["parameters"] == sum(p.numel() for p in image_translation.load(finished_run).parameters())
     assert run["wandb_id"] == read_offline_run(finished_run).folder.name.rsplit("-", 1)[1]
-    assert run["wall_time_s"] > 0
+    assert run["wall_time_s"] > run["cost"]["training_s"] > 0
+    pictures = 2 * 6  # epochs and pictures in each
+    assert run["cost"]["training_pictures_per_s"] == pytest.approx(pictures / run["cost"]["training_s"], rel=1e-2)
+    assert run["cost"]["peak_memory_mib"] > 50
+    assert run["cost"]["flops_per_picture"] > 0
 
 
 def test_metrics_csv_has_one_row_an_epoch(finished_run: Path) -> None:
@@ -117,6 +122,12 @@ def test_scores_are_those_of_the_saved_pictures(finished_run: Path) -> None:
         assert means[f"test/{measure}"] == pytest.approx(np.mean([float(row[measure]) for row in rows]))
     errors = [mean_squared_error(np.asarray(picture(i)), np.asarray(comic_of(picture(i)))) for i in range(9, 13)]
     assert means["identity/mse"] == pytest.approx(np.mean(errors))
+    identity = read_csv(finished_run / "test" / "identity.csv")
+    assert [float(row["mse"]) for row in identity] == pytest.approx(errors)
+    for kind, side in (("inputs", "face"), ("targets", "comics")):
+        for row in rows:
+            saved = np.asarray(Image.open(finished_run / "test" / kind / f"{row['name']}.png"))
+            assert np.array_equal(saved, np.asarray(Image.open(targets.parent / side / f"{row['name']}.png")))
 
 
 def test_output_ends_with_the_table_and_is_quiet(finished_run: Path) -> None:
@@ -146,7 +157,15 @@ def test_panels_show_the_same_pictures_and_the_model_at_work(finished_run: Path)
 
 def test_wandb_has_config_values_steps_and_pictures(finished_run: Path) -> None:
     run = read_offline_run(finished_run)
-    assert (run.group, run.job_type, run.exit_code) == ("comic", "pix2pix", 0)
+    assert (run.name, run.group, run.job_type, run.exit_code) == ("comic pix2pix 0", "comic", "pix2pix", 0)
+    assert run.tags == ["comic", "pix2pix"]
+    best = {name: metric.summary for name, metric in run.metrics.items() if name.startswith("val/")}
+    assert best["val/psnr"].max
+    assert best["val/ssim"].max
+    assert best["val/mse"].min
+    assert {metric.step_metric for name, metric in run.metrics.items() if name != "trainer/global_step"} == {
+        "trainer/global_step"
+    }
     assert run.config["model"]["lambda_l1"] == 100
     assert run.config["data"]["batch_size"] == 2
     assert run.config["seed"] == 0

@@ -35,34 +35,51 @@ class OfflineRun:
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
     artifacts: dict[str, Path] = field(default_factory=dict)  # the files of all artifacts by their paths
+    metrics: dict[str, Any] = field(default_factory=dict)  # what define_metric said, by name
+    id: str = ""
+    name: str = ""
     group: str = ""
     job_type: str = ""
+    tags: list[str] = field(default_factory=list)
 
 
 def read_offline_run(run_folder: Path) -> OfflineRun:
     """The one offline run below a run folder."""
-    (path,) = run_folder.glob("wandb/offline-run-*/*.wandb")
+    (run,) = read_offline_runs(run_folder)
+    return run
+
+
+def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
+    """The offline runs below a run folder, the earliest first."""
+    return [_read(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
+
+
+def _values(items: Any) -> dict[str, Any]:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def _read(path: Path) -> OfflineRun:
     run = OfflineRun(path.parent)
     for record in records(path):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            run.group, run.job_type = record.run.run_group, record.run.job_type
-            updates = record.run.config.update
-        elif kind == "config":
-            updates = record.config.update
-        elif kind == "history":
-            row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-            run.history.append(row)
-            continue
-        elif kind == "artifact":
-            run.artifacts |= {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
-            continue
-        elif kind == "exit":
-            run.exit_code = record.exit.exit_code
-            continue
-        else:
-            continue
-        run.config |= {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in updates}
+        match record.WhichOneof("record_type"):
+            case "run":
+                run.id, run.name = record.run.run_id, record.run.display_name
+                run.group, run.job_type = record.run.run_group, record.run.job_type
+                run.tags = list(record.run.tags)
+                run.config |= _values(record.run.config.update)
+            case "config":
+                run.config |= _values(record.config.update)
+            case "history":
+                run.history.append(_values(record.history.item))
+            case "summary":
+                run.summary |= _values(record.summary.update)
+            case "metric":
+                run.metrics[record.metric.name or record.metric.glob_name] = record.metric
+            case "artifact":
+                run.artifacts |= {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
+            case "exit":
+                run.exit_code = record.exit.exit_code
     return run

@@ -248,13 +248,15 @@ def read_scores(path: Path) -> Scores:
     """
     where = path.parent.name + "/" + path.name
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines()))
         scores = {row["name"]: {m: float(row[m]) for m in MEASURES} for row in rows}
     except OSError as error:
         raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{where} is damaged: name, mse, psnr and ssim are expected in every row.") from error
+    if not text.endswith("\n"):
+        raise UserError(f"{where} is damaged: its end is missing.")
     if not scores or len(scores) != len(rows):
         raise UserError(f"{where} is damaged: {'a name stands in it twice' if rows else 'it has no picture'}.")
     for name, row in scores.items():

@@ -65,8 +65,11 @@ def difference(a: Array, b: Array, *, a_varies: bool = True, b_varies: bool = Tr
         freedom = sum(len(group) - 1 for group in groups)
         variance = sum(float(np.sum((group - group.mean()) ** 2)) for group in groups) / freedom
         error = math.sqrt(variance * sum(1 / len(group) for group in groups))
-        means = means + error * rng.standard_t(freedom, len(means))
+        quantiles = stats.t.ppf((np.arange(len(means)) + 0.5) / len(means), freedom)  # steadier than random draws
+        means = means + error * rng.permutation(quantiles)
     low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    if len(per_picture) == 1:  # there is nothing to resample: one picture says nothing about others
+        low, high = -math.inf, math.inf
     return Difference(
         mean=float(per_picture.mean()), low=float(low), high=float(high), p=wilcoxon(per_picture),
         higher=int((per_picture > 0).sum()), lower=int((per_picture < 0).sum()), pictures=len(per_picture),
@@ -80,8 +83,8 @@ def wilcoxon(differences: Array) -> float:
 
 
 def _bootstrap_means(values: Array, rng: np.random.Generator) -> Array:
-    if len(values) == 1:  # nothing to resample: one picture says nothing about others
-        return np.array([-math.inf, math.inf])
+    if np.all(values == values[0]):
+        return np.full(RESAMPLES, values[0])
     result = stats.bootstrap(
         (values,), np.mean, n_resamples=RESAMPLES, batch=max(1, 10**7 // len(values)), method="percentile", rng=rng,
         vectorized=True,

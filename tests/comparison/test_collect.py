@@ -1,0 +1,189 @@
+"""Which runs are compared, and what is said of the others."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_runs import make_run
+
+from image_translation.comparison.collect import Collection, collect, find_runs
+from image_translation.errors import UserError
+
+
+def labels(collection: Collection, task: int = 0) -> dict[str, list[int]]:
+    return {column.label: [run.seed for run in column.runs] for column in collection.sections[task].trained}
+
+
+def reasons(collection: Collection) -> dict[str, str]:
+    return {aside.folder.name: aside.reason for aside in collection.aside}
+
+
+def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
+    make_run(tmp_path / "outputs" / "comic" / "pix2pix" / "a", seed=0)
+    make_run(tmp_path / "multirun" / "x" / "0", seed=1)
+    make_run(tmp_path / "multirun" / "x" / "1", model="autoencoder")
+    make_run(tmp_path / "deep" / "er" / "monet", task="monet", model="autoencoder")
+    found = collect([tmp_path])
+    assert [section.task for section in found.sections] == ["comic", "monet"]
+    assert labels(found) == {"autoencoder": [0], "pix2pix": [0, 1]}
+    assert labels(found, 1) == {"autoencoder": [0]}
+    assert [section.columns[-1].label for section in found.sections] == ["identity", "identity"]
+    assert not found.aside
+
+
+def test_nothing_inside_a_run_is_a_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    shutil.copytree(run, tmp_path / "run" / "copy")
+    assert find_runs([tmp_path]) == [tmp_path / "run"]
+
+
+def test_options_make_columns_and_by_pools_the_others(tmp_path: Path) -> None:
+    for index, (loss, weight) in enumerate([("bce", 100), ("bce", 10), ("hinge", 100), ("hinge", 10)]):
+        make_run(tmp_path / str(index), options={"model.gan_loss": loss, "model.lambda_l1": weight})
+    every = collect([tmp_path])
+    assert set(labels(every)) == {
+        f"pix2pix (gan_loss={loss}, lambda_l1={weight})" for loss in ("bce", "hinge") for weight in (10, 100)
+    }
+    pooled = collect([tmp_path], by=["model.gan_loss"])
+    assert {label: len(seeds) for label, seeds in labels(pooled).items()} == {
+        "pix2pix (gan_loss=bce)": 2, "pix2pix (gan_loss=hinge)": 2,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"model\.gan_los.*Did you mean 'model\.gan_loss'"):
+        collect([tmp_path], by=["model.gan_los"])
+
+
+def test_options_without_effect_make_no_columns(tmp_path: Path) -> None:
+    make_run(tmp_path / "0", seed=0)
+    make_run(tmp_path / "1", seed=1, options={"data.root": "elsewhere", "trainer.accelerator": "gpu"})
+    assert labels(collect([tmp_path])) == {"pix2pix": [0, 1]}
+
+
+def test_of_a_run_made_twice_the_later_one_counts(tmp_path: Path) -> None:
+    make_run(tmp_path / "0")
+    later = make_run(tmp_path / "1", noise=30)
+    manifest = json.loads((later / "run.json").read_text()) | {"started": "2026-02-01T00:00:00"}
+    (later / "run.json").write_text(json.dumps(manifest))
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.sections[0].trained[0].runs] == ["1"]
+    assert "made again" in reasons(found)["0"]
+
+
+@pytest.mark.parametrize(
+    ("unlike", "reason"),
+    [
+        ({"fingerprint": "b" * 64}, "data fingerprint bbbbbbbbbbbb instead of aaaaaaaaaaaa"),
+        ({"side": 64}, "image size 64 instead of 32"),
+        ({"count": 9}, "test pictures 9 of 9 instead of 12 of 12"),
+        ({"options": {"data.fit": "squash"}}, "fit squash instead of crop"),
+    ],
+)
+def test_unlike_runs_never_share_a_column(unlike: dict[str, object], reason: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "a", seed=0)
+    make_run(tmp_path / "b", seed=1)
+    make_run(tmp_path / "c", model="autoencoder", **unlike)  # type: ignore[arg-type]
+    found = collect([tmp_path])
+    assert labels(found) == {"pix2pix": [0, 1]}
+    assert reason in reasons(found)["c"]
+    assert found.aside[0].run is not None  # its own numbers are shown apart
+
+
+def test_other_inputs_are_noticed_whatever_the_options_say(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path / str(seed), seed=seed)
+    other = make_run(tmp_path / "other", model="autoencoder")
+    csv = (other / "test" / "identity.csv").read_text().splitlines()
+    edited = [csv[0]] + [f"{line.split(',')[0]},650.25,20.0,0.5" for line in csv[1:]]  # consistent, but not the inputs
+    (other / "test" / "identity.csv").write_text("\n".join(edited) + "\n")
+    metrics = json.loads((other / "test" / "metrics.json").read_text())
+    metrics |= {"identity/mse": 650.25, "identity/psnr": 20.0, "identity/ssim": 0.5}
+    (other / "test" / "metrics.json").write_text(json.dumps(metrics))
+    assert "inputs and targets are others" in reasons(collect([tmp_path]))["other"]
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "running"])
+def test_unfinished_runs_are_named(status: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "good")
+    make_run(tmp_path / "bad", seed=1, status=status)
+    found = collect([tmp_path])
+    assert labels(found) == {"pix2pix": [0]}
+    expected = {"failed": "failed: the disk is full", "interrupted": "interrupted.", "running": "stopped without a word"}
+    assert reasons(found)["bad"].startswith(expected[status])
+
+
+def edit(path: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    def damage(run: Path) -> None:
+        (run / path).write_text(change((run / path).read_text()))
+
+    return damage
+
+
+def remove(path: str) -> Callable[[Path], None]:
+    return lambda run: (run / path).unlink()
+
+
+DAMAGE = {
+    "run.json removed": (remove("run.json"), "run.json"),
+    "run.json truncated": (edit("run.json", lambda text: text[:100]), "run.json"),
+    "run.json no object": (edit("run.json", lambda _: "[1]"), "run.json"),
+    "run.json without data": (edit("run.json", lambda text: text.replace('"data"', '"date"')), "run.json"),
+    "run.json seed a word": (edit("run.json", lambda text: text.replace('"seed": 1', '"seed": "x"')), "run.json"),
+    "config removed": (remove(".hydra/config.yaml"), "config.yaml"),
+    "config no yaml": (edit(".hydra/config.yaml", lambda _: "a: [1"), "config.yaml"),
+    "config cut": (edit(".hydra/config.yaml", lambda text: text[:20]), "config.yaml"),
+    "metrics.json removed": (remove("test/metrics.json"), "test/metrics.json"),
+    "metrics.json truncated": (edit("test/metrics.json", lambda text: text[:30]), "test/metrics.json"),
+    "metrics.json edited": (
+        lambda run: (run / "test" / "metrics.json").write_text(
+            json.dumps(json.loads((run / "test" / "metrics.json").read_text()) | {"test/psnr": 40.0})
+        ),
+        "test/psnr = 40.0",
+    ),
+    "metrics.json not finite": (
+        lambda run: (run / "test" / "metrics.json").write_text(
+            json.dumps(json.loads((run / "test" / "metrics.json").read_text()) | {"test/mse": float("nan")})
+        ),
+        "test/metrics.json",
+    ),
+    "per_image.csv removed": (remove("test/per_image.csv"), "test/per_image.csv"),
+    "per_image.csv cut in a row": (edit("test/per_image.csv", lambda text: text[:-8]), "its end is missing"),
+    "per_image.csv cut at a row": (
+        edit("test/per_image.csv", lambda text: "\n".join(text.splitlines()[:-2]) + "\n"), "test/identity.csv",
+    ),
+    "per_image.csv one score edited": (
+        edit("test/per_image.csv", lambda text: text.replace(text.splitlines()[3].split(",")[2], "39.5")), "p002",
+    ),
+    "per_image.csv empty": (edit("test/per_image.csv", lambda _: ""), "test/per_image.csv"),
+    "per_image.csv header only": (edit("test/per_image.csv", lambda text: text.splitlines()[0]), "test/per_image.csv"),
+    "per_image.csv a row twice": (
+        edit("test/per_image.csv", lambda text: text + text.splitlines()[1] + "\n"), "test/per_image.csv",
+    ),
+    "per_image.csv binary": (
+        lambda run: (run / "test" / "per_image.csv").write_bytes(b"\xff\xfe\x00name"), "test/per_image.csv",
+    ),
+    "identity.csv removed": (remove("test/identity.csv"), "test/identity.csv"),
+    "metrics.csv no numbers": (edit("metrics.csv", lambda text: text.replace("10", "ten")), "metrics.csv"),
+    "train metrics truncated": (edit("evaluate/train/metrics.json", lambda text: text[:9]), "train/metrics.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_run_is_named_and_the_rest_compared(kind: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "good")
+    bad = make_run(tmp_path / "bad", seed=1, train=5.0)
+    assert labels(collect([tmp_path])) == {"pix2pix": [0, 1]}
+    damage, named = DAMAGE[kind]
+    damage(bad)
+    found = collect([tmp_path])
+    assert labels(found) == {"pix2pix": [0]}
+    assert named in reasons(found)["bad"]
+
+
+def test_a_run_without_scores_of_identity_is_told_how_to_get_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "old")
+    (run / "test" / "identity.csv").unlink()
+    assert f"image_translation.evaluate run={run}" in reasons(collect([tmp_path]))["old"]
+    shutil.copytree(run / "test", run / "evaluate" / "test")
+    shutil.copy(make_run(tmp_path / "new" / "x", seed=1) / "test" / "identity.csv", run / "evaluate" / "test")
+    assert labels(collect([tmp_path])) == {"pix2pix": [0, 1]}

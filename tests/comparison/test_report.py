@@ -1,0 +1,207 @@
+"""The page, in a real browser."""
+
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_runs import make_run
+from PIL import Image
+
+from image_translation.compare import compare
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+PHONE, DESK = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    for seed in range(2):
+        for model, noise in (("pix2pix", 10), ("autoencoder", 30)):
+            make_run(root / f"{model}{seed}", "comic", model, seed, noise, count=24, train=5.0)
+    make_run(root / "evil", task="<b>&bold", model="a|b_c")
+    make_run(root / "failed", seed=7, status="failed")
+    output = tmp_path_factory.mktemp("a folder with ünusual & <signs>")
+    compare([root], output)
+    return output / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[playwright.Browser]":
+    with playwright.sync_playwright() as p, tempfile.TemporaryDirectory() as home:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+                 "--disable-sync", "--no-first-run"]  # fmt: skip
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=flags, env={"HOME": home})
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: "playwright.Browser", page_file: Path) -> "Iterator[playwright.Page]":
+    """The page from its file, without a network; any error or request is one of the test's."""
+    context = browser.new_context(viewport=DESK, offline=True)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda r: wrong.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+    page.goto(page_file.as_uri())
+    yield page
+    assert wrong == []
+    context.close()
+
+
+def column(page: "playwright.Page", table: str, index: int) -> list[str]:
+    return page.eval_on_selector_all(
+        f"{table} tbody tr", f"rows => rows.map(row => row.cells[{index}].textContent.trim())"
+    )
+
+
+def test_names_of_others_are_shown_as_they_are(page: "playwright.Page") -> None:
+    assert page.locator("b").count() == 0
+    assert page.locator("h2", has_text="Pictures: <b>&bold").count() == 1
+
+
+def test_pictures_come_as_they_are_needed(page: "playwright.Page") -> None:
+    loaded = "() => [...document.querySelectorAll('img[data-key]')].filter(img => img.src).length"
+    every = page.locator("img[data-key]").count()
+    page.wait_for_timeout(300)
+    at_first = page.evaluate(loaded)
+    picture = page.locator("button.open img").nth(5)
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("img => img.naturalWidth === 32", arg=picture.element_handle())
+    assert at_first < page.evaluate(loaded) <= every
+
+
+def test_every_picture_in_the_tables_can_be_decoded(page: "playwright.Page") -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    broken = page.evaluate("""async () => {
+        const failed = [];
+        for (const img of document.querySelectorAll('img[data-key]')) {
+            const probe = new Image();
+            probe.src = album[img.dataset.key];
+            try { await probe.decode(); } catch { failed.push(img.dataset.key); }
+        }
+        return failed;
+    }""")
+    assert broken == []
+
+
+def test_tables_sort_by_value_both_ways(page: "playwright.Page") -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    heading = page.locator("#verdicts th", has_text="Difference").get_by_role("button")
+
+    def values() -> list[float]:
+        return [float(text.replace("−", "-")) for text in column(page, "#verdicts", 4)]
+
+    before = values()
+    heading.click()
+    assert page.locator("#verdicts th", has_text="Difference").get_attribute("aria-sort") == "ascending"
+    assert values() == sorted(before) != before
+    heading.click()
+    assert values() == sorted(before, reverse=True)
+    page.locator("#verdicts th", has_text="Better on").get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    counts = [int(text.split()[0]) for text in column(page, "#verdicts", 7)]
+    assert counts == sorted(counts)
+
+
+def test_the_slider_moves_between_output_and_target(page: "playwright.Page") -> None:
+    page.locator("button.open").first.click()
+    assert page.locator("#viewer").is_visible()
+    assert page.locator("#right").input_value() == "target"
+    page.wait_for_function("() => document.getElementById('over').clientWidth > 100")
+    cut = "() => getComputedStyle(document.getElementById('over')).clipPath"
+    at_half = page.evaluate(cut)
+    page.locator("#position").focus()
+    page.keyboard.press("Home")
+    at_zero = page.evaluate(cut)
+    page.keyboard.press("End")
+    assert len({at_half, at_zero, page.evaluate(cut)}) == 3
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
+
+
+def test_the_viewer_flickers_maps_errors_zooms_and_pages(page: "playwright.Page") -> None:
+    page.locator("button.open").first.click()
+    layers = page.locator("#layers")
+    page.locator("#mode").select_option("flicker")
+    page.wait_for_function("() => document.getElementById('layers').classList.contains('off')")
+    page.wait_for_function("() => !document.getElementById('layers').classList.contains('off')")
+    page.locator("#mode").select_option("error")
+    assert "url" in layers.evaluate("node => getComputedStyle(node).filter")
+    page.locator("#zoom").select_option("4")
+    page.wait_for_function("() => document.getElementById('under').clientWidth === 128")
+    title = page.locator("#viewer-title").text_content()
+    page.locator("#next").click()
+    assert page.locator("#viewer-title").text_content() != title
+    page.keyboard.press("p")
+    assert page.locator("#viewer-title").text_content() == title
+    page.locator("#close").click()
+    assert not page.locator("#viewer").is_visible()
+
+
+def test_the_error_map_is_black_where_nothing_differs(page: "playwright.Page") -> None:
+    page.locator("button.open").first.click()
+    page.locator("#mode").select_option("error")
+
+    def brightest() -> int:
+        page.wait_for_timeout(300)
+        shot = Image.open(io.BytesIO(page.locator("#layers").screenshot())).convert("RGB")
+        inner = shot.crop((8, 8, shot.width - 8, shot.height - 8))
+        return max(int(high) for _, high in inner.getextrema())
+
+    assert brightest() > 60
+    page.locator("#left").select_option("target")
+    assert brightest() <= 16
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_is_wider_than_the_window(page: "playwright.Page", viewport: dict[str, int]) -> None:
+    page.set_viewport_size(viewport)
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    page.locator("button.open").first.click()
+    assert page.evaluate("document.getElementById('viewer').scrollWidth") <= viewport["width"]
+    assert page.locator("#position").is_visible()
+
+
+def test_everything_has_a_name_for_those_who_cannot_see(page: "playwright.Page") -> None:
+    nameless = page.evaluate("""() => [
+        ...[...document.querySelectorAll('img')].filter(img => !img.hasAttribute('alt')),
+        ...[...document.querySelectorAll('button, select, input')].filter(node =>
+            !(node.textContent.trim() || node.getAttribute('aria-label') || node.labels?.length)),
+        ...[...document.querySelectorAll('img[alt=""]')].filter(img =>
+            !img.closest('[role=img], #layers')),
+    ].map(node => node.outerHTML.slice(0, 100))""")
+    assert nameless == []
+    ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(node => node.id)")
+    assert len(ids) == len(set(ids))
+    levels = page.evaluate("() => [...document.querySelectorAll('main h2, main h3')].map(node => +node.tagName[1])")
+    assert levels[0] == 2
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_text_has_contrast(page: "playwright.Page") -> None:
+    """At least 4.5 : 1 by the formula of WCAG 2, for every colour of text on its background."""
+    worst = page.evaluate("""() => {
+        const light = (rgb) => rgb.map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+        const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+        let worst = 21;
+        for (const node of document.querySelectorAll('main *, header *')) {
+            if (![...node.childNodes].some(child => child.nodeType === 3 && child.textContent.trim())) continue;
+            let back = node;
+            while (back && parse(getComputedStyle(back).backgroundColor)[3] === 0) back = back.parentElement;
+            const paper = back ? parse(getComputedStyle(back).backgroundColor) : [255, 255, 255];
+            const [a, b] = [parse(getComputedStyle(node).color), paper].map(c => light(c.slice(0, 3)));
+            worst = Math.min(worst, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+        }
+        return worst;
+    }""")
+    assert worst >= 4.5

@@ -1,0 +1,117 @@
+"""Statistics, against scipy, against numbers worked out by hand, and under a simulated null."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from image_translation.comparison import statistics
+from image_translation.comparison.statistics import LEVEL, difference, holm, wilcoxon
+
+
+def test_wilcoxon_by_hand() -> None:
+    # Ranks of |d|: 1, 2, 3, 4, 5; those of the negative: 1. W- = 1, so p = 2 * (1 + 1) / 2**5: of the 32 equally likely
+    # assignments of signs only the empty one and {rank 1} have a rank sum of at most 1.
+    assert wilcoxon(np.array([2.0, -1.0, 3.0, 4.0, 5.0])) == pytest.approx(4 / 32)
+
+
+def test_wilcoxon_by_counting_all_signs() -> None:
+    values = np.array([0.3, 1.2, -0.7, 2.2, 1.9, -0.1, 0.9])
+    ranks = stats.rankdata(np.abs(values))
+    observed = min(ranks[values > 0].sum(), ranks[values < 0].sum())
+    sums = [sum(r for r, positive in zip(ranks, signs, strict=True) if positive)
+            for signs in itertools.product((False, True), repeat=len(values))]  # fmt: skip
+    by_hand = min(1.0, 2 * np.mean([total <= observed for total in sums]))
+    assert wilcoxon(values) == pytest.approx(by_hand)
+
+
+def test_wilcoxon_without_any_difference() -> None:
+    assert wilcoxon(np.zeros(9)) == 1.0
+
+
+def test_holm_by_hand() -> None:
+    # Sorted: 0.01 × 4, 0.02 × 3, 0.03 × 2, 0.04 × 1; no one smaller than the one before it.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_difference_of_single_runs_is_scipys_bootstrap_of_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 1, 150), rng.normal(0.7, 1, 150)
+    found = difference(a[None], b[None])
+    expected = stats.bootstrap((a - b,), np.mean, method="percentile", n_resamples=9999, rng=np.random.default_rng(5))
+    assert found.mean == pytest.approx((a - b).mean())
+    assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.02)
+    assert found.high == pytest.approx(expected.confidence_interval.high, abs=0.02)
+    assert found.p == pytest.approx(stats.wilcoxon(a, b).pvalue)
+    assert (found.higher, found.lower) == ((a > b).sum(), (a < b).sum())
+    assert not found.seeds_known
+
+
+def test_the_seeds_part_of_the_interval_is_students() -> None:
+    # Every picture differs by the same, so the interval is that of the runs' means: 1, 2, 3 against 0, 0.5, 1.
+    a = np.array([[1.0], [2.0], [3.0]]) + np.zeros(40)
+    b = np.array([[0.0], [0.5], [1.0]]) + np.zeros(40)
+    found = difference(a, b)
+    expected = stats.ttest_ind(a[:, 0], b[:, 0]).confidence_interval(0.95)
+    assert found.seeds_known
+    assert found.low == pytest.approx(expected.low, rel=0.03)
+    assert found.high == pytest.approx(expected.high, rel=0.03)
+
+
+def test_identity_has_no_seeds_to_be_unknown() -> None:
+    a = np.array([[1.0], [2.0], [3.0]]) + np.zeros(40)
+    found = difference(a, np.zeros((1, 40)), b_varies=False)
+    expected = stats.ttest_1samp(a[:, 0], 0).confidence_interval(0.95)
+    assert found.seeds_known
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=0.05)
+    assert not difference(a[:1], np.zeros((1, 40)), b_varies=False).seeds_known
+
+
+def test_one_picture_proves_nothing() -> None:
+    found = difference(np.array([[5.0], [5.1]]), np.array([[1.0], [1.1]]))
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert not found.excludes_zero()
+
+
+def called(a: np.ndarray, b: np.ndarray, seed: int) -> bool:
+    found = difference(a, b, seed=seed)
+    return found.seeds_known and found.p < LEVEL and found.excludes_zero()
+
+
+def runs_of_one_model(rng: np.random.Generator, seeds: int, pictures: int, own: float = 0.0) -> np.ndarray:
+    """Scores in which a seed makes a whole run better or worse, as in training, and each of its pictures too."""
+    return own + rng.normal(0, 0.3, (seeds, 1)) + rng.normal(0, 0.5, (seeds, pictures))
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
+def test_one_model_is_not_called_different_from_itself(seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    rng, trials, false_alarms = np.random.default_rng(seeds), 1000, 0
+    for trial in range(trials):
+        pictures = rng.normal(20, 3, 60)
+        a, b = (pictures + runs_of_one_model(rng, seeds, 60) for _ in range(2))
+        false_alarms += called(a, b, trial)
+    # 5 % and the three standard deviations that 1000 trials have around it.
+    assert false_alarms / trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+
+
+def test_pictures_alone_would_call_one_model_different_from_itself() -> None:
+    """Why seeds have a part in it: without them nearly every pair of runs differs."""
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(200):
+        pictures = rng.normal(20, 3, 200)
+        a, b = (pictures + runs_of_one_model(rng, 1, 200)[0] for _ in range(2))
+        alarms += wilcoxon(a - b) < LEVEL
+    assert alarms > 100
+
+
+def test_a_better_model_is_found() -> None:
+    rng = np.random.default_rng(1)
+    pictures = rng.normal(20, 3, 60)
+    better, worse = (pictures + runs_of_one_model(rng, 3, 60, own) for own in (3.0, 0.0))
+    assert called(better, worse, 0)
+    assert difference(better, worse).mean > 0
