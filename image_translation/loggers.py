@@ -12,6 +12,8 @@ import numpy as np
 import requests
 import wandb
 from PIL import Image
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from image_translation.runs import is_main_process
@@ -88,6 +90,14 @@ def log_picture(loggers: Sequence[Logger], name: str, picture: Image.Image, step
             logger.log_image(name, [picture], step=step)
         elif isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image(name, np.asarray(picture), step, dataformats="HWC")
+
+
+def log_best(trainer: Trainer) -> None:
+    """Log the score of the best checkpoint as one number, which a list of runs can be sorted by, and a sweep judge."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
+            for logger in trainer.loggers:
+                logger.log_metrics({f"best/{callback.monitor}": float(callback.best_model_score)}, trainer.global_step)
 
 
 def log_comparison(folder: Path, files: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -34,6 +34,7 @@ UNWANTED_WARNINGS = {
     "`LightningModule.configure_optimizers` returned `None`": "identity has no optimizer",
     "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
     r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
+    "Metric `KernelInceptionDistance` will save all": "the features of a test's pictures fit",
     "The `srun` command is available": "one process is enough unless trainer=ddp is asked for",
 }
 

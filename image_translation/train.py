@@ -39,7 +39,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     from image_translation.checkpoints import read_checkpoint
     from image_translation.data.pairs import SPLITS
     from image_translation.errors import one_of
-    from image_translation.loggers import opened, wandb_id
+    from image_translation.loggers import log_best, opened, wandb_id
     from image_translation.metrics import Measures, summarise
     from image_translation.session import check_trainer, describe, seed_all
 
@@ -82,6 +82,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
             cost=next((callback.facts for callback in callbacks if isinstance(callback, Cost)), None),
         )
         model.load_state_dict(read_checkpoint(best)["state_dict"])
+        log_best(trainer)
         model.measures, model.baseline = Measures(cfg.protocol), Measures(cfg.protocol)
         for split in splits:
             model.test_split = datamodule.test_split = split

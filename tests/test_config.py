@@ -10,7 +10,7 @@ from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from image_translation.command import instantiate
 from image_translation.data import PairedImageDataModule

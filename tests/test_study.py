@@ -116,13 +116,16 @@ def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_
     for source, name in (("face", "photo"), ("comics", "monet")):
         for split in ("train", "val", "test"):
             (roots["monet"] / split / source).rename(roots["monet"] / split / name)
-    arguments = ["train", "experiment=study", "task=comic,monet", "seed=0,1", f"data.root={tmp_path}/data/${{data.task}}",
-                 *TINY_PIX2PIX[1:]]  # fmt: skip
+    root = f"{tmp_path}/data/${{data.task}}"
+    arguments = ["train", "experiment=study", "task=comic,monet", "seed=0,1", f"data.root={root}", *TINY_PIX2PIX[1:]]
     first = succeeded(command(*arguments))
     study = tmp_path / "cwd" / "multirun" / "study"
     runs = sorted(study.glob("*/run.json"))
     assert [run.parent.name for run in runs] == [
-        f"{task}_{model}_{seed}" for task in ("comic", "monet") for model in ("autoencoder", "pix2pix") for seed in (0, 1)
+        f"{task}_{model}_{seed}"
+        for task in ("comic", "monet")
+        for model in ("autoencoder", "pix2pix")
+        for seed in (0, 1)
     ]
     assert "On comic" in first.stdout
     page = (study / "compare" / "report.html").read_text()

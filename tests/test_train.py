@@ -337,7 +337,10 @@ def test_a_signal_keeps_the_last_checkpoint(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(sent)
-    _, errors = process.communicate(timeout=120)
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == status, errors
     assert "Traceback" not in errors
     assert read_json(run / "run.json")["status"] == "interrupted"

@@ -108,7 +108,11 @@ def test_unfinished_runs_are_named(status: str, tmp_path: Path) -> None:
     make_run(tmp_path / "bad", seed=1, status=status)
     found = collect([tmp_path])
     assert labels(found) == {"pix2pix": [0]}
-    expected = {"failed": "failed: the disk is full", "interrupted": "interrupted.", "running": "stopped without a word"}
+    expected = {
+        "failed": "failed: the disk is full",
+        "interrupted": "interrupted.",
+        "running": "stopped without a word",
+    }
     assert reasons(found)["bad"].startswith(expected[status])
 
 

@@ -112,9 +112,7 @@ def test_the_page_has_reference_generalisation_and_the_failed_run(results: Path)
     assert "failed: the disk is full" in page
 
 
-def test_the_command_prints_the_table_and_names_what_is_left_out(
-    runs: Path, tmp_path: Path, command: Command
-) -> None:
+def test_the_command_prints_the_table_and_names_what_is_left_out(runs: Path, tmp_path: Path, command: Command) -> None:
     result = succeeded(command("compare", f"runs=[{runs}]", f"output={tmp_path / 'out'}", "reference=study"))
     for part in ("pix2pix", "identity", "PSNR ↑", "±", "On comic, pix2pix is better", "Not compared:", "report.html",
                  "failed: the disk is full"):  # fmt: skip

@@ -1,0 +1,116 @@
+"""LPIPS, FID and KID: with weights drawn at random, because the real ones cannot be had here, and without any."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
+from scipy import linalg
+from torchvision.models import alexnet
+
+pytest.importorskip("torch_fidelity")
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+from image_translation.perceptual import build, weights_path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without training: identity has no weights to learn."""
+    folder = tmp_path_factory.mktemp("perceptual")
+    root = make_comic_root(folder / "pairs", {"train": 2, "val": 2, "test": 6})
+    options = [option for option in TINY_AUTOENCODER if "base_channels" not in option and "model=" not in option]
+    result = subprocess.run(
+        [sys.executable, "-m", "image_translation.train", "model=identity", *options, f"data.root={root}",
+         f"hydra.run.dir={folder / 'run'}"],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    succeeded(result)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights drawn at random, in the files that the real ones would be in."""
+    home = tmp_path_factory.mktemp("torch")
+    (home / "hub" / "checkpoints").mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(alexnet(weights=None).state_dict(), home / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth")
+    state = torch_fidelity_state()
+    torch.save(state, home / "hub" / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2])
+    return home
+
+
+def torch_fidelity_state() -> dict[str, torch.Tensor]:
+    """A state for torch-fidelity's Inception, whose constructor insists on loading one."""
+    made: dict[str, torch.Tensor] = {}
+
+    class Unloaded(FeatureExtractorInceptionV3):
+        def load_state_dict(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            made.update(self.state_dict())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.load", lambda *_, **__: {})
+        Unloaded("inception-v3-compat", ["2048"], feature_extractor_weights_path="nowhere")
+    return made
+
+
+def test_evaluate_adds_them(run: Path, torch_home: Path, command: Command, tmp_path: Path) -> None:
+    succeeded(
+        command("evaluate", f"run={run}", "perceptual=[lpips,fid,kid]", f"output={tmp_path / 'out'}",
+                TORCH_HOME=str(torch_home))
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "out" / "test" / "metrics.json").read_text())
+    assert {"perceptual/lpips", "perceptual/fid", "perceptual/kid", "test/psnr"} <= set(metrics)
+    assert metrics["perceptual/lpips"] > 0
+
+
+def test_lpips_is_zero_for_equal_pictures_only(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(torch_home))
+    pictures = torch.rand(2, 3, 64, 64)
+    assert float(build("lpips", 2)(pictures, pictures)) == pytest.approx(0, abs=1e-6)
+    assert float(build("lpips", 2)(pictures, pictures.flip(2))) > 1e-6
+
+
+def test_fid_is_the_frechet_distance(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(torch_home))
+    metric = build("fid", 5)
+    a, b = (torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.manual_seed(i)) for i in (0, 1))
+    metric.update(a, real=True)
+    metric.update(b // 2, real=False)
+    with torch.no_grad():
+        features = [metric.inception(x).double().numpy() for x in (a, b // 2)]  # type: ignore[operator]
+    means, covariances = [f.mean(0) for f in features], [np.cov(f, rowvar=False) for f in features]
+    traces = sum(np.trace(covariance) for covariance in covariances)
+    roots = np.sqrt(linalg.eigvals(covariances[0] @ covariances[1]) + 0j).real.sum()
+    expected = np.sum((means[0] - means[1]) ** 2) + traces - 2 * roots
+    assert float(metric.compute()) == pytest.approx(float(expected), rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["lpips", "fid"])
+def test_missing_weights_end_with_a_message_that_names_them(
+    kind: str, run: Path, command: Command, tmp_path: Path
+) -> None:
+    result = command("evaluate", f"run={run}", f"perceptual=[{kind}]", f"output={tmp_path / 'out'}",
+                     TORCH_HOME=str(tmp_path), https_proxy="http://127.0.0.1:9")  # fmt: skip
+    assert result.returncode == 1
+    assert f"needs the weights {weights_path(kind).name}" in result.stderr
+    assert str(tmp_path / "hub" / "checkpoints") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_kinds_and_a_missing_package_are_said(
+    run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = command("evaluate", f"run={run}", "perceptual=[lpisp]")
+    assert result.returncode == 1
+    assert "Did you mean 'lpips'" in result.stderr
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(Exception, match=r"pip install '\.\[perceptual\]'"):
+        build("fid", 9)
