@@ -7,10 +7,20 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Command, succeeded
 
-HEAVY = ("torch", "pytorch_lightning", "torchvision", "torchmetrics", "wandb", "skimage", "numpy")
+HEAVY = (
+    "torch",
+    "pytorch_lightning",
+    "torchvision",
+    "torchmetrics",
+    "wandb",
+    "skimage",
+    "numpy",
+    "scipy",
+    "matplotlib",
+)
 
 
-@pytest.mark.parametrize("command_name", ["train", "evaluate"])
+@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare"])
 @pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
 def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
     script = (

@@ -17,8 +17,18 @@ def test_networks_and_losses_know_no_lightning(part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "others"), [("models", "callbacks|runs|loggers"), ("data", "models|callbacks|networks")]
+    ("part", "others"),
+    [
+        ("models", "callbacks|runs|loggers"),
+        ("data", "models|callbacks|networks"),
+        ("comparison", "models|networks|callbacks|data|loggers|metrics|session"),
+    ],
 )
 def test_parts_know_only_what_they_should(part: str, others: str) -> None:
     for path in (PACKAGE / part).glob("*.py"):
         assert not re.search(rf"from image_translation\.({others})", path.read_text()), path
+
+
+def test_comparing_needs_no_torch() -> None:
+    for path in [*(PACKAGE / "comparison").glob("*.py"), PACKAGE / "compare.py", PACKAGE / "panel.py"]:
+        assert not re.search(r"^\s*(import|from) torch", path.read_text(), flags=re.M), path
