@@ -27,11 +27,13 @@ def read_panel(path: Path) -> dict[str, list[Image.Image]]:
     """The square pictures of a panel that ``Panels`` saved, by the names of its columns.
 
     Raises:
-        OSError: it is missing or damaged.
+        OSError: it is missing or damaged, or not a panel.
     """
     with Image.open(path) as panel:
         side = (panel.width - GAP) // len(COLUMNS) - GAP
-        rows = (panel.height - HEADER - GAP) // (side + GAP)
+        rows = (panel.height - HEADER - GAP) // max(side + GAP, 1)
+        if side < 1 or rows < 1:
+            raise OSError(f"{path} is not a panel.")
         corners = [(GAP + i * (side + GAP), HEADER + GAP) for i in range(len(COLUMNS))]
         return {
             name: [
