@@ -212,8 +212,12 @@ def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, A
         UserError: it had other options, or it is still running, or its files are damaged.
     """
     one_of("if_exists", if_exists, ("refuse", "continue"))
-    if if_exists == "refuse" or not (folder / "run.json").exists() or not is_main_process():
+    if if_exists == "refuse" or not is_main_process():
         return None
+    if not (folder / "run.json").exists():
+        # A run that was killed in its first moment has nothing but its config.
+        barely_begun = folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".log"} == {".hydra"}
+        return {"status": "failed"} if barely_begun else None
     manifest, before, now = read_run(folder), flat(read_config(folder)), flat(config)
     changed = sorted(
         name
@@ -237,7 +241,7 @@ def same_data(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]
     Raises:
         UserError: it had not.
     """
-    was, now = manifest.get("data", data)["fingerprint"], data["fingerprint"]
+    was, now = str(manifest.get("data", data).get("fingerprint")), data["fingerprint"]
     if was != now:
         raise UserError(
             f"{folder} holds a run on other pictures (fingerprint {was[:12]}, now {now[:12]}), and nothing is "

@@ -98,6 +98,20 @@ def test_an_interrupted_run_goes_on(
     assert after["cost"]["training_s"] > 0
 
 
+def test_a_run_that_had_barely_begun_starts_again(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text("cut off")
+    arguments = ["train", "model=identity", "logger=none", "data.image_size=64", f"data.root={comic_root}",
+                 "if_exists=continue", f"hydra.run.dir={tmp_path / 'run'}"]  # fmt: skip
+    succeeded(command(*arguments))
+    assert read_json(tmp_path / "run" / "run.json")["status"] == "finished"
+    (tmp_path / "run" / "run.json").write_text("{}")  # no manifest any more, and much that must not be lost
+    result = command(*arguments)
+    assert result.returncode == 1
+    assert "run.json is damaged" in result.stderr
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
 def test_a_run_that_is_still_going_on_is_left_alone(comic_root: Path, command: Command, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=continue", f"hydra.run.dir={run}"]

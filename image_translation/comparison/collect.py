@@ -20,9 +20,8 @@ from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, is_alive, rea
 Scores = dict[str, dict[str, float]]  # by picture, then by measure
 IDENTITY = "identity"
 
-# Options of the data that don't change what a test picture looks like, or are in its fingerprint.
-NOT_OF_A_PICTURE = ("root", "batch_size", "eval_batch_size", "num_workers", "jitter", "mirror",
-                    "val_fraction", "test_fraction", "task")  # fmt: skip
+# Options that change what a test picture looks like; its content is in the fingerprint.
+OF_A_PICTURE = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.fit")
 # Options in which repeats of one experiment may differ.
 NOT_OF_A_MODEL = (
     *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "callbacks", "hydra", "data.root", "data.task",
@@ -61,9 +60,7 @@ class FinishedRun:
     def condition(self) -> dict[str, Any]:
         """What must be equal for two runs' measures to be compared."""
         data = {
-            name.removeprefix("data."): value
-            for name, value in self.options.items()
-            if name.startswith("data.") and not name.removeprefix("data.").startswith(NOT_OF_A_PICTURE)
+            name.removeprefix("data."): value for name, value in self.options.items() if name.startswith(OF_A_PICTURE)
         }
         return {
             "data fingerprint": self.manifest["data"]["fingerprint"][:12],
@@ -103,15 +100,10 @@ class Column:
 
     def means(self, measure: str, split: str = "test") -> list[float]:
         """Each run's mean over the pictures of a split; empty where it was not measured."""
-        if self.deterministic:
-            key = measure if "/" not in measure else f"{IDENTITY}/{measure}"
-            means = [run.train if split == "train" else run.means for run in self.runs]
-            name = f"{IDENTITY}/{measure}"
-            return [table[name] for table in means if table and name in table][:1] or (
-                [float(self.scores(key).mean())] if split == "test" and "/" not in measure else []
-            )
+        name = f"{IDENTITY}/{measure}" if self.deterministic else measure
         tables = [run.train if split == "train" else run.means for run in self.runs]
-        return [table[measure] for table in tables if table and measure in table]
+        means = [table[name] for table in tables if table and name in table]
+        return means[:1] if self.deterministic else means
 
 
 @dataclass(frozen=True)
@@ -351,7 +343,7 @@ def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column
     groups: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
     for run in latest.values():
         if run.model != IDENTITY:
-            groups[run.model, _variant(run, runs, by)].append(run)
+            groups[run.model, variant(run, runs, by)].append(run)
     columns = [
         Column(f"{model} ({variant})" if variant else model, sorted(members, key=lambda run: run.seed))
         for (model, variant), members in sorted(groups.items())
@@ -360,7 +352,7 @@ def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column
     return [*columns, Column(IDENTITY, list(latest.values()), deterministic=True)], aside
 
 
-def _variant(run: FinishedRun, runs: Sequence[FinishedRun], by: Sequence[str]) -> str:
+def variant(run: FinishedRun, runs: Sequence[FinishedRun], by: Sequence[str] = ()) -> str:
     """In what a run differs from others of its task and model, in as few words as will do."""
     alike = [other.settings for other in runs if other.model == run.model]
     names = by or sorted(

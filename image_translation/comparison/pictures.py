@@ -16,7 +16,7 @@ from image_translation.panel import read_panel
 
 FULL, THUMB = 256, 96  # largest sides in the report, in pixels
 QUALITY = {FULL: 88, THUMB: 75}
-MOST_FULL, MOST_THUMBS = 900, 6000  # in the whole report: some 12 MB and 15 MB
+MOST_FULL, MOST_THUMBS = 900, 4000  # in the whole report: some 15 MB and 10 MB
 Problem = tuple[Path, str]
 
 
@@ -197,7 +197,7 @@ def _panels(runs: dict[str, FinishedRun], index: int, album: Album) -> tuple[lis
     def column_of(moment: int, row: int) -> dict[str, str | None]:
         return {
             label: put(f"{moment}/{place}", row, panels[label][moment]["output"][row])
-            if label in panels and row < len(panels[label][moment]["output"])
+            if label in panels and _same(panels[label][moment]["input"], first["input"])
             else None
             for place, label in enumerate(runs)
         }
@@ -208,6 +208,11 @@ def _panels(runs: dict[str, FinishedRun], index: int, album: Album) -> tuple[lis
         for row in range(len(first["input"]))
     ]  # fmt: skip
     return rows, problems
+
+
+def _same(some: Sequence[Image.Image], others: Sequence[Image.Image]) -> bool:
+    """Whether two panels show the same pictures."""
+    return [picture.tobytes() for picture in some] == [picture.tobytes() for picture in others]
 
 
 def most_frequent(problems: Sequence[Problem]) -> list[Problem]:

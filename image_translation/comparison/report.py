@@ -11,7 +11,7 @@ import markupsafe
 
 from image_translation import __version__
 from image_translation.comparison import pictures, plots
-from image_translation.comparison.collect import Collection
+from image_translation.comparison.collect import Collection, variant
 from image_translation.comparison.summary import (
     Cost,
     Generalisation,
@@ -51,7 +51,10 @@ def write_report(
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=f"python -m image_translation.compare {shlex.join(sys.argv[1:])}".strip(),
-        runs=[(column.label, run) for section in sections for column in section.trained for run in column.runs],
+        runs=[
+            (column.label, run, variant(run, [run for other in section.trained for run in other.runs]))
+            for section in sections for column in section.trained for run in column.runs
+        ],
         sections=sections, galleries=galleries, aside=collection.aside, problems=problems,
         table=table, tables=tables, caption=caption, reference=reference,
         sentences=sentences(verdicts), verdicts=verdicts,
