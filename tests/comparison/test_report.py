@@ -6,9 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import fake_runs
+import numpy as np
 import pytest
 from fake_runs import make_run
 from PIL import Image
+from skimage import data
 
 from image_translation.compare import compare
 
@@ -205,3 +208,28 @@ def test_text_has_contrast(page: "playwright.Page") -> None:
         return worst;
     }""")
     assert worst >= 4.5
+
+
+@pytest.mark.slow
+def test_six_runs_of_200_photos_make_a_page_below_30_mb(
+    browser: "playwright.Browser", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
+
+    def photo(seed: int, side: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        whole = photos[seed % len(photos)]
+        top, left = (int(rng.integers(0, length - side)) for length in whole.shape[:2])
+        return whole[top : top + side, left : left + side]
+
+    monkeypatch.setattr(fake_runs, "scene", photo)
+    for index in range(6):
+        make_run(tmp_path / "runs" / str(index), model=f"model{index}", noise=2.0 * index + 2, count=200, side=256)
+    compare([tmp_path / "runs"], tmp_path / "out")
+    page = tmp_path / "out" / "report.html"
+    assert page.stat().st_size < 30e6
+    tab = browser.new_page(viewport=PHONE)
+    tab.goto(page.as_uri())
+    tab.locator("button.open").first.click()
+    tab.wait_for_function("() => document.getElementById('over').naturalWidth === 256")
+    tab.close()
