@@ -35,6 +35,15 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Translator:
     return model.to(device).eval()
 
 
+def sound_checkpoint(path: Path) -> Path | None:
+    """``path``, if a run can go on from it: it is whole, and all its weights are finite."""
+    try:
+        state = read_checkpoint(path)["state_dict"]
+    except UserError:
+        return None
+    return path if all(bool(value.isfinite().all()) for value in state.values()) else None
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint of this project: tensors and plain values.
 

@@ -1,6 +1,7 @@
 """What all commands share: Hydra's grammar, one clear message for a user's mistake, and the exit status."""
 
 import functools
+import io
 import logging
 import os
 import re
@@ -50,6 +51,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
 
         @functools.wraps(function)
         def main() -> None:
+            for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="backslashreplace")
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
             signal.signal(signal.SIGTERM, _terminate)
             try:

@@ -93,6 +93,8 @@ def compare(
         "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}
                  for section in sections},
         "not_compared": {str(aside.folder): aside.reason for aside in collection.aside},
+        "answers": summary.answers(sections, table.rows),
+        "cautions": summary.cautions(sections, verdicts),
         "sentences": [sentence for _, sentence in summary.sentences(verdicts)],
     })  # fmt: skip
     if wandb:
@@ -109,15 +111,22 @@ def _list(value: Any) -> list[str]:
 
 
 def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Sequence[Any], output: Path) -> None:
-    from image_translation.comparison.summary import HEADINGS, sentences
+    from rich.text import Text
+
+    from image_translation.comparison.summary import HEADINGS, answers, cautions, sentences
 
     rows = []
     for section in sections:
         for column in section.columns:
             cells = [table.rows[section.task][measure, column.label] for measure in MEASURES]
-            texts = [f"[bold]{cell}[/bold]" if cell.best else str(cell) for cell in cells]
+            texts = [Text(str(cell), style="bold" if cell.best else "") for cell in cells]
             rows.append([section.task if column is section.columns[0] else "", column.label, *texts])
     print_table(["task", "model", *(HEADINGS[measure] for measure in MEASURES)], rows)
+    for line in answers(sections, table.rows):
+        print(f"- {line}")
+    for line in cautions(sections, verdicts):
+        print(f"- Beware: {line}")
+    print("In detail:")
     for _, sentence in sentences(verdicts):
         print(f"- {sentence}")
     if aside:

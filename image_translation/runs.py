@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from yaml import YAMLError
 
 from image_translation.errors import UserError, one_of
@@ -28,6 +29,7 @@ PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "t
 PARTS = ("data", "model", "trainer", "run")  # of a config
 # Options that change nothing in the results.
 WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "data.num_workers", "data.eval_batch_size")
+GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # what a run that goes on keeps
 TERMINATED = 143
 INTERRUPTED = 130
 MEASURES = ("mse", "psnr", "ssim")
@@ -42,7 +44,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8")
+    scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
     scratch.replace(path)
 
 
@@ -66,11 +68,12 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """A table on the terminal; numbers are rounded to three decimals."""
-    table = Table(title=title)
+    table = Table(title=None if title is None else Text(title))
     for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right", overflow="fold")
+        table.add_column(Text(column), justify="left" if column == columns[0] else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+        cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     Console().print(table)
 
 
@@ -102,26 +105,29 @@ class Run:
         folder: the run folder.
         config: what the run is started with, kept in ``.hydra/config.yaml``.
         before: the manifest of the run that goes on or starts again here, see ``earlier_run``.
+        checkpoint: the state to go on from, if there is one.
         facts: what is known from the start.
-
-    Attributes:
-        before: as given.
-        checkpoint: the state to go on from, if this run does.
 
     Raises:
         UserError: the folder holds something already, which must not be overwritten.
     """
 
-    def __init__(self, folder: Path, config: DictConfig, before: dict[str, Any] | None = None, **facts: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: DictConfig,
+        before: dict[str, Any] | None = None,
+        checkpoint: Path | None = None,
+        **facts: Any,
+    ) -> None:
         self.path, self.before = folder / "run.json", before
-        last = folder / "checkpoints" / "last.ckpt"
-        goes_on = bool(before and before["status"] != "failed" and last.exists())
-        if not is_main_process():  # the main process has decided before it started this one
-            goes_on = self.path.exists() and bool(read_run(folder).get("goes_on"))
-        self.checkpoint = last if goes_on else None
+        # In a further process of a run the main one has decided, before it started this one.
+        is_further = not is_main_process() and self.path.exists() and read_run(folder).get("goes_on")
+        self.checkpoint = folder / "checkpoints" / "last.ckpt" if is_further else checkpoint
+        goes_on = self.checkpoint is not None
         if is_main_process():
-            if before and not goes_on:
-                _clear(folder)
+            if before:
+                _clear(folder, but=GOES_ON if goes_on else ())
             elif not before and any(path.suffix != ".log" for path in folder.glob("*")):
                 raise UserError(
                     f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
@@ -130,9 +136,10 @@ class Run:
         self.start = time.perf_counter() - (before.get("wall_time_s", 0.0) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {
             "status": "running",
-            "process": {"host": platform.node(), "id": os.getpid()},
+            "process": {"host": platform.node(), "id": os.getpid(), "started": _process_start(os.getpid())},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "goes_on": goes_on,
+            **{key: before[key] for key in ("data", "wandb_id") if before and key in before},
             **facts,
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
@@ -257,18 +264,29 @@ def is_alive(manifest: Mapping[str, Any]) -> bool:
     try:
         os.kill(int(process["id"]), 0)
     except PermissionError:
-        return True
+        pass  # it is somebody else's
     except (OSError, KeyError, TypeError, ValueError, OverflowError):
         return False
-    return True
+    return process.get("started") == _process_start(process["id"])  # an id is given again after a while
 
 
-def _clear(folder: Path) -> None:
-    """Remove an earlier attempt, but for its logs."""
+def _process_start(process: int) -> int | None:
+    """When a process started, in the system's own ticks; None where that can't be seen."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(stat.rpartition(")")[2].split()[19])  # see proc(5)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _clear(folder: Path, but: Sequence[str] = ()) -> None:
+    """Remove an earlier attempt, but for its logs and what is named."""
     for path in folder.iterdir():
+        if path.name in but or path.suffix == ".log":
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.suffix != ".log":
+        else:
             path.unlink()
 
 
@@ -302,7 +320,13 @@ class SweepTable(Callback):
         if self.compare:
             from image_translation.compare import compare  # here, because it uses this module
 
-            compare([sweep], sweep / "compare")
+            try:
+                compare([sweep], sweep / "compare")
+            except Exception as error:
+                from image_translation.command import report
+
+                report(error)
+                failed = True
         if failed:
             raise SystemExit(1)
 

@@ -18,18 +18,23 @@ log = logging.getLogger(__name__)
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
+    from image_translation.checkpoints import sound_checkpoint
     from image_translation.session import own_processes, quieten
 
     quieten()
     folder = Path(cfg.run.dir)
-    before = earlier_run(folder, cfg, cfg.if_exists)
-    if before and before["status"] == "finished":
+    before, checkpoint = earlier_run(folder, cfg, cfg.if_exists), None
+    if before:  # whatever is wrong now, nothing of the earlier run is touched
         datamodule = instantiate(cfg.data)
         datamodule.setup()
         same_data(folder, before, datamodule.description)
-        log.info("%s: finished already, with the same options and data.", folder)
-        return
-    with own_processes(folder), Run(folder, cfg, before, task=cfg.run.task, model=cfg.run.model) as run:
+        if before["status"] == "finished":
+            log.info("%s: finished already, with the same options and data.", folder)
+            return
+        checkpoint = sound_checkpoint(folder / "checkpoints" / "last.ckpt")
+        how = "goes on from its last state" if checkpoint else "starts again"
+        log.info("%s: %s earlier, %s.", folder, before["status"], how)
+    with own_processes(folder), Run(folder, cfg, before, checkpoint, task=cfg.run.task, model=cfg.run.model) as run:
         train(cfg, folder, run)
 
 
@@ -58,10 +63,6 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     check_trainer(trainer)
     datamodule.setup()
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
-    if run.before:
-        same_data(folder, run.before, datamodule.description)
-        log.info("%s: %s earlier, %s.", folder, run.before["status"],
-                 "goes on from its last state" if run.checkpoint else "starts again")  # fmt: skip
     run.update(data=datamodule.description, **describe(trainer, model))
     if run.before and run.checkpoint and "wandb" in cfg.logger:
         cfg.logger.wandb.id = run.before.get("wandb_id")

@@ -52,6 +52,8 @@ def test_a_failed_run_starts_again(comic_root: Path, command: Command, tmp_path:
     assert command(*arguments).returncode == 1
     assert read_json(run / "run.json")["status"] == "failed"
     (run / "rest.txt").write_text("of the failed attempt")
+    assert command(*arguments).returncode == 1  # still damaged: nothing is touched
+    assert (run / "rest.txt").exists()
     picture.write_bytes(good)
     result = succeeded(command(*arguments))
     assert "failed earlier, starts again" in result.stdout
@@ -61,8 +63,7 @@ def test_a_failed_run_starts_again(comic_root: Path, command: Command, tmp_path:
     assert "cannot be decoded" in (run / "train.log").read_text()  # the log keeps the earlier attempt
 
 
-@pytest.mark.parametrize("options", [TINY_AUTOENCODER, TINY_PIX2PIX])
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(("sent", "options"), [(signal.SIGTERM, TINY_PIX2PIX), (signal.SIGKILL, TINY_AUTOENCODER)])
 def test_an_interrupted_run_goes_on(
     sent: signal.Signals, options: tuple[str, ...], comic_root: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -84,6 +85,19 @@ def test_an_interrupted_run_goes_on(
     before = read_json(run / "run.json")
     assert before["status"] == ("interrupted" if sent == signal.SIGTERM else "running")
 
+    # What goes wrong in between takes nothing of it: pairs that are away, pairs that are others.
+    comic_root.rename(comic_root.with_name("away"))
+    assert "does not exist" in command("train", *arguments).stderr
+    comic_root.with_name("away").rename(comic_root)
+    extra = [comic_root / "train" / side / "extra.png" for side in ("face", "comics")]
+    for path in extra:
+        path.write_bytes((path.parent / "train0.png").read_bytes())
+    assert "a run on other pictures" in command("train", *arguments).stderr
+    for path in extra:
+        path.unlink()
+    assert read_json(run / "run.json") == before
+
+    (run / "evaluate" / "train").mkdir(parents=True)  # measured on a checkpoint that training will replace
     result = succeeded(command("train", *arguments))
     assert "goes on from its last state" in result.stdout
     after = read_json(run / "run.json")
@@ -96,6 +110,7 @@ def test_an_interrupted_run_goes_on(
     assert [part.folder.name.rsplit("-", 1)[1] for part in parts] == [before["wandb_id"]] * 2
     assert parts[1].id == before["wandb_id"]
     assert after["cost"]["training_s"] > 0
+    assert not (run / "evaluate").exists()
 
 
 def test_a_run_that_had_barely_begun_starts_again(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -117,12 +132,16 @@ def test_a_run_that_is_still_going_on_is_left_alone(comic_root: Path, command: C
     arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=continue", f"hydra.run.dir={run}"]
     succeeded(command(*arguments))
     manifest = read_json(run / "run.json") | {"status": "running"}
-    manifest["process"]["id"] = os.getpid()  # alive, as far as anybody can see
+    stat = Path(f"/proc/{os.getpid()}/stat").read_text()
+    manifest["process"] |= {"id": os.getpid(), "started": int(stat.rpartition(")")[2].split()[19])}  # it is alive
     (run / "run.json").write_text(json.dumps(manifest))
     result = command(*arguments)
     assert result.returncode == 1
     assert f"still going on (process {os.getpid()})" in result.stderr
     assert read_json(run / "run.json") == manifest
+    manifest["process"]["started"] -= 1  # the id is another process's now
+    (run / "run.json").write_text(json.dumps(manifest))
+    assert "goes on from its last state" in succeeded(command(*arguments)).stdout
 
 
 def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_path: Path) -> None:
@@ -156,5 +175,26 @@ def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_
         path.rmdir() if path.is_dir() else path.unlink()
     again = succeeded(command(*arguments))
     assert again.stdout.count("finished already") == 6
-    assert again.stdout.count("failed earlier, starts again") == 1
+    assert again.stdout.count("failed earlier, goes on from its last state") == 1
     assert "Every run that was found is in the table." in (study / "compare" / "report.html").read_text()
+
+
+def test_a_study_that_fails_says_so(command: Command, tmp_path: Path) -> None:
+    result = command(
+        "train", "experiment=study", "task=comic", "seed=0", f"data.root={tmp_path}/nowhere", *TINY_PIX2PIX[1:]
+    )
+    assert result.returncode == 1
+    assert "no finished run to compare" in result.stderr
+
+
+def test_a_failed_run_goes_on_if_it_had_come_far(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=continue", f"hydra.run.dir={run}"]
+    succeeded(command(*arguments))
+    manifest = read_json(run / "run.json") | {"status": "failed", "error": "the disk was full"}
+    (run / "run.json").write_text(json.dumps(manifest))
+    assert "failed earlier, goes on from its last state" in succeeded(command(*arguments)).stdout
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    (run / "run.json").write_text(json.dumps(manifest))
+    assert "failed earlier, starts again" in succeeded(command(*arguments)).stdout

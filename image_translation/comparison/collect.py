@@ -43,14 +43,15 @@ class FinishedRun:
     means: dict[str, float]  # test measures, the study's as report/…, those of networks as perceptual/…
     train: dict[str, float] | None  # the same on the training pictures, if they were measured
     curves: list[dict[str, float]]
+    notes: list[str]  # what is missing or damaged of it, short of its test results
 
     @property
     def task(self) -> str:
-        return str(self.manifest["task"])
+        return _printable(self.manifest["task"])
 
     @property
     def model(self) -> str:
-        return str(self.manifest["model"])
+        return _printable(self.manifest["model"])
 
     @property
     def seed(self) -> int:
@@ -91,6 +92,16 @@ class Column:
     label: str
     runs: list[FinishedRun]
     deterministic: bool = False  # identity: no seed changes it
+
+    @property
+    def pooled(self) -> list[str]:
+        """Options in which the runs differ beside their seeds."""
+        return [] if self.deterministic else differing(self.runs)
+
+    @property
+    def seeds_known(self) -> bool:
+        """Whether the runs can say what another seed changes."""
+        return self.deterministic or len({run.seed for run in self.runs}) == len(self.runs) > 1
 
     def scores(self, measure: str) -> NDArray[np.float64]:
         """(runs, pictures), in the order of ``Section.names``; identity has one row."""
@@ -149,10 +160,14 @@ def collect(roots: Sequence[Path], by: Sequence[str] = ()) -> Collection:
             runs.append(read_finished(folder))
         except UserError as error:
             collection.aside.append(Aside(folder, str(error)))
+        except Exception as error:  # whatever a file holds, the other runs are compared
+            collection.aside.append(Aside(folder, f"can't be read ({type(error).__name__}: {error})."))
     known = {name for run in runs for name in run.options}
     for name in by if runs else ():
         if name not in known:
-            raise UserError(f"by={name}: no run has such an option.{nearest(name, known)}")
+            within = [option for option in sorted(known) if option.startswith(f"{name}.")][:5]
+            hint = f" Options of {name}: {', '.join(within)} …" if within else nearest(name, known)
+            raise UserError(f"by={name}: no run has such an option (a model is a column in any case).{hint}")
 
     by_task: dict[str, list[FinishedRun]] = defaultdict(list)
     for run in runs:
@@ -168,12 +183,26 @@ def collect(roots: Sequence[Path], by: Sequence[str] = ()) -> Collection:
 
 
 def find_runs(roots: Iterable[Path]) -> list[Path]:
-    """Folders that are runs, or were: with a manifest or a config of Hydra's."""
-    found = set()
+    """Folders that are runs, or were: with a manifest or a config of Hydra's. Links are followed, each folder once.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
+    found, seen = set(), set()
+
+    def stop(error: OSError) -> None:
+        raise error
+
     for root in roots:
-        for place, folders, files in os.walk(root):
-            if "run.json" in files or (".hydra" in folders and (Path(place) / ".hydra" / "config.yaml").exists()):
+        for place, folders, files in os.walk(root, followlinks=True, onerror=stop):
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            has_config = ".hydra" in folders and (Path(place) / ".hydra" / "config.yaml").exists()
+            if "run.json" in files or has_config:
                 found.add(Path(place))
+            if has_config:
                 folders.clear()  # no run inside a run
             folders[:] = [name for name in folders if not name.startswith(".")]
     return sorted(found)
@@ -193,43 +222,80 @@ def read_finished(folder: Path) -> FinishedRun:
         isinstance(data, dict)
         and isinstance(data.get("fingerprint"), str)
         and isinstance(data.get("counts"), dict)
-        and isinstance(data["counts"].get("test"), int)
-        and isinstance(manifest.get("seed"), int)
+        and type(data["counts"].get("test")) is int
+        and type(manifest.get("seed")) is int
     )
     if not sound:
         raise UserError("run.json is damaged: data.fingerprint, data.counts.test and seed are expected in it.")
     options = flat(read_config(folder))
+    if options.get("seed") not in (None, manifest["seed"]):
+        raise UserError(f"run.json says seed {manifest['seed']}, but the run's config {options['seed']}.")
 
     test, measured = folder / "test", folder / "evaluate"
     if not (test / "identity.csv").exists() and (measured / "test" / "identity.csv").exists():
         test = measured / "test"
-    scores = read_scores(test / "per_image.csv")
-    means = read_means(test / "metrics.json")
-    if not (test / "identity.csv").exists():
+    if (test / "per_image.csv").exists() and not (test / "identity.csv").exists():
         raise UserError(
             "test/identity.csv is missing, as in runs of version 0.1. "
             f"Measure this run again: python -m image_translation.evaluate run={folder}"
         )
-    identity = read_scores(test / "identity.csv")
+    scores, identity, means = read_split(test)
+
+    notes: list[str] = []
+    train = _further(measured / "train", notes)
+    again = _further(measured / "test", notes) if test != measured / "test" else None
+    if again and not all(math.isclose(again[m], means[m], rel_tol=1e-3) for m in MEASURES):
+        notes.append("evaluate/test is left out: its measures are not those of test.")
+        again = None
+    return FinishedRun(
+        folder, test, manifest, options, scores, identity,
+        means={name: value for name, value in (again or {}).items() if "/" in name} | means,
+        train=train, curves=_curves(folder / "metrics.csv", manifest, notes), notes=notes,
+    )  # fmt: skip
+
+
+def read_split(place: Path) -> tuple[Scores, Scores, dict[str, float]]:
+    """What ``Results`` left of a split: the scores of its pictures, those of its inputs, and the means.
+
+    Raises:
+        UserError: a file is missing, damaged or edited; the text says which.
+    """
+    scores, means = read_scores(place / "per_image.csv"), read_means(place / "metrics.json")
+    identity = read_scores(place / "identity.csv")
     if list(identity) != list(scores):
-        raise UserError("test/identity.csv is not of the pictures of test/per_image.csv.")
-    for prefix, table in (("test/", scores), (f"{IDENTITY}/", identity)):
+        raise UserError(f"{place.name}/identity.csv is not of the pictures of {place.name}/per_image.csv.")
+    for prefix, table in (("", scores), (f"{IDENTITY}/", identity)):
         for measure in MEASURES:
             mean = float(np.mean([row[measure] for row in table.values()]))
-            stated = means.get(measure if prefix == "test/" else f"{prefix}{measure}")
-            if stated is None or not math.isclose(mean, stated, rel_tol=1e-6, abs_tol=1e-6):
+            stated = means.get(f"{prefix}{measure}", math.nan)
+            if not math.isclose(mean, stated, rel_tol=1e-6, abs_tol=1e-6):
+                name = f"{prefix or place.name + '/'}{measure}"
                 raise UserError(
-                    f"test/metrics.json says {prefix}{measure} = {stated}, but the mean of the pictures is {mean:.6g}: "
+                    f"{place.name}/metrics.json says {name} = {stated}, but the mean of the pictures is {mean:.6g}: "
                     "one of the files was edited or damaged."
                 )
-    report = _optional_means(measured / "test" / "metrics.json")
-    if report and all(math.isclose(report[measure], means[measure], rel_tol=1e-3) for measure in MEASURES):
-        means = {name: value for name, value in report.items() if "/" in name} | means
-    return FinishedRun(
-        folder, test, manifest, options, scores, identity, means,
-        train=_optional_means(measured / "train" / "metrics.json"),
-        curves=read_curves(folder / "metrics.csv"),
-    )  # fmt: skip
+    return scores, identity, means
+
+
+def _further(place: Path, notes: list[str]) -> dict[str, float] | None:
+    """The means of another evaluation, if there is a sound one."""
+    if not place.exists():
+        return None
+    try:
+        return read_split(place)[2]
+    except UserError as error:
+        notes.append(f"evaluate/{place.name} is left out: {error}")
+        return None
+
+
+def _curves(path: Path, manifest: dict[str, Any], notes: list[str]) -> list[dict[str, float]]:
+    if not path.exists() and manifest.get("epochs"):
+        notes.append("metrics.csv is missing, so there is no learning curve.")
+    try:
+        return read_curves(path)
+    except UserError as error:
+        notes.append(f"No learning curve: {error}")
+        return []
 
 
 def read_scores(path: Path) -> Scores:
@@ -242,7 +308,7 @@ def read_scores(path: Path) -> Scores:
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines()))
-        scores = {row["name"]: {m: float(row[m]) for m in MEASURES} for row in rows}
+        scores = {_printable(row["name"]): {m: float(row[m]) for m in MEASURES} for row in rows}
     except OSError as error:
         raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -252,7 +318,11 @@ def read_scores(path: Path) -> Scores:
     if not scores or len(scores) != len(rows):
         raise UserError(f"{where} is damaged: {'a name stands in it twice' if rows else 'it has no picture'}.")
     for name, row in scores.items():
-        psnr = 100.0 if row["mse"] == 0 else 10 * math.log10(255**2 / row["mse"]) if row["mse"] > 0 else math.nan
+        if name != Path(name).name:
+            raise UserError(f"{where} is damaged: {name!r} is not the name of a picture.")
+        psnr = (
+            100.0 if row["mse"] == 0 else 10 * math.log10(255**2 / row["mse"]) if 0 < row["mse"] <= 255**2 else math.nan
+        )
         if not math.isclose(psnr, row["psnr"], rel_tol=1e-6) or not -1 <= row["ssim"] <= 1 + 1e-9:
             raise UserError(f"{where} was edited or damaged: the scores of {name!r} contradict each other.")
     return dict(sorted(scores.items()))
@@ -268,22 +338,13 @@ def read_means(path: Path) -> dict[str, float]:
     try:
         content = read_json(path)
         means = {name.removeprefix(f"{path.parent.name}/"): float(value) for name, value in content.items()}
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{where} is damaged.") from error
     except OSError as error:
         raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
     if not all(math.isfinite(means.get(measure, math.nan)) for measure in MEASURES):
         raise UserError(f"{where} is damaged: mse, psnr and ssim are expected in it.")
     return means
-
-
-def _optional_means(path: Path) -> dict[str, float] | None:
-    try:
-        return read_means(path)
-    except UserError:
-        if path.exists():
-            raise
-        return None
 
 
 def read_curves(path: Path) -> list[dict[str, float]]:
@@ -316,7 +377,7 @@ def separate(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Aside
             differences = _differences(members[0].condition, main[0].condition)
             aside += [Aside(run.folder, f"cannot stand beside the other runs: {differences}", run) for run in members]
     # Whatever the options say, the same inputs and targets have the same distance.
-    distance = statistics.median(run.means[f"{IDENTITY}/mse"] for run in main)
+    distance = statistics.median_low(run.means[f"{IDENTITY}/mse"] for run in main)
     fair = [run for run in main if math.isclose(run.means[f"{IDENTITY}/mse"], distance, rel_tol=1e-3, abs_tol=1e-3)]
     reason = "cannot stand beside the other runs: its inputs and targets are others, as the scores of identity show."
     aside += [Aside(run.folder, reason, run) for run in main if run not in fair]
@@ -338,6 +399,11 @@ def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column
         if run.model != IDENTITY and key in latest:
             reason = f"made again, with the same options and seed, in {run.folder}."
             aside.append(Aside(latest[key].folder, reason, latest[key]))
+        alike = [other for other in latest.values() if run.model != IDENTITY and other.settings == run.settings]
+        copied = next((other for other in alike if other.scores == run.scores), None)
+        if copied and key not in latest:
+            aside.append(Aside(run.folder, f"has the very scores of {copied.folder}: a copy, not another seed.", run))
+            continue
         latest[key] = run
 
     groups: dict[tuple[str, str], list[FinishedRun]] = defaultdict(list)
@@ -352,16 +418,26 @@ def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column
     return [*columns, Column(IDENTITY, list(latest.values()), deterministic=True)], aside
 
 
+def differing(runs: Sequence[FinishedRun]) -> list[str]:
+    """The options of an experiment in which runs differ."""
+    names = sorted({name for run in runs for name in run.settings})
+    return [name for name in names if len({repr(run.settings.get(name)) for run in runs}) > 1]
+
+
 def variant(run: FinishedRun, runs: Sequence[FinishedRun], by: Sequence[str] = ()) -> str:
     """In what a run differs from others of its task and model, in as few words as will do."""
-    alike = [other.settings for other in runs if other.model == run.model]
-    names = by or sorted(
-        name for name in {n for s in alike for n in s} if len({repr(settings.get(name)) for settings in alike}) > 1
-    )
+    names = by or differing([other for other in runs if other.model == run.model])
     short = Counter(name.rpartition(".")[2] for name in names)
     return ", ".join(
-        f"{last if short[last := name.rpartition('.')[2]] == 1 else name}={run.options.get(name)}" for name in names
+        f"{last if short[last := name.rpartition('.')[2]] == 1 else name}={_printable(run.options.get(name))}"
+        for name in names
     )
+
+
+def _printable(value: object) -> str:
+    """Text that any file and any terminal takes: lone surrogates and control characters are spelt out."""
+    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _unfinished(manifest: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import io
 import math
 import statistics
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ("-", "--", "-.", ":")
 MARKERS = "os^Dv<>P"
 GREY = "#595959"
+# Text stays text, the same data gives the same file, and a $ in a name is a $.
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "image_translation", "text.parse_math": False}
 Look = dict[str, tuple[str, str, str]]
 
 
@@ -29,6 +32,7 @@ def looks(labels: Sequence[str]) -> Look:
     }
 
 
+@mpl.rc_context(STYLE)
 def curves(section: Section, look: Look) -> str:
     """Learning curves on the val pictures: each column's mean, and every seed beneath it."""
     figure, axes = _figure(2)
@@ -53,6 +57,7 @@ def curves(section: Section, look: Look) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def costs(rows: Sequence[Cost], look: Look) -> str | None:
     """Quality against cost; None where no cost is known."""
     kinds: list[tuple[str, Any]] = [
@@ -78,6 +83,7 @@ def costs(rows: Sequence[Cost], look: Look) -> str | None:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def intervals(verdicts: Sequence[Verdict], measure: str) -> str:
     """Differences with their 95 % intervals; one that doesn't touch zero is drawn full."""
     rows = [verdict for verdict in verdicts if verdict.measure == measure]
@@ -85,8 +91,9 @@ def intervals(verdicts: Sequence[Verdict], measure: str) -> str:
     ax = figure.subplots()
     for place, verdict in enumerate(rows):
         d, sure = verdict.difference, verdict.beyond_chance
-        if math.isfinite(d.low) and math.isfinite(d.high):
-            ax.plot([d.low, d.high], [place, place], color=COLOURS[0] if sure else GREY, linewidth=2.5 if sure else 1.2)
+        ends = [d.low, d.high] if d.seeds_known else [d.picture_low, d.picture_high]
+        if all(map(math.isfinite, ends)):
+            ax.plot(ends, [place, place], color=COLOURS[0] if sure else GREY, linewidth=2.5 if sure else 1.2)
         ax.plot(d.mean, place, "o", color=COLOURS[0] if sure else GREY, markerfacecolor=None if sure else "white")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(rows)), [f"{v.task}: {v.better} − {v.worse}" for v in rows])
@@ -119,7 +126,8 @@ def _legend(figure: Figure, ax: Axes) -> None:
 def _svg(figure: Figure) -> str:
     """SVG to stand in a page: its text is text, and it is the same for the same data."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "image_translation", "font.family": "sans-serif"}):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the browser has it
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

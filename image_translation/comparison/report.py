@@ -16,6 +16,8 @@ from image_translation.comparison.summary import (
     Cost,
     Generalisation,
     Verdict,
+    answers,
+    cautions,
     ranking_survives,
     sentences,
     show,
@@ -43,6 +45,8 @@ def write_report(
         galleries.append(gallery)
         problems += found
     problems = pictures.most_frequent(problems)
+    compared = [run for section in sections for column in section.trained for run in column.runs]
+    problems += [(run.folder, note) for run in compared for note in run.notes]
     look = plots.looks(table.columns)
     cost_plot = plots.costs(costs, look)
     environment().globals |= {"show": show, "show_p": show_p}
@@ -59,7 +63,10 @@ def write_report(
         table=table, tables=tables, caption=caption, reference=reference,
         sentences=sentences(verdicts), verdicts=verdicts,
         generalisation=generalisation, costs=costs,
-        survival=[ranking_survives(s, [row for row in generalisation if row.task == s.task]) for s in sections],
+        survival=[
+            ranking_survives(s, [row for row in generalisation if row.task == s.task], verdicts) for s in sections
+        ],
+        answers=answers(sections, table.rows), cautions=cautions(sections, verdicts),
         interval_plots=[(_address(plots.intervals(verdicts, measure)), alt) for measure, alt in INTERVALS.items()],
         cost_plot=cost_plot and (_address(cost_plot), COST_PLOT),
         curves=[(s.task, _address(plots.curves(s, look)), f"Val PSNR and SSIM of {s.task}'s models against the step.")

@@ -19,34 +19,45 @@ class Difference:
 
     Attributes:
         mean: difference of the means over pictures and seeds.
-        low: lower end of its 95 % interval; ``high`` the upper end.
+        low: lower end of its 95 % interval, over pictures and seeds; ``high`` the upper end.
+        picture_low: the same over pictures alone, as if these runs were all there are; ``picture_high`` likewise.
         p: of the Wilcoxon signed-rank test over pictures, for this one comparison.
         higher: on how many pictures A's score, averaged over its seeds, is higher than B's.
         lower: on how many it is lower.
         pictures: how many there are.
+        agrees: whether the ranks favour the same model as the mean; a few large differences can outweigh many small.
         seeds_known: whether the interval holds what another seed would change; it can't with one run of a model.
     """
 
     mean: float
     low: float
     high: float
+    picture_low: float
+    picture_high: float
     p: float
     higher: int
     lower: int
     pictures: int
+    agrees: bool
     seeds_known: bool
 
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
+    def beyond_pictures(self) -> bool:
+        """Whether the interval over pictures excludes zero."""
+        return self.picture_low > 0 or self.picture_high < 0
+
+    def beyond_seeds(self) -> bool:
+        """Whether the interval over pictures and seeds does."""
+        return self.seeds_known and (self.low > 0 or self.high < 0)
 
 
 def difference(a: Array, b: Array, *, a_varies: bool = True, b_varies: bool = True, seed: int = 0) -> Difference:
     """Compare two models' scores on the same pictures.
 
     The interval answers "what if it had been other pictures and other seeds?". Pictures are resampled, in pairs
-    (percentile bootstrap). What seeds do is Student's t with the pooled variance of the runs' means: two or three seeds
-    are too few to resample. Scores of different seeds are averaged for each picture before the ranks are compared,
-    because two runs of one model on one picture are not two pictures.
+    (percentile bootstrap). What seeds do is Student's t with the variances of the runs' means and the degrees of
+    freedom of Welch and Satterthwaite: two or three seeds are too few to resample, and one model's may spread more than
+    another's. Scores of different seeds are averaged for each picture before the ranks are compared, because two runs
+    of one model on one picture are not two pictures.
 
     Args:
         a: scores (runs, pictures) of model A; each run has another seed.
@@ -61,20 +72,33 @@ def difference(a: Array, b: Array, *, a_varies: bool = True, b_varies: bool = Tr
 
     rng = np.random.default_rng(seed)
     means = _bootstrap_means(per_picture, rng)
-    if groups and seeds_known:
-        freedom = sum(len(group) - 1 for group in groups)
-        variance = sum(float(np.sum((group - group.mean()) ** 2)) for group in groups) / freedom
-        error = math.sqrt(variance * sum(1 / len(group) for group in groups))
-        quantiles = stats.t.ppf((np.arange(len(means)) + 0.5) / len(means), freedom)  # steadier than random draws
-        means = means + error * rng.permutation(quantiles)
-    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    ends = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    picture_low, picture_high = (float(end) for end in ends)
+    if seeds_known and (noise := _noise_of_seeds(groups, len(means))) is not None:
+        ends = np.quantile(means + rng.permutation(noise), [LEVEL / 2, 1 - LEVEL / 2])
+    low, high = (float(end) for end in ends)
     if len(per_picture) == 1:  # there is nothing to resample: one picture says nothing about others
-        low, high = -math.inf, math.inf
+        low, high = picture_low, picture_high = -math.inf, math.inf
+    ranks = stats.rankdata(np.abs(per_picture[per_picture != 0]))
+    majority = float(np.sum(ranks * np.sign(per_picture[per_picture != 0])))
     return Difference(
-        mean=float(per_picture.mean()), low=float(low), high=float(high), p=wilcoxon(per_picture),
-        higher=int((per_picture > 0).sum()), lower=int((per_picture < 0).sum()), pictures=len(per_picture),
-        seeds_known=seeds_known,
+        mean=float(per_picture.mean()), low=low, high=high, picture_low=picture_low, picture_high=picture_high,
+        p=wilcoxon(per_picture), higher=int((per_picture > 0).sum()), lower=int((per_picture < 0).sum()),
+        pictures=len(per_picture), agrees=majority * float(per_picture.mean()) > 0, seeds_known=seeds_known,
     )  # fmt: skip
+
+
+def _noise_of_seeds(groups: Sequence[Array], count: int) -> Array | None:
+    """What other seeds would add to the difference of two models' means: ``count`` quantiles of a scaled Student's t.
+
+    Quantiles, because they are steadier than random numbers. None if no seed has changed anything.
+    """
+    variances = [float(group.var(ddof=1)) / len(group) for group in groups]
+    if not sum(variances):
+        return None
+    freedom = sum(variances) ** 2 / sum(v**2 / (len(group) - 1) for v, group in zip(variances, groups, strict=True))
+    t: Array = stats.t.ppf((np.arange(count) + 0.5) / count, freedom)
+    return math.sqrt(sum(variances)) * t
 
 
 def wilcoxon(differences: Array) -> float:

@@ -1,5 +1,6 @@
 """What the runs say: means with their spread, differences beyond chance, what memorising gained, what it cost."""
 
+import dataclasses
 import itertools
 import math
 import statistics
@@ -7,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from image_translation.comparison.collect import Column, Section
+from image_translation.comparison.collect import IDENTITY, Column, Section
 from image_translation.comparison.statistics import LEVEL, Difference, difference, holm
 from image_translation.errors import UserError
 from image_translation.runs import MEASURES
@@ -18,6 +19,7 @@ DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4}
 NAMES = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
 UNITS = {"mse": "", "psnr": " dB", "ssim": ""}
 SURE, THESE_RUNS, MAYBE = "beyond chance", "these runs only", "may be chance"
+DISAGREE = "mean and majority disagree"
 HEADINGS = {"mse": "MSE ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓", "fid": "FID ↓", "kid": "KID ↓"}
 
 
@@ -55,18 +57,21 @@ class Verdict:
     better_on: int  # pictures
 
     @property
-    def beyond_pictures(self) -> bool:
-        """Whether other pictures would show the same."""
-        return self.p < LEVEL and self.difference.excludes_zero()
-
-    @property
     def beyond_chance(self) -> bool:
-        """Whether other pictures and other seeds would show the same; one run of a model can't tell."""
-        return self.beyond_pictures and self.difference.seeds_known
+        return self.conclusion == SURE
 
     @property
     def conclusion(self) -> str:
-        return SURE if self.beyond_chance else THESE_RUNS if self.beyond_pictures else MAYBE
+        """Whether other pictures would show the same (``THESE_RUNS``), and other seeds, too (``SURE``).
+
+        With one run of a model nobody knows what another seed would change.
+        """
+        d = self.difference
+        if not (self.p < LEVEL and d.beyond_pictures()):
+            return MAYBE
+        if not d.agrees:
+            return DISAGREE
+        return SURE if d.beyond_seeds() else THESE_RUNS
 
 
 def judge(sections: Sequence[Section]) -> list[Verdict]:
@@ -78,10 +83,12 @@ def judge(sections: Sequence[Section]) -> list[Verdict]:
                 means = [statistics.fmean(column.means(measure)) for column in (a, b)]
                 swap = (means[1] > means[0]) == HIGHER_IS_BETTER[measure] and means[0] != means[1]
                 better, worse = (b, a) if swap else (a, b)
-                found.append((section, measure, better, worse, difference(
+                d = difference(
                     better.scores(measure), worse.scores(measure),
                     a_varies=not better.deterministic, b_varies=not worse.deterministic,
-                )))  # fmt: skip
+                )  # fmt: skip
+                known = better.seeds_known and worse.seeds_known
+                found.append((section, measure, better, worse, dataclasses.replace(d, seeds_known=known)))
     ps = holm([d.p for *_, d in found])
     return [
         Verdict(
@@ -108,36 +115,101 @@ def _cell(measure: str, means: Sequence[float], best: bool = False) -> Cell:
     return Cell(measure, statistics.fmean(means), statistics.stdev(means) if len(means) > 1 else None, best)
 
 
+def answers(sections: Sequence[Section], table: Mapping[str, Mapping[tuple[str, str], Cell]]) -> list[str]:
+    """The shortest answer for each task: which column is best, and by what."""
+    said = []
+    for section in sections:
+        best: dict[str, list[str]] = {}
+        for (measure, label), cell in table[section.task].items():
+            if cell.best:
+                best.setdefault(label, []).append(NAMES[measure])
+        if best:
+            who = "; ".join(f"{label} is best by {_listing(measures)}" for label, measures in best.items())
+            left = [NAMES[m] for m in MEASURES if not any(NAMES[m] in measures for measures in best.values())]
+            said.append(f"{section.task}: {who}, beyond chance" + (f"; {_listing(left)} not settled." if left else "."))
+        else:
+            cells = {label: cell for (measure, label), cell in table[section.task].items() if measure == "psnr"}
+            order = sorted(cells, key=lambda label: cells[label].mean, reverse=True)
+            ranks = ", ".join(f"{label} {cells[label]}" for label in order)
+            said.append(f"{section.task}: not settled; no column is best beyond chance (PSNR: {ranks}).")
+    return said
+
+
 def sentences(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """One plain sentence for each pair of columns, as (task, sentence)."""
+    """One plain sentence for each pair of columns, as (task, sentence); those with identity come last."""
     pairs: dict[tuple[str, frozenset[str]], list[Verdict]] = {}
     for verdict in verdicts:
         pairs.setdefault((verdict.task, frozenset((verdict.better, verdict.worse))), []).append(verdict)
-    return [(task, _sentence(task, of_pair)) for (task, _), of_pair in pairs.items()]
+    in_order = sorted(pairs.items(), key=lambda item: IDENTITY in item[0][1])
+    return [(task, _sentence(task, of_pair)) for (task, _), of_pair in in_order]
+
+
+def cautions(sections: Sequence[Section], verdicts: Sequence[Verdict]) -> list[str]:
+    """What a reader must know before believing the table."""
+    found = []
+    for section in sections:
+        runs = [run for column in section.columns for run in column.runs]
+        if any(run.manifest["data"].get("sample") for run in runs):
+            found.append(
+                f"{section.task}: the built-in sample, whose targets are drawn by filters. It judges no model."
+            )
+        unequal = {
+            name: {column.label: column.runs[0].settings.get(name) for column in section.trained}
+            for name in sorted({name for column in section.trained for name in column.runs[0].settings})
+            if name.startswith(("data.", "trainer."))
+        }
+        found += [
+            f"{section.task}: {name} differs: {', '.join(f'{value} for {label}' for label, value in values.items())}."
+            for name, values in unequal.items()
+            if len({repr(value) for value in values.values()}) > 1
+        ]
+        found += [
+            f"{section.task}: the runs of {column.label} differ in {_listing(column.pooled)}"
+            + ("." if column.seeds_known else ", and not each has a seed of its own: what seeds change is unknown.")
+            for column in section.trained
+            if column.pooled
+        ]
+        if 2 / 2 ** len(section.names) * len(verdicts) >= LEVEL:
+            found.append(
+                f"{section.task}: {len(section.names)} test pictures are too few for {len(verdicts)} comparisons."
+            )
+    return found
 
 
 def _sentence(task: str, verdicts: Sequence[Verdict]) -> str:
     groups: dict[tuple[str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        key = (verdict.conclusion, verdict.better, verdict.worse) if verdict.beyond_pictures else (MAYBE, "", "")
-        groups.setdefault(key, []).append(verdict)
+        models = ("", "") if verdict.conclusion == MAYBE else (verdict.better, verdict.worse)
+        groups.setdefault((verdict.conclusion, *models), []).append(verdict)
     parts: list[str] = []
     for (conclusion, better, worse), group in groups.items():
-        measures = " and ".join(", ".join(NAMES[v.measure] for v in group).rsplit(", ", 1))
-        detail = _detail(max(group, key=lambda verdict: verdict.measure == "psnr"))
+        measures = _listing([NAMES[verdict.measure] for verdict in group])
+        lead = max(group, key=lambda verdict: verdict.measure == "psnr")
         if conclusion == MAYBE:
-            pair = sorted((verdicts[0].better, verdicts[0].worse))
-            between = "" if parts else f" between {' and '.join(pair)}"
-            parts.append(f"there is no difference beyond chance in {measures}{between} ({detail})")
+            pair = _listing(sorted((lead.better, lead.worse)))
+            said = f"there is no difference beyond chance in {measures}{'' if parts else f' between {pair}'}"
+        elif conclusion == DISAGREE:
+            said = f"the mean of {measures} favours {better} and the majority of the pictures {worse}"
         else:
-            doubt = "" if conclusion == SURE else ", but with one run of a model another seed may say otherwise"
-            parts.append(f"{better} is better than {worse} by {measures} ({detail}){doubt}")
+            these = "" if conclusion == SURE else " on these pictures"
+            said = f"{better} is better than {worse} by {measures}{these}"
+        said += f" ({_detail(lead)})"
+        if conclusion == THESE_RUNS:
+            one = "with one run of a model nobody knows whether another seed would say so too"
+            spread = "the seeds spread so far that others may say otherwise"
+            said += f", but {spread if lead.difference.seeds_known else one}"
+        parts.append(said)
     return f"On {task}, {'; '.join(parts)}."
+
+
+def _listing(words: Sequence[str]) -> str:
+    return " and ".join(", ".join(words).rsplit(", ", 1))
 
 
 def _detail(verdict: Verdict) -> str:
     measure, d = verdict.measure, verdict.difference
-    ends = [show(measure, end, sign=True) if math.isfinite(end) else "unknown" for end in (d.low, d.high)]
+    bounds = (d.low, d.high) if d.seeds_known else (d.picture_low, d.picture_high)
+    ends = [show(measure, end, sign=True) if math.isfinite(end) else "unknown" for end in bounds]
     return (
         f"{NAMES[measure]} {show(measure, d.mean, sign=True)}{UNITS[measure]} for {verdict.better}, "
         f"95 % interval {ends[0]} to {ends[1]}; better on {verdict.better_on} of {d.pictures} pictures; "
@@ -164,19 +236,21 @@ class Generalisation:
 
 
 def generalisation(section: Section) -> list[Generalisation]:
-    """For the columns whose training pictures were measured (``evaluate split=train``)."""
+    """For the columns with runs whose training pictures were measured (``evaluate split=train``), of these runs."""
     rows = []
     for column in section.columns:
-        train = {m: column.means(m, "train") for m in MEASURES}
+        runs = [run for run in column.runs if run.train]
+        measured = dataclasses.replace(column, runs=runs)
+        train = {m: measured.means(m, "train") for m in MEASURES}
         if all(train.values()):
             rows.append(Generalisation(
                 section.task, column.label, {m: statistics.fmean(train[m]) for m in MEASURES},
-                {m: statistics.fmean(column.means(m)) for m in MEASURES}, len(train["psnr"]),
+                {m: statistics.fmean(measured.means(m)) for m in MEASURES}, len(runs),
             ))  # fmt: skip
     return rows
 
 
-def ranking_survives(section: Section, rows: Sequence[Generalisation]) -> str:
+def ranking_survives(section: Section, rows: Sequence[Generalisation], verdicts: Sequence[Verdict]) -> str:
     """Whether the models stand in the same order on training and on unseen pictures, in a sentence."""
     measured = [row for row in rows if row.model in {column.label for column in section.trained}]
     missing = [column.label for column in section.trained if column.label not in {row.model for row in measured}]
@@ -187,22 +261,35 @@ def ranking_survives(section: Section, rows: Sequence[Generalisation]) -> str:
         )
     if len(measured) < 2:
         return f"On {section.task} there is one model, so there is no ranking."
-    said, turned = [], []
+    said, turned, settled = [], False, False
     for measure in MEASURES:
-        orders = [
-            sorted(measured, key=lambda row: _value(row, split, measure), reverse=HIGHER_IS_BETTER[measure])
-            for split in ("train", "test")
-        ]
-        names = [" before ".join(row.model for row in order) for order in orders]
-        same = names[0] == names[1]
-        said.append(f"by {NAMES[measure]} {names[0]}" + ("" if same else f" in training, {names[1]} in test"))
-        turned += [] if same else [measure]
-    verb = "does not survive" if turned else "survives"
-    return f"On {section.task} the ranking {verb} on unseen pictures: {'; '.join(said)}."
+        before, after = (_ranking(measured, split, measure) for split in ("train", "test"))
+        sure = {
+            frozenset((v.better, v.worse))
+            for v in verdicts if v.task == section.task and v.measure == measure and v.beyond_chance
+        }  # fmt: skip
+        pairs = set(map(frozenset, itertools.combinations(after, 2)))
+        swapped = {pair for pair in pairs if _first(before, pair) != _first(after, pair)}
+        # A pair that changes its order counts only if its order in test is beyond chance.
+        turned, settled = turned or bool(swapped & sure), settled or bool(pairs & sure)
+        doubt = "" if all(frozenset(pair) in sure for pair in itertools.pairwise(after)) else ", which may be chance"
+        orders = [" before ".join(order) for order in (before, after)]
+        order = f"{orders[0]} in training, {orders[1]} in test" if swapped else f"{orders[1]} in both"
+        said.append(f"by {NAMES[measure]} {order}{doubt}")
+    survives = "the ranking does not survive" if turned else "the ranking survives"
+    verb = survives if settled else "no ranking is beyond chance"
+    return f"On {section.task} {verb} on unseen pictures: {'; '.join(said)}."
 
 
-def _value(row: Generalisation, split: str, measure: str) -> float:
-    return (row.train if split == "train" else row.test)[measure]
+def _ranking(rows: Sequence[Generalisation], split: str, measure: str) -> list[str]:
+    def value(row: Generalisation) -> float:
+        return (row.train if split == "train" else row.test)[measure]
+
+    return [row.model for row in sorted(rows, key=value, reverse=HIGHER_IS_BETTER[measure])]
+
+
+def _first(order: Sequence[str], pair: frozenset[str]) -> str:
+    return next(model for model in order if model in pair)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The main table, in the study's arrangement: one row a task, one group of columns a measure, the models within it."""
 
 import functools
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from image_translation.comparison.collect import IDENTITY, Section
 from image_translation.comparison.summary import HEADINGS, Cell
 from image_translation.runs import MEASURES
 
-LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$", "↓": r"$\downarrow$",
-         "↑": r"$\uparrow$", "×": r"$\times$"}  # fmt: skip
+LATEX = {
+    "[": "{[}", "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
+    "↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ def caption_of(sections: Sequence[Section]) -> str:
     """What the main table shows, and how to read it."""
     counts = [len(column.runs) for section in sections for column in section.trained] or [0]
     runs = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    mean = f" Mean over {runs} seeds of each model, ± standard deviation." if max(counts) > 1 else ""
+    pooled = any(column.pooled for section in sections for column in section.trained)
+    kind = "runs" if pooled else "seeds"
+    mean = f" Mean over {runs} {kind} of each model, ± standard deviation." if max(counts) > 1 else ""
     return (
         f"Measures of test pictures.{mean} Bold: best, and beyond chance better than every other column. "
         f"{IDENTITY} returns its input."
@@ -86,7 +91,7 @@ def escape_latex(text: object) -> str:
 
 
 def escape_markdown(text: object) -> str:
-    return str(text).replace("|", "\\|")
+    return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", str(text))
 
 
 @functools.cache

@@ -167,8 +167,18 @@ DAMAGE = {
         lambda run: (run / "test" / "per_image.csv").write_bytes(b"\xff\xfe\x00name"), "test/per_image.csv",
     ),
     "identity.csv removed": (remove("test/identity.csv"), "test/identity.csv"),
-    "metrics.csv no numbers": (edit("metrics.csv", lambda text: text.replace("10", "ten")), "metrics.csv"),
-    "train metrics truncated": (edit("evaluate/train/metrics.json", lambda text: text[:9]), "train/metrics.json"),
+    "per_image.csv infinite": (
+        edit("test/per_image.csv", lambda text: text.replace(text.splitlines()[1].split(",")[1], "inf")), "p000",
+    ),
+    "per_image.csv a path": (edit("test/per_image.csv", lambda text: text.replace("p000", "/etc/p000")), "/etc/p000"),
+    "run.json endless number": (edit("run.json", lambda text: text.replace('"seed": 1', '"seed": ' + "9" * 5000)), ""),
+    "run.json seed true": (edit("run.json", lambda text: text.replace('"seed": 1', '"seed": true')), "run.json"),
+    "run.json other seed": (edit("run.json", lambda text: text.replace('"seed": 1', '"seed": 5')), "seed 5"),
+    "metrics.json endless number": (
+        lambda run: (run / "test" / "metrics.json").write_text('{"test/mse": ' + "9" * 400 + "}"), "test/metrics.json",
+    ),
+    "metrics.json deep": (lambda run: (run / "test" / "metrics.json").write_text("[" * 100_000), ""),
+    "run.json deep": (edit("run.json", lambda _: "[" * 100_000), ""),
 }  # fmt: skip
 
 
@@ -191,3 +201,71 @@ def test_a_run_without_scores_of_identity_is_told_how_to_get_them(tmp_path: Path
     shutil.copytree(run / "test", run / "evaluate" / "test")
     shutil.copy(make_run(tmp_path / "new" / "x", seed=1) / "test" / "identity.csv", run / "evaluate" / "test")
     assert labels(collect([tmp_path])) == {"pix2pix": [0, 1]}
+
+
+PARTS = {
+    "no curve": (remove("metrics.csv"), "metrics.csv is missing"),
+    "metrics.csv no numbers": (edit("metrics.csv", lambda text: text.replace("10", "ten")), "metrics.csv is damaged"),
+    "train metrics truncated": (edit("evaluate/train/metrics.json", lambda text: text[:9]), "train/metrics.json"),
+    "train metrics edited": (
+        edit("evaluate/train/metrics.json", lambda text: text.replace('"train/ssim": 0', '"train/ssim": 17')),
+        "evaluate/train is left out",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_of_a_run_with_sound_test_results_only_the_damaged_part_is_left_out(kind: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", train=5.0)
+    damage, named = PARTS[kind]
+    damage(run)
+    (found,) = collect([tmp_path]).sections[0].trained[0].runs
+    (note,) = found.notes
+    assert named in note
+    assert bool(found.train) == ("train" not in kind)
+    assert bool(found.curves) == ("curve" not in kind and "csv" not in kind)
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "elsewhere" / "run")
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "link").symlink_to(run)
+    (tmp_path / "outputs" / "circle").symlink_to(tmp_path / "outputs")
+    assert labels(collect([tmp_path / "outputs"])) == {"pix2pix": [0]}
+    assert labels(collect([tmp_path])) == {"pix2pix": [0]}  # once, though there are two ways to it
+
+
+def test_a_stray_file_hides_no_runs(tmp_path: Path) -> None:
+    make_run(tmp_path / "sweep" / "0")
+    (tmp_path / "sweep" / "run.json").write_text("{}")
+    found = collect([tmp_path])
+    assert labels(found) == {"pix2pix": [0]}
+    assert "run.json is damaged" in reasons(found)["sweep"]
+
+
+def test_a_copy_is_not_another_seed(tmp_path: Path) -> None:
+    shutil.copytree(make_run(tmp_path / "a"), tmp_path / "b")
+    for name in ("run.json", ".hydra/config.yaml"):
+        text = (tmp_path / "b" / name).read_text()
+        (tmp_path / "b" / name).write_text(text.replace('"seed": 0', '"seed": 1').replace("seed: 0", "seed: 1"))
+    found = collect([tmp_path])
+    assert len(labels(found)["pix2pix"]) == 1
+    assert "a copy, not another seed" in reasons(found)["b"]
+
+
+def test_runs_with_two_kinds_of_input_are_both_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    other = make_run(tmp_path / "b", model="autoencoder")
+    for file in ("identity.csv", "metrics.json"):
+        text = (other / "test" / file).read_text()
+        metrics = json.loads(text) if file.endswith("json") else None
+        if metrics:
+            metrics |= {"identity/mse": 650.25, "identity/psnr": 20.0, "identity/ssim": 0.5}
+            (other / "test" / file).write_text(json.dumps(metrics))
+        else:
+            lines = text.splitlines()
+            edited = [f"{line.split(',')[0]},650.25,20.0,0.5" for line in lines[1:]]
+            (other / "test" / file).write_text("\n".join([lines[0], *edited]) + "\n")
+    found = collect([tmp_path])
+    assert len(found.sections[0].trained) == 1
+    assert len(found.aside) == 1

@@ -126,6 +126,7 @@ byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", () => viewer.close());
 viewer.addEventListener("close", () => clearInterval(timer));
 viewer.addEventListener("keydown", (event) => {
+  if (event.target.closest("select, input")) return;
   if (event.key === "n") step(1);
   if (event.key === "p") step(-1);
   if (event.key === " " && mode.value === "flicker" && event.target === stage) {
