@@ -171,7 +171,8 @@ def cautions(sections: Sequence[Section], verdicts: Sequence[Verdict]) -> list[s
         ]
         if 2 / 2 ** len(section.names) * len(verdicts) >= LEVEL:
             found.append(
-                f"{section.task}: {len(section.names)} test pictures are too few for {len(verdicts)} comparisons."
+                f"{section.task}: {len(section.names)} test pictures are few for {len(verdicts)} comparisons; even where "
+                "all of them agree, p may not fall below 0.05."
             )
     return found
 
