@@ -170,10 +170,8 @@ def cautions(sections: Sequence[Section], verdicts: Sequence[Verdict]) -> list[s
             if column.pooled
         ]
         if 2 / 2 ** len(section.names) * len(verdicts) >= LEVEL:
-            found.append(
-                f"{section.task}: {len(section.names)} test pictures are few for {len(verdicts)} comparisons; even where "
-                "all of them agree, p may not fall below 0.05."
-            )
+            few = f"{len(section.names)} test pictures are few for {len(verdicts)} comparisons"
+            found.append(f"{section.task}: {few}; even where all of them agree, p may not fall below 0.05.")
     return found
 
 
