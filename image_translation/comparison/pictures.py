@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
 from image_translation.comparison.collect import FinishedRun, Section
 from image_translation.panel import read_panel
@@ -157,7 +159,9 @@ def gather(section: Section, index: int, sections: int, album: Album) -> tuple[G
 
     wanted = [name for name in section.names if name in full or name in set(thumbs)]
     with ThreadPoolExecutor() as pool:  # Pillow holds no lock while it decodes and encodes
-        prepared = list(pool.map(prepare, enumerate(wanted)))
+        done = pool.map(prepare, enumerate(wanted))
+        quiet = not Console().is_terminal
+        prepared = list(track(done, "Pictures", total=len(wanted), transient=True, disable=quiet))
     shown = {picture.name: picture for picture, _ in prepared}
     problems += [problem for _, found in prepared for problem in found]
     groups = [Group(title, text, [shown[name] for name in names]) for title, (text, names) in chosen.items()]
