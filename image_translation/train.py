@@ -45,11 +45,13 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     from image_translation.data.pairs import SPLITS
     from image_translation.errors import one_of
     from image_translation.loggers import log_best, opened, wandb_id
-    from image_translation.metrics import Measures, summarise
+    from image_translation.metrics import PROTOCOLS, Measures, summarise
     from image_translation.session import check_trainer, describe, seed_all
 
     run.update(seed=seed_all(cfg.seed))
-    splits = [one_of("evaluate", split, SPLITS) for split in cfg.evaluate]
+    wanted = [cfg.evaluate] if isinstance(cfg.evaluate, str) else cfg.evaluate
+    splits = [one_of("evaluate", split, SPLITS) for split in wanted]
+    protocol = one_of("protocol", cfg.protocol, PROTOCOLS)  # said now, not after training
 
     datamodule = instantiate(cfg.data)
     model = instantiate(cfg.model)
@@ -84,7 +86,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         )
         model.load_state_dict(read_checkpoint(best)["state_dict"])
         log_best(trainer)
-        model.measures, model.baseline = Measures(cfg.protocol), Measures(cfg.protocol)
+        model.measures, model.baseline = Measures(protocol), Measures(protocol)
         for split in splits:
             model.test_split = datamodule.test_split = split
             trainer.test(model, datamodule=datamodule, verbose=False)

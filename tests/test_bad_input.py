@@ -77,6 +77,9 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "odd picture size": (nothing, ["data.image_size=100"], ["power of two", "got 100"]),
     "a word for a number": (nothing, ["model.learning_rate=fast"], ["fast"]),
     "negative seed": (nothing, ["seed=-1"], ["seed must be a whole number from 0", "got -1"]),
+    "unknown split": (nothing, ["evaluate=[test,trian]"], ["evaluate must be one of train, val, test; got 'trian'"]),
+    "unknown protocol": (nothing, ["protocol=reprot"], ["protocol must be one of standard, report; got 'reprot'"]),
+    "unknown policy": (nothing, ["if_exists=resume"], ["if_exists must be one of refuse, continue; got 'resume'"]),
     "unknown precision": (nothing, ["trainer.precision=7-bit"], ["7-bit"]),
 }
 

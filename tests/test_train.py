@@ -242,6 +242,20 @@ def test_evaluate_gets_the_same_numbers(finished_run: Path, command: Command, tm
     assert read_json(finished_run / "test" / "metrics.json") == before
 
 
+def test_evaluate_on_all_splits(finished_run: Path, command: Command, tmp_path: Path) -> None:
+    result = succeeded(command("evaluate", f"run={finished_run}", "split=all", f"output={tmp_path / 'all'}"))
+    for split, count in (("train", 6), ("val", 2), ("test", 4)):
+        metrics = read_json(tmp_path / "all" / split / "metrics.json")
+        assert metrics["pictures"] == count
+        assert f"{metrics[f'{split}/psnr']:.3f}" in result.stdout
+    last = read_csv(finished_run / "metrics.csv")
+    best = max(float(row["val/psnr"]) for row in last)
+    assert read_json(tmp_path / "all" / "val" / "metrics.json")["val/psnr"] == pytest.approx(best, rel=1e-4)
+    again = command("evaluate", f"run={finished_run}", "split=all", f"output={tmp_path / 'all'}")
+    assert again.returncode == 1
+    assert "exists, and nothing is overwritten" in again.stderr
+
+
 def test_evaluate_on_another_split_and_other_pictures(finished_run: Path, command: Command, tmp_path: Path) -> None:
     assert "shuffl" not in succeeded(command("evaluate", f"run={finished_run}", "split=train")).stderr
     names = [row["name"] for row in read_csv(finished_run / "evaluate" / "train" / "per_image.csv")]
