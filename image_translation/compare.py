@@ -81,22 +81,26 @@ def compare(
     costs = [summary.cost(section, column) for section in sections for column in section.trained]
     caption = caption_of(sections)
 
-    html, problems = write_report(collection, table, tables, caption, verdicts, generalisation, costs, reference)
+    html, problems = write_report(
+        collection, table, tables, caption, verdicts, generalisation, costs, reference,
+        command=f"python -m image_translation.compare runs=[{','.join(map(str, roots))}] by=[{','.join(by)}]",
+    )  # fmt: skip
     for folder, problem in problems:
         log.warning("%s: %s", folder, problem)
-    write_whole(output / "report.html", html)
-    write_whole(output / "table.md", render("table.md.j2", table=table, caption=caption))
-    write_whole(output / "table.tex", render("table.tex.j2", table=table, caption=caption))
-    write_csv(output / "table.csv", *tidy(sections))
-    write_csv(output / "per_image.csv", *per_image(sections))
+    # First, because by this file a folder is known as a comparison's.
     write_json(output / "comparison.json", {
         "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}
                  for section in sections},
         "not_compared": {str(aside.folder): aside.reason for aside in collection.aside},
         "answers": summary.answers(sections, table.rows),
         "cautions": summary.cautions(sections, verdicts),
-        "sentences": [sentence for _, sentence in summary.sentences(verdicts)],
+        "sentences": [sentence for sentence, _ in summary.sentences(verdicts)],
     })  # fmt: skip
+    write_whole(output / "report.html", html)
+    write_whole(output / "table.md", render("table.md.j2", table=table, caption=caption))
+    write_whole(output / "table.tex", render("table.tex.j2", table=table, caption=caption))
+    write_csv(output / "table.csv", *tidy(sections))
+    write_csv(output / "per_image.csv", *per_image(sections))
     if wandb:
         from image_translation.loggers import log_comparison
 
@@ -127,7 +131,7 @@ def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Se
     for line in cautions(sections, verdicts):
         print(f"- Beware: {line}")
     print("In detail:")
-    for _, sentence in sentences(verdicts):
+    for sentence, _ in sentences(verdicts):
         print(f"- {sentence}")
     if aside:
         print("Not compared:")

@@ -35,9 +35,11 @@ class Perceptual(Callback):
     def __init__(self, kinds: Sequence[str]) -> None:
         self.kinds = [one_of("perceptual", kind, KINDS) for kind in kinds]
         self.metrics: dict[str, Metric] = {}
+        self.seen = 0
         self.values: dict[str, float] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+        self.seen = 0
         count = len(trainer.datamodule.datasets[pl_module.test_split])  # type: ignore[attr-defined]
         self.metrics = {kind: build(kind, count).to(pl_module.device) for kind in self.kinds}
 
@@ -45,6 +47,7 @@ class Perceptual(Callback):
         self, trainer: Trainer, pl_module: Translator, outputs: Tensor, batch: dict[str, Any], *_: Any, **__: Any
     ) -> None:
         targets = to_uint8(batch["target"])
+        self.seen += len(targets)
         with torch.autocast(outputs.device.type, enabled=False):
             for kind, metric in self.metrics.items():
                 if kind == "lpips":
@@ -55,6 +58,8 @@ class Perceptual(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         for kind, metric in self.metrics.items():
+            if isinstance(metric, KernelInceptionDistance):  # a part of the split may have been measured
+                metric.subset_size = min(metric.subset_size, self.seen)
             value = metric.compute()
             self.values[f"perceptual/{kind}"] = float(value[0] if isinstance(value, tuple) else value)
 

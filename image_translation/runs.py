@@ -28,7 +28,9 @@ from image_translation.errors import UserError, one_of
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
 PARTS = ("data", "model", "trainer", "run")  # of a config
 # Options that change nothing in the results.
-WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "data.num_workers", "data.eval_batch_size")
+WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "trainer.default_root_dir", "data.num_workers",
+                  "data.eval_batch_size")  # fmt: skip
+REPLACED = ("run.json", ".hydra")  # whole at any moment, so that a run is always seen as one
 GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # what a run that goes on keeps
 TERMINATED = 143
 INTERRUPTED = 130
@@ -127,12 +129,12 @@ class Run:
         goes_on = self.checkpoint is not None
         if is_main_process():
             if before:
-                _clear(folder, but=GOES_ON if goes_on else ())
+                _clear(folder, but=(*REPLACED, *GOES_ON) if goes_on else REPLACED)
             elif not before and any(path.suffix != ".log" for path in folder.glob("*")):
                 raise UserError(
                     f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
                 )
-            write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(config))
+            write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(recorded(config)))
         self.start = time.perf_counter() - (before.get("wall_time_s", 0.0) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {
             "status": "running",
@@ -199,6 +201,15 @@ def read_config(folder: Path) -> DictConfig:
     return config
 
 
+def recorded(config: DictConfig) -> DictConfig:
+    """A config as it is kept: what makes the results is resolved, so that equal texts are equal options."""
+    kept = config.copy()
+    for part in ("data", "model", "trainer", "seed"):
+        resolved = OmegaConf.to_container(config, resolve=True)[part]  # type: ignore[call-overload,index]
+        OmegaConf.update(kept, part, resolved, merge=False, force_add=True)
+    return kept
+
+
 def flat(config: DictConfig) -> dict[str, Any]:
     """A config's options by their names on the command line."""
 
@@ -219,13 +230,19 @@ def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, A
         UserError: it had other options, or it is still running, or its files are damaged.
     """
     one_of("if_exists", if_exists, ("refuse", "continue"))
-    if if_exists == "refuse" or not is_main_process():
+    if if_exists == "refuse":
+        return None
+    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        raise UserError(
+            "if_exists=continue needs processes that Lightning starts (trainer.devices=…), not torchrun or srun."
+        )
+    if not is_main_process():
         return None
     if not (folder / "run.json").exists():
         # A run that was killed in its first moment has nothing but its config.
         barely_begun = folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".log"} == {".hydra"}
         return {"status": "failed"} if barely_begun else None
-    manifest, before, now = read_run(folder), flat(read_config(folder)), flat(config)
+    manifest, before, now = read_run(folder), flat(read_config(folder)), flat(recorded(config))
     changed = sorted(
         name
         for name in before.keys() | now.keys()
@@ -305,6 +322,8 @@ class SweepTable(Callback):
         self.jobs.append(Path(config.hydra.runtime.output_dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if not is_main_process():
+            return
         sweep = Path(config.hydra.sweep.dir)
         # A launcher that runs jobs elsewhere leaves their folders only.
         jobs = self.jobs or sorted(path.parent for path in sweep.rglob("run.json"))

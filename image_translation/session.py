@@ -71,7 +71,7 @@ def own_processes(folder: Path) -> Iterator[None]:
     environment, arguments = dict(os.environ), sys.argv
     hydra: Any = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        sys.argv = [arguments[0], *hydra.overrides.task]
+        sys.argv = [arguments[0], *hydra.overrides.task, "hydra.mode=RUN"]  # an experiment may ask for a sweep
         with read_write(hydra):
             hydra.run.dir = str(folder.absolute())
     try:

@@ -194,6 +194,26 @@ def test_wandb_has_config_values_steps_and_pictures(finished_run: Path) -> None:
     assert np.array_equal(np.asarray(output), np.asarray(Image.open(finished_run / "test" / "images" / "test0.png")))
 
 
+def test_every_split_and_identity_have_names_of_their_own(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb", "protocol=report",
+                      "evaluate=[test,train]", f"hydra.run.dir={run}"))  # fmt: skip
+    summary = read_offline_run(run).summary
+    of_test = read_json(run / "test" / "metrics.json")
+    of_train = read_json(run / "evaluate" / "train" / "metrics.json")
+    for measure in ("mse", "psnr", "ssim"):
+        expected = {
+            f"test/{measure}": of_test[f"test/{measure}"],
+            f"report/{measure}": of_test[f"report/{measure}"],
+            f"identity/{measure}": of_test[f"identity/{measure}"],
+            f"identity/report/{measure}": of_test[f"identity/report/{measure}"],
+            f"train/{measure}": of_train[f"train/{measure}"],
+            f"train/report/{measure}": of_train[f"report/{measure}"],
+            f"train/identity/{measure}": of_train[f"identity/{measure}"],
+        }
+        assert {name: summary[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
 def test_tensorboard_has_the_same(finished_run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,6 +1,7 @@
 """Which runs there are, which of them may be compared, and why the others may not."""
 
 import csv
+import io
 import math
 import os
 import statistics
@@ -24,8 +25,9 @@ IDENTITY = "identity"
 OF_A_PICTURE = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.fit")
 # Options in which repeats of one experiment may differ.
 NOT_OF_A_MODEL = (
-    *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "callbacks", "hydra", "data.root", "data.task",
-    *(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy", "default_root_dir", "logger",
+    *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "hydra", "data.root", "data.task",
+    *(f"callbacks.{name}" for name in ("last", "metrics_csv", "panels", "results", "cost", "progress")),
+    *(f"trainer.{name}" for name in ("accelerator", "strategy", "default_root_dir", "logger",
                                      "log_every_n_steps", "enable_", "profiler")),
 )  # fmt: skip
 
@@ -228,7 +230,7 @@ def read_finished(folder: Path) -> FinishedRun:
     if not sound:
         raise UserError("run.json is damaged: data.fingerprint, data.counts.test and seed are expected in it.")
     options = flat(read_config(folder))
-    if options.get("seed") not in (None, manifest["seed"]):
+    if isinstance(options.get("seed"), int) and options["seed"] != manifest["seed"]:
         raise UserError(f"run.json says seed {manifest['seed']}, but the run's config {options['seed']}.")
 
     test, measured = folder / "test", folder / "evaluate"
@@ -307,8 +309,8 @@ def read_scores(path: Path) -> Scores:
     where = path.parent.name + "/" + path.name
     try:
         text = path.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(text.splitlines()))
-        scores = {_printable(row["name"]): {m: float(row[m]) for m in MEASURES} for row in rows}
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        scores = {row["name"]: {m: float(row[m]) for m in MEASURES} for row in rows}
     except OSError as error:
         raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:

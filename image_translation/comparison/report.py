@@ -1,8 +1,6 @@
 """The page: everything a comparison found, in one file that needs no network."""
 
 import base64
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +33,7 @@ def write_report(
     generalisation: Sequence[Generalisation],
     costs: Sequence[Cost],
     reference: Mapping[str, Any] | None,
+    command: str,
 ) -> tuple[str, list[pictures.Problem]]:
     """The page as HTML, and what is wrong with the runs' pictures."""
     sections = collection.sections
@@ -54,7 +53,7 @@ def write_report(
         "report.html.j2",
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        command=f"python -m image_translation.compare {shlex.join(sys.argv[1:])}".strip(),
+        command=command,
         runs=[
             (column.label, run, variant(run, [run for other in section.trained for run in other.runs]))
             for section in sections for column in section.trained for run in column.runs

@@ -19,7 +19,7 @@ DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4}
 NAMES = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
 UNITS = {"mse": "", "psnr": " dB", "ssim": ""}
 SURE, THESE_RUNS, MAYBE = "beyond chance", "these runs only", "may be chance"
-DISAGREE = "mean and majority disagree"
+DISAGREE = "mean and ranks disagree"
 HEADINGS = {"mse": "MSE ↓", "psnr": "PSNR ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓", "fid": "FID ↓", "kid": "KID ↓"}
 
 
@@ -135,13 +135,13 @@ def answers(sections: Sequence[Section], table: Mapping[str, Mapping[tuple[str, 
     return said
 
 
-def sentences(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """One plain sentence for each pair of columns, as (task, sentence); those with identity come last."""
+def sentences(verdicts: Sequence[Verdict]) -> list[tuple[str, bool]]:
+    """One plain sentence for each pair of columns, and whether identity is one of them; those come last."""
     pairs: dict[tuple[str, frozenset[str]], list[Verdict]] = {}
     for verdict in verdicts:
         pairs.setdefault((verdict.task, frozenset((verdict.better, verdict.worse))), []).append(verdict)
     in_order = sorted(pairs.items(), key=lambda item: IDENTITY in item[0][1])
-    return [(task, _sentence(task, of_pair)) for (task, _), of_pair in in_order]
+    return [(_sentence(task, of_pair), IDENTITY in pair) for (task, pair), of_pair in in_order]
 
 
 def cautions(sections: Sequence[Section], verdicts: Sequence[Verdict]) -> list[str]:
@@ -188,7 +188,7 @@ def _sentence(task: str, verdicts: Sequence[Verdict]) -> str:
             pair = _listing(sorted((lead.better, lead.worse)))
             said = f"there is no difference beyond chance in {measures}{'' if parts else f' between {pair}'}"
         elif conclusion == DISAGREE:
-            said = f"the mean of {measures} favours {better} and the majority of the pictures {worse}"
+            said = f"the mean of {measures} favours {better} and the ranks of the differences {worse}"
         else:
             these = "" if conclusion == SURE else " on these pictures"
             said = f"{better} is better than {worse} by {measures}{these}"
@@ -333,7 +333,11 @@ def _number(manifest: Mapping[str, Any], *keys: str) -> float | None:
     node: Any = manifest
     for key in keys:
         node = node.get(key) if isinstance(node, dict) else None
-    return float(node) if isinstance(node, int | float) and not isinstance(node, bool) else None
+    try:
+        value = float(node) if isinstance(node, int | float) and not isinstance(node, bool) else math.nan
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _device(manifest: Mapping[str, Any]) -> str:

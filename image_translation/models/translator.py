@@ -211,8 +211,14 @@ class Translator(LightningModule):
         measures.reset()
         for name, value in summarise(self.scores[split]).items():
             # Equal on every device already; sync_dist says so to Lightning.
-            self.log(name if "/" in name else f"{split}/{name}", value, prog_bar=prog_bar, sync_dist=True)
+            self.log(self._log_name(name, split), value, prog_bar=prog_bar, sync_dist=True)
         self._log_progress()
+
+    def _log_name(self, name: str, split: str) -> str:
+        """``test/psnr``, ``report/psnr``, ``identity/psnr``; of another split ``train/report/psnr`` and so on."""
+        if split == "identity":
+            split = "identity" if self.test_split == "test" else f"{self.test_split}/identity"
+        return name if split == "test" and "/" in name else f"{split}/{name}"
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

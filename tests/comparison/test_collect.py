@@ -269,3 +269,20 @@ def test_runs_with_two_kinds_of_input_are_both_named(tmp_path: Path) -> None:
     found = collect([tmp_path])
     assert len(found.sections[0].trained) == 1
     assert len(found.aside) == 1
+
+
+def test_the_checkpoint_that_is_tested_makes_another_experiment(tmp_path: Path) -> None:
+    for index, monitor in enumerate(("val/psnr", "val/ssim")):
+        make_run(tmp_path / f"monitor{index}", options={"trainer.devices": 1 + index})
+        config = tmp_path / f"monitor{index}" / ".hydra" / "config.yaml"
+        config.write_text(config.read_text() + f"callbacks:\n  best:\n    monitor: {monitor}\n")
+    found = collect([tmp_path])
+    assert set(labels(found)) == {"pix2pix (monitor=val/psnr, devices=1)", "pix2pix (monitor=val/ssim, devices=2)"}
+    assert not found.aside
+
+
+def test_a_seed_from_the_surroundings_is_the_manifests(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seed=3)
+    config = run / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 3", "seed: ${oc.decode:${oc.env:SLURM_ARRAY_TASK_ID}}"))
+    assert labels(collect([tmp_path])) == {"pix2pix": [3]}

@@ -11,9 +11,11 @@ from conftest import Command, succeeded
 from fake_runs import make_run
 from scipy import stats
 
+from image_translation import compare as module
 from image_translation.compare import compare
 from image_translation.comparison.collect import collect
 from image_translation.comparison.summary import generalisation
+from image_translation.runs import write_csv
 
 REPORT = {"mse": 600.0, "psnr": 20.3, "ssim": 0.91}
 
@@ -213,3 +215,43 @@ def test_any_name_can_be_shown(name: str, tmp_path: Path, capsys: pytest.Capture
     rows = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert rows[0].replace("\\|", "").count("|") == rows[2].replace("\\|", "").count("|") == 8
     assert read(tmp_path / "out" / "table.csv")[0]["task"] == shown
+
+
+def test_a_comparison_that_was_cut_short_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "run")
+    monkeypatch.setattr(module, "write_whole", full_disk)
+    with pytest.raises(OSError, match="full"):
+        compare([tmp_path / "run"], tmp_path / "out")
+    monkeypatch.undo()
+    compare([tmp_path / "run"], tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def full_disk(path: Path, text: str) -> None:
+    path.write_text(text[:100])
+    raise OSError("the disk is full")
+
+
+def test_facts_of_a_manifest_may_be_missing_or_absurd(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    manifest = json.loads((run / "run.json").read_text())
+    del manifest["git_commit"], manifest["device"]
+    manifest |= {"parameters": int("9" * 400), "cost": {"training_s": "long", "flops_per_picture": None}}
+    (run / "run.json").write_text(json.dumps(manifest))
+    compare([tmp_path], tmp_path / "out")
+    assert "unknown" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_pictures_with_odd_names_are_shown(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", count=2)
+    odd = 'shot 3\u202fPM \u2028 #1 100% "a" </script>'.replace("/", "")
+    for path in (run / "test").rglob("p000.png"):
+        path.rename(path.with_name(f"{odd}.png"))
+    for name in ("per_image.csv", "identity.csv"):
+        rows = read(run / "test" / name)
+        rows[0]["name"] = odd
+        write_csv(run / "test" / name, rows, list(rows[0]))
+    compare([tmp_path], tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "missing or damaged" not in page
+    assert odd in {row["name"] for row in read(tmp_path / "out" / "per_image.csv")}

@@ -49,7 +49,7 @@ const [viewer, stage, layers, under, over, left, right, mode, zoom, position] =
   ["viewer", "stage", "layers", "under", "over", "left", "right", "mode", "zoom", "position"].map(byId);
 const NOTES = {
   slider: "Left of the slider is the left picture. Arrow keys move it.",
-  flicker: "The two pictures take turns; space stops and starts them.",
+  flicker: "The two pictures take turns.",
   error: "Black: equal. White: 64 or more of 255 apart.",
   beside: "Left and right.",
 };
@@ -62,12 +62,13 @@ function fill(select, options, chosen) {
 function show(model) {
   const { name, parts } = views[task].pictures[index];
   const there = Object.entries(parts).filter(([, key]) => key);
+  byId("viewer-title").textContent = `${views[task].task}: ${name}`;
+  if (!there.length) return;
   const names = there.map(([part]) => part);
   const keep = (select, wanted) => names.includes(wanted) ? wanted : names.includes(select.value) ? select.value : names[0];
   const chosen = [keep(left, model), keep(right, model ? "target" : "")];
   fill(left, there, chosen[0]);
   fill(right, there, chosen[1]);
-  byId("viewer-title").textContent = `${views[task].task}: ${name}`;
   draw();
 }
 function draw() {
@@ -81,10 +82,16 @@ function draw() {
   byId("position-label").style.visibility = mode.value === "slider" ? "visible" : "hidden";
   clearInterval(timer);
   timer = 0;
+  byId("pause").hidden = mode.value !== "flicker";
+  byId("pause").textContent = "Pause";
   if (mode.value === "flicker") flicker();
   const said = [left.value, right.value].filter((part) => scores[part]).map((part) => `${part}: ${scores[part]}`);
   byId("viewer-note").textContent = [NOTES[mode.value], ...new Set(said)].join(" ");
   scale();
+}
+function pause() {
+  if (timer) { clearInterval(timer); timer = 0; } else flicker();
+  byId("pause").textContent = timer ? "Pause" : "Go on";
 }
 function flicker() {
   const period = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1500 : 600;
@@ -121,6 +128,7 @@ under.addEventListener("load", scale);
 over.addEventListener("load", scale);
 addEventListener("resize", scale);
 position.addEventListener("input", () => layers.style.setProperty("--cut", `${position.value}%`));
+byId("pause").addEventListener("click", pause);
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", () => viewer.close());
@@ -131,7 +139,7 @@ viewer.addEventListener("keydown", (event) => {
   if (event.key === "p") step(-1);
   if (event.key === " " && mode.value === "flicker" && event.target === stage) {
     event.preventDefault();
-    if (timer) { clearInterval(timer); timer = 0; } else flicker();
+    pause();
   }
 });
 stage.addEventListener("wheel", (event) => {
