@@ -202,10 +202,9 @@ def test_a_failed_run_goes_on_if_it_had_come_far(comic_root: Path, command: Comm
 
 @pytest.mark.slow
 def test_the_study_on_two_processes_each(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    result = succeeded(
-        command("train", "experiment=study", "task=comic", "model=autoencoder", "seed=0,1", f"data.root={comic_root}",
-                *TINY_AUTOENCODER[1:], "trainer.strategy=ddp", "trainer.devices=2", f"hydra.sweep.dir={tmp_path / 'study'}")
-    )  # fmt: skip
+    arguments = ["task=comic", "model=autoencoder", "seed=0,1", f"data.root={comic_root}", *TINY_AUTOENCODER[1:]]
+    arguments += ["trainer.strategy=ddp", "trainer.devices=2", f"hydra.sweep.dir={tmp_path / 'study'}"]
+    result = succeeded(command("train", "experiment=study", *arguments))
     assert sorted(path.name for path in (tmp_path / "study").iterdir() if (path / "run.json").exists()) == [
         "comic_autoencoder_0", "comic_autoencoder_1",
     ]  # fmt: skip
