@@ -52,6 +52,7 @@ def compare(
     """
     # Imported here, because --help must not wait for them.
     from image_translation.comparison import summary
+    from image_translation.comparison import verdicts as verdicts_of
     from image_translation.comparison.collect import collect
     from image_translation.comparison.report import write_report
     from image_translation.comparison.tables import MainTable, caption_of, per_image, render, tidy
@@ -68,8 +69,8 @@ def compare(
             + (f", but these:{listed}" if listed else ". Train some, or name their folder: runs=[…]")
         )
     sections = collection.sections
-    verdicts = summary.judge(sections)
-    table = MainTable({section.task: summary.cells(section, verdicts) for section in sections})
+    verdicts = verdicts_of.judge(sections)
+    table = MainTable({section.task: verdicts_of.cells(section, verdicts) for section in sections})
     report_rows = summary.further_cells(sections, "report", MEASURES)
     if reference:
         report_rows = summary.with_reference(report_rows, reference, [section.task for section in sections])
@@ -92,9 +93,9 @@ def compare(
         "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}
                  for section in sections},
         "not_compared": {str(aside.folder): aside.reason for aside in collection.aside},
-        "answers": summary.answers(sections, table.rows),
-        "cautions": summary.cautions(sections, verdicts),
-        "sentences": [sentence for sentence, _ in summary.sentences(verdicts)],
+        "answers": verdicts_of.answers(sections, table.rows),
+        "cautions": verdicts_of.cautions(sections, verdicts),
+        "sentences": [sentence for sentence, _ in verdicts_of.sentences(verdicts)],
     })  # fmt: skip
     write_whole(output / "report.html", html)
     write_whole(output / "table.md", render("table.md.j2", table=table, caption=caption))
@@ -117,7 +118,7 @@ def _list(value: Any) -> list[str]:
 def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Sequence[Any], output: Path) -> None:
     from rich.text import Text
 
-    from image_translation.comparison.summary import HEADINGS, answers, cautions, sentences
+    from image_translation.comparison.verdicts import HEADINGS, answers, cautions, sentences
 
     rows = []
     for section in sections:

@@ -1,81 +1,19 @@
 """Which runs there are, which of them may be compared, and why the others may not."""
 
-import csv
-import io
 import math
 import os
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from image_translation.comparison.reading import IDENTITY, FinishedRun, printable, read_finished
 from image_translation.errors import UserError, nearest
-from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, is_alive, read_config, read_json, read_run
-
-Scores = dict[str, dict[str, float]]  # by picture, then by measure
-IDENTITY = "identity"
-
-# Options that change what a test picture looks like; its content is in the fingerprint.
-OF_A_PICTURE = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.fit")
-# Options in which repeats of one experiment may differ.
-NOT_OF_A_MODEL = (
-    *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "hydra", "data.root", "data.task",
-    *(f"callbacks.{name}" for name in ("last", "metrics_csv", "panels", "results", "cost", "progress")),
-    *(f"trainer.{name}" for name in ("accelerator", "strategy", "default_root_dir", "logger",
-                                     "log_every_n_steps", "enable_", "profiler")),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished run with sound files."""
-
-    folder: Path
-    test: Path  # where its test results are
-    manifest: dict[str, Any]
-    options: dict[str, Any]
-    scores: Scores
-    identity: Scores
-    means: dict[str, float]  # test measures, the study's as report/…, those of networks as perceptual/…
-    train: dict[str, float] | None  # the same on the training pictures, if they were measured
-    curves: list[dict[str, float]]
-    notes: list[str]  # what is missing or damaged of it, short of its test results
-
-    @property
-    def task(self) -> str:
-        return _printable(self.manifest["task"])
-
-    @property
-    def model(self) -> str:
-        return _printable(self.manifest["model"])
-
-    @property
-    def seed(self) -> int:
-        return int(self.manifest["seed"])
-
-    @cached_property
-    def condition(self) -> dict[str, Any]:
-        """What must be equal for two runs' measures to be compared."""
-        data = {
-            name.removeprefix("data."): value for name, value in self.options.items() if name.startswith(OF_A_PICTURE)
-        }
-        return {
-            "data fingerprint": self.manifest["data"]["fingerprint"][:12],
-            "test pictures": f"{len(self.scores)} of {self.manifest['data']['counts']['test']}",
-            **{name.replace("_", " "): value for name, value in sorted(data.items())},
-            "names": hash(tuple(self.scores)),
-        }
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """The options that make it the experiment it is, whatever its seed."""
-        return {name: value for name, value in self.options.items() if not name.startswith(NOT_OF_A_MODEL)}
 
 
 @dataclass(frozen=True)
@@ -210,163 +148,6 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def read_finished(folder: Path) -> FinishedRun:
-    """Read a run, and check that its files agree.
-
-    Raises:
-        UserError: it isn't finished, or a file is missing, damaged or edited; the text says which.
-    """
-    manifest = read_run(folder)
-    if manifest["status"] != "finished":
-        raise UserError(_unfinished(manifest))
-    data = manifest.get("data")
-    sound = (
-        isinstance(data, dict)
-        and isinstance(data.get("fingerprint"), str)
-        and isinstance(data.get("counts"), dict)
-        and type(data["counts"].get("test")) is int
-        and type(manifest.get("seed")) is int
-    )
-    if not sound:
-        raise UserError("run.json is damaged: data.fingerprint, data.counts.test and seed are expected in it.")
-    options = flat(read_config(folder))
-    if isinstance(options.get("seed"), int) and options["seed"] != manifest["seed"]:
-        raise UserError(f"run.json says seed {manifest['seed']}, but the run's config {options['seed']}.")
-
-    test, measured = folder / "test", folder / "evaluate"
-    if not (test / "identity.csv").exists() and (measured / "test" / "identity.csv").exists():
-        test = measured / "test"
-    if (test / "per_image.csv").exists() and not (test / "identity.csv").exists():
-        raise UserError(
-            "test/identity.csv is missing, as in runs of version 0.1. "
-            f"Measure this run again: python -m image_translation.evaluate run={folder}"
-        )
-    scores, identity, means = read_split(test)
-
-    notes: list[str] = []
-    train = _further(measured / "train", notes)
-    again = _further(measured / "test", notes) if test != measured / "test" else None
-    if again and not all(math.isclose(again[m], means[m], rel_tol=1e-3) for m in MEASURES):
-        notes.append("evaluate/test is left out: its measures are not those of test.")
-        again = None
-    return FinishedRun(
-        folder, test, manifest, options, scores, identity,
-        means={name: value for name, value in (again or {}).items() if "/" in name} | means,
-        train=train, curves=_curves(folder / "metrics.csv", manifest, notes), notes=notes,
-    )  # fmt: skip
-
-
-def read_split(place: Path) -> tuple[Scores, Scores, dict[str, float]]:
-    """What ``Results`` left of a split: the scores of its pictures, those of its inputs, and the means.
-
-    Raises:
-        UserError: a file is missing, damaged or edited; the text says which.
-    """
-    scores, means = read_scores(place / "per_image.csv"), read_means(place / "metrics.json")
-    identity = read_scores(place / "identity.csv")
-    if list(identity) != list(scores):
-        raise UserError(f"{place.name}/identity.csv is not of the pictures of {place.name}/per_image.csv.")
-    for prefix, table in (("", scores), (f"{IDENTITY}/", identity)):
-        for measure in MEASURES:
-            mean = float(np.mean([row[measure] for row in table.values()]))
-            stated = means.get(f"{prefix}{measure}", math.nan)
-            if not math.isclose(mean, stated, rel_tol=1e-6, abs_tol=1e-6):
-                name = f"{prefix or place.name + '/'}{measure}"
-                raise UserError(
-                    f"{place.name}/metrics.json says {name} = {stated}, but the mean of the pictures is {mean:.6g}: "
-                    "one of the files was edited or damaged."
-                )
-    return scores, identity, means
-
-
-def _further(place: Path, notes: list[str]) -> dict[str, float] | None:
-    """The means of another evaluation, if there is a sound one."""
-    if not place.exists():
-        return None
-    try:
-        return read_split(place)[2]
-    except UserError as error:
-        notes.append(f"evaluate/{place.name} is left out: {error}")
-        return None
-
-
-def _curves(path: Path, manifest: dict[str, Any], notes: list[str]) -> list[dict[str, float]]:
-    if not path.exists() and manifest.get("epochs"):
-        notes.append("metrics.csv is missing, so there is no learning curve.")
-    try:
-        return read_curves(path)
-    except UserError as error:
-        notes.append(f"No learning curve: {error}")
-        return []
-
-
-def read_scores(path: Path) -> Scores:
-    """The scores of every picture.
-
-    Raises:
-        UserError: the file is missing or damaged, or a PSNR is not its MSE's.
-    """
-    where = path.parent.name + "/" + path.name
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        scores = {row["name"]: {m: float(row[m]) for m in MEASURES} for row in rows}
-    except OSError as error:
-        raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{where} is damaged: name, mse, psnr and ssim are expected in every row.") from error
-    if not text.endswith("\n"):
-        raise UserError(f"{where} is damaged: its end is missing.")
-    if not scores or len(scores) != len(rows):
-        raise UserError(f"{where} is damaged: {'a name stands in it twice' if rows else 'it has no picture'}.")
-    for name, row in scores.items():
-        if name != Path(name).name:
-            raise UserError(f"{where} is damaged: {name!r} is not the name of a picture.")
-        psnr = (
-            100.0 if row["mse"] == 0 else 10 * math.log10(255**2 / row["mse"]) if 0 < row["mse"] <= 255**2 else math.nan
-        )
-        if not math.isclose(psnr, row["psnr"], rel_tol=1e-6) or not -1 <= row["ssim"] <= 1 + 1e-9:
-            raise UserError(f"{where} was edited or damaged: the scores of {name!r} contradict each other.")
-    return dict(sorted(scores.items()))
-
-
-def read_means(path: Path) -> dict[str, float]:
-    """``mse``, ``identity/psnr``, ``report/ssim`` … of a ``metrics.json``; the split's name is left out.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    where = path.parent.name + "/" + path.name
-    try:
-        content = read_json(path)
-        means = {name.removeprefix(f"{path.parent.name}/"): float(value) for name, value in content.items()}
-    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{where} is damaged.") from error
-    except OSError as error:
-        raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
-    if not all(math.isfinite(means.get(measure, math.nan)) for measure in MEASURES):
-        raise UserError(f"{where} is damaged: mse, psnr and ssim are expected in it.")
-    return means
-
-
-def read_curves(path: Path) -> list[dict[str, float]]:
-    """The rows of ``metrics.csv``; none for a model that was not trained.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not path.exists():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    except (OSError, TypeError, ValueError, csv.Error) as error:
-        raise UserError("metrics.csv is damaged: numbers are expected in it.") from error
-    if not all("epoch" in row and "step" in row for row in rows):
-        raise UserError("metrics.csv is damaged: epoch and step are expected in every row.")
-    return rows
-
-
 def separate(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Aside]]:
     """The largest set of a task's runs that may be compared (of equal ones the latest), and the others with reasons."""
     sets: dict[str, list[FinishedRun]] = defaultdict(list)
@@ -431,20 +212,6 @@ def variant(run: FinishedRun, runs: Sequence[FinishedRun], by: Sequence[str] = (
     names = by or differing([other for other in runs if other.model == run.model])
     short = Counter(name.rpartition(".")[2] for name in names)
     return ", ".join(
-        f"{last if short[last := name.rpartition('.')[2]] == 1 else name}={_printable(run.options.get(name))}"
+        f"{last if short[last := name.rpartition('.')[2]] == 1 else name}={printable(run.options.get(name))}"
         for name in names
     )
-
-
-def _printable(value: object) -> str:
-    """Text that any file and any terminal takes: lone surrogates and control characters are spelt out."""
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _unfinished(manifest: dict[str, Any]) -> str:
-    status = manifest["status"]
-    if status == "running":
-        return "still running." if is_alive(manifest) else "stopped without a word (it still says: running)."
-    error = str(manifest.get("error") or "").splitlines()
-    return f"{status}: {error[0]}" if error else f"{status}."

@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from image_translation.comparison.collect import FinishedRun, Section
+from image_translation.comparison.collect import Section
+from image_translation.comparison.reading import FinishedRun
 from image_translation.panel import read_panel
 
 FULL, THUMB = 256, 96  # largest sides in the report, in pixels

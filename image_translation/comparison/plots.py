@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from image_translation.comparison.collect import Section
-from image_translation.comparison.summary import HEADINGS, UNITS, Cost, Verdict
+from image_translation.comparison.summary import Cost
+from image_translation.comparison.verdicts import HEADINGS, UNITS, Verdict
 
 # Okabe and Ito 2008: told apart by colour-blind readers too. Line styles repeat the message.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -128,6 +129,7 @@ def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the browser has it
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # a very long name
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -10,8 +10,9 @@ from typing import Any
 
 import jinja2
 
-from image_translation.comparison.collect import IDENTITY, Section
-from image_translation.comparison.summary import HEADINGS, Cell
+from image_translation.comparison.collect import Section
+from image_translation.comparison.reading import IDENTITY
+from image_translation.comparison.verdicts import HEADINGS, Cell
 from image_translation.runs import MEASURES
 
 LATEX = {
