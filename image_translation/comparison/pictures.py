@@ -193,6 +193,8 @@ def _panels(runs: dict[str, FinishedRun], index: int, album: Album) -> tuple[lis
     if not panels:
         return [], problems
     first = next(iter(panels.values()))[0]
+    others = [label for label, (before, _) in panels.items() if not _same(before["input"], first["input"])]
+    problems += [(runs[label].folder, "panels/ shows other val pictures than the first column's.") for label in others]
 
     def put(kind: str, row: int, picture: Image.Image) -> str:
         key = f"{index}/panel{row}/{kind}"
@@ -220,7 +222,7 @@ def _same(some: Sequence[Image.Image], others: Sequence[Image.Image]) -> bool:
     return [picture.tobytes() for picture in some] == [picture.tobytes() for picture in others]
 
 
-def most_frequent(problems: Sequence[Problem]) -> list[Problem]:
+def one_line_each(problems: Sequence[Problem]) -> list[Problem]:
     """One line for each folder: its first problem, and how many more there are."""
     by_folder: dict[Path, list[str]] = {}
     for folder, text in problems:

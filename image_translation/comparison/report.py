@@ -34,7 +34,7 @@ def write_report(
         gallery, found = pictures.gather(section, index, len(sections), album)
         galleries.append(gallery)
         problems += found
-    problems = pictures.most_frequent(problems)
+    problems = pictures.one_line_each(problems)
     compared = [run for section in sections for column in section.trained for run in column.runs]
     problems += [(run.folder, note) for run in compared for note in run.notes]
     look = plots.looks(table.columns)
