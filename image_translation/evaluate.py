@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     from image_translation.data.pairs import SPLITS
     from image_translation.data.sample import sample_folder
     from image_translation.metrics import Measures, summarise
-    from image_translation.session import quieten
+    from image_translation.session import choose_precision, prepare_device, quieten
 
     quieten()
     if OmegaConf.is_missing(cfg, "run"):
@@ -37,6 +37,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"{folder}: this run {manifest['status']} before it had read its pairs, so there is no model.")
     if manifest["status"] != "finished":
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
+    prepare_device(cfg.trainer.accelerator)
     output = Path(cfg.output).expanduser() if cfg.output else folder / "evaluate"
     for split in splits:
         if cfg.output and (output / split).exists():
@@ -74,7 +75,7 @@ def main(cfg: DictConfig) -> None:
         trainer = pl.Trainer(
             accelerator=cfg.trainer.accelerator,
             devices=cfg.trainer.devices,
-            precision=cfg.trainer.precision or trained.trainer.precision,
+            precision=choose_precision(cfg.trainer.precision or manifest["precision"], cfg.trainer.accelerator),
             callbacks=callbacks,
             limit_test_batches=trained.trainer.limit_test_batches if split == "test" else 1.0,
             logger=False,

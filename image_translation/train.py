@@ -46,7 +46,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     from image_translation.errors import one_of
     from image_translation.loggers import log_best, opened, wandb_id
     from image_translation.metrics import PROTOCOLS, Measures, summarise
-    from image_translation.session import check_trainer, describe, seed_all
+    from image_translation.session import check_trainer, choose_precision, describe, prepare_device, seed_all
 
     run.update(seed=seed_all(cfg.seed))
     wanted = [cfg.evaluate] if isinstance(cfg.evaluate, str) else cfg.evaluate
@@ -56,6 +56,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     datamodule = instantiate(cfg.data)
     model = instantiate(cfg.model)
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    prepare_device(cfg.trainer.accelerator)
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = instantiate(
         cfg.trainer,
         advice=" Mend the option, or choose another trainer: trainer=default, trainer=cpu …",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Unpack
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +41,7 @@ class Pix2Pix(Translator):
         self.save_hyperparameters(logger=False)
         at_least("model.lambda_l1", lambda_l1, 0)
         self.gan_loss = GAN_LOSSES[one_of("model.gan_loss", gan_loss, GAN_LOSSES)]
-        self.lambda_l1 = lambda_l1
+        self.lambda_l1, self.norm = lambda_l1, norm
         self.generator = UNetGenerator(image_size=image_size, base_channels=base_channels, norm=norm, dropout=dropout)
         self.discriminator = PatchGANDiscriminator(base_channels=base_channels, norm=norm)
 
@@ -51,7 +52,7 @@ class Pix2Pix(Translator):
         x, y = batch["input"], batch["target"]
         fake = self.generator(x)
 
-        real_logits, fake_logits = self.discriminator(x, y), self.discriminator(x, fake.detach())
+        real_logits, fake_logits = self.judge(x, y, fake.detach())
         discriminator_loss = self.gan_loss.discriminator_loss(real_logits, fake_logits)
         self.descend(1, discriminator_loss)
 
@@ -67,6 +68,14 @@ class Pix2Pix(Translator):
             "score_real": self.gan_loss.mean_score(real_logits),
             "score_fake": self.gan_loss.mean_score(fake_logits),
         }
+
+
+    def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The discriminator's logits on real and on fake pairs: in one pass, unless it mixes the pictures of a batch."""
+        if self.norm == "batch":
+            return self.discriminator(x, y), self.discriminator(x, fake)
+        real_logits, fake_logits = self.discriminator(torch.cat([x, x]), torch.cat([y, fake.to(y.dtype)])).chunk(2)
+        return real_logits, fake_logits
 
 
 @contextmanager

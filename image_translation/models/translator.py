@@ -75,7 +75,10 @@ class Translator(LightningModule):
         self.scores: dict[str, dict[str, Scores]] = {}  # by split; "identity" has the test inputs' own scores
 
     def setup(self, stage: str) -> None:
-        self.to(memory_format=torch.channels_last)
+        # The pictures are channels_last on every device. On a CPU the weights are not: its convolutions put them into an
+        # order of their own at each step, and its fused Adam would copy them back and forth.
+        if self.trainer.strategy.root_device.type != "cpu":
+            self.to(memory_format=torch.channels_last)
 
     def on_fit_start(self) -> None:
         if self.global_rank:  # every device draws its own jitter and dropout, after equal weights

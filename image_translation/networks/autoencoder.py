@@ -4,7 +4,15 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.errors import log2_of, one_of
-from image_translation.networks.layers import NORMS, initialise_weights, norm_layer
+from image_translation.networks.layers import (
+    NORMS,
+    Conv2d,
+    ConvTranspose2d,
+    initialise_weights,
+    join,
+    norm_layer,
+    run_layer,
+)
 
 WIDTHS = (1, 1, 2, 4)  # channels of the first levels in units of base_channels; deeper levels stay at the last
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
@@ -19,6 +27,7 @@ class ConvAutoencoder(nn.Module):
         image_size: height and width that the network is built for, a power of two; sets the depth (256 → 5 levels).
         base_channels: channels of the first two levels; the third has twice, deeper ones four times as many.
         norm: ``instance`` or ``batch``; the first two levels and the decoder have none.
+        recompute: save memory in training: keep only what stands between the layers (gradient checkpointing).
     """
 
     def __init__(
@@ -28,8 +37,10 @@ class ConvAutoencoder(nn.Module):
         image_size: int = 256,
         base_channels: int = 128,
         norm: str = "instance",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         depth = log2_of("image_size", image_size) - BOTTLENECK
         one_of("norm", norm, NORMS)  # the shallowest networks have no layer that would ask for it
         self.stride = 2**depth
@@ -38,16 +49,16 @@ class ConvAutoencoder(nn.Module):
         self.encoder = nn.ModuleList()
         channels = in_channels
         for level, width in enumerate(widths):
-            layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 2, 1)]
+            layers: list[nn.Module] = [Conv2d(channels, width, 3, 2, 1)]
             if level >= 2:
                 layers.append(norm_layer(norm, width))
-            self.encoder.append(nn.Sequential(*layers, nn.LeakyReLU(0.2)))
+            self.encoder.append(nn.Sequential(*layers, nn.LeakyReLU(0.2, inplace=True)))
             channels = width
 
         self.decoder = nn.ModuleList()
         for width, skip in zip([*widths[-2::-1], out_channels], [*widths[-2::-1], in_channels], strict=True):
-            up = nn.ConvTranspose2d(channels, width, 3, 2, padding=1, output_padding=1)
-            self.decoder.append(nn.Sequential(up, nn.LeakyReLU(0.2)))
+            up = ConvTranspose2d(channels, width, 3, 2, padding=1, output_padding=1)
+            self.decoder.append(nn.Sequential(up, nn.LeakyReLU(0.2, inplace=True)))
             channels = width + skip
         # "Same" padding of an even kernel: one more row and column at the end.
         self.head = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, out_channels, 2))
@@ -55,10 +66,11 @@ class ConvAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded; H and W multiples of ``stride``."""
+        x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for layer in self.encoder:
             skips.append(x)
-            x = layer(x)
+            x = run_layer(layer, x, self.recompute)
         for layer in self.decoder:
-            x = torch.cat([layer(x), skips.pop()], dim=1)
+            x = join(run_layer(layer, x, self.recompute), skips.pop())
         return self.head(x)  # type: ignore[no-any-return]

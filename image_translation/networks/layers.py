@@ -1,16 +1,83 @@
-"""Pieces that the networks share."""
+"""Pieces that the networks share: the layers of torch, by the fastest way to the same result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from image_translation.errors import one_of
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "instance": partial(nn.InstanceNorm2d, affine=True),
-}
+SMALL = 128  # pixels of all maps of a batch, up to which a product of matrices is faster on a CPU (docs/performance.md)
+
+
+def _as_product(x: Tensor, pixels: int) -> bool:
+    """Whether a convolution is better done as one product of matrices: its time goes into weights, not into pixels."""
+    return x.device.type == "cpu" and pixels <= SMALL and not torch.compiler.is_compiling()
+
+
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` with the zero padding and the one group that it has by default."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, *sides = x.shape
+        height, width = (
+            (side + 2 * int(p) - k) // s + 1
+            for side, p, k, s in zip(sides, self.padding, self.kernel_size, self.stride, strict=True)
+        )
+        if not _as_product(x, n * height * width):
+            return super().forward(x)
+        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
+        # The weights stand first, so that their gradient comes in their own layout.
+        y = self.weight.flatten(1) @ patches.transpose(0, 1).flatten(1)
+        y = y.view(-1, n, height, width).permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
+        return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """``nn.ConvTranspose2d`` with the one group that it has by default."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        n, channels, *sides = x.shape
+        if output_size is not None or not _as_product(x, n * sides[0] * sides[1]):
+            return super().forward(x, output_size)
+        patches = x.permute(0, 2, 3, 1).reshape(-1, channels) @ self.weight.flatten(1)
+        full = [
+            (side - 1) * s - 2 * int(p) + k + more
+            for side, s, p, k, more in zip(
+                sides, self.stride, self.padding, self.kernel_size, self.output_padding, strict=True
+            )
+        ]
+        patches = patches.view(n, sides[0] * sides[1], -1).transpose(1, 2)
+        y = F.fold(patches, full, self.kernel_size, padding=self.padding, stride=self.stride)
+        return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """``nn.InstanceNorm2d`` with scale and shift, for maps in the layout ``channels_last``.
+
+    Torch's own would copy each map to the other layout and back. The statistics are float32 in any precision.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # plain operations, to be merged into one
+            variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+            scale = (variance + self.eps).rsqrt() * self.weight[:, None, None]
+            return ((x.float() - mean) * scale + self.bias[:, None, None]).to(x.dtype)
+        if x.device.type == "cpu" or len(x) == 1:
+            # The norm of a picture by its own statistics is the batch norm of a batch of one.
+            pictures = [F.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in x.split(1)]
+            return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
+        return super().forward(x).contiguous(memory_format=torch.channels_last)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instance": InstanceNorm2d}
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
@@ -21,6 +88,40 @@ def norm_layer(kind: str, channels: int) -> nn.Module:
         UserError: ``kind`` is neither.
     """
     return NORMS[one_of("norm", kind, NORMS)](channels)
+
+
+def join(x: Tensor, skip: Tensor) -> Tensor:
+    """Concatenate channels, in the layout ``channels_last`` (a map of 1×1 has both, and would pass on the other)."""
+    return torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
+
+
+def run_layer(layer: nn.Module, x: Tensor, recompute: bool) -> Tensor:
+    """``layer(x)``; with ``recompute`` nothing inside of it is kept for the backward pass, but computed again there.
+
+    This is gradient checkpointing (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    """
+    if not (recompute and torch.is_grad_enabled()):
+        return layer(x)  # type: ignore[no-any-return]
+    y: Tensor = checkpoint(layer, x, use_reentrant=False, context_fn=partial(_contexts, layer))
+    return y
+
+
+def _contexts(layer: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What holds during the first computation, and during the second."""
+    return nullcontext(), _statistics_kept(layer)
+
+
+@contextmanager
+def _statistics_kept(layer: nn.Module) -> Iterator[None]:
+    """No second update of a batch norm's running statistics by the same batch."""
+    norms = [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def initialise_weights(network: nn.Module, std: float = 0.02) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.errors import log2_of
-from image_translation.networks.layers import initialise_weights, norm_layer
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialise_weights, join, norm_layer, run_layer
 
 DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
 
@@ -19,6 +19,7 @@ class UNetGenerator(nn.Module):
         base_channels: channels after the first layer; they double up to 8 times as many.
         norm: ``instance`` or ``batch``.
         dropout: probability in the first three decoder layers, while training.
+        recompute: save memory in training: keep only what stands between the layers (gradient checkpointing).
     """
 
     def __init__(
@@ -29,18 +30,20 @@ class UNetGenerator(nn.Module):
         base_channels: int = 64,
         norm: str = "instance",
         dropout: float = 0.5,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute
         depth = log2_of("image_size", image_size)
         self.stride = 2**depth
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
 
         # Neither the first nor the innermost level has a norm: a 1×1 map normalised by its own statistics is zero.
-        self.encoder = nn.ModuleList([nn.Conv2d(in_channels, widths[0], 4, 2, 1, bias=False)])
+        self.encoder = nn.ModuleList([Conv2d(in_channels, widths[0], 4, 2, 1, bias=False)])
         for level in range(1, depth):
             layers: list[nn.Module] = [
-                nn.LeakyReLU(0.2),
-                nn.Conv2d(widths[level - 1], widths[level], 4, 2, 1, bias=False),
+                nn.LeakyReLU(0.2, inplace=True),
+                Conv2d(widths[level - 1], widths[level], 4, 2, 1, bias=False),
             ]
             if level < depth - 1:
                 layers.append(norm_layer(norm, widths[level]))
@@ -51,22 +54,24 @@ class UNetGenerator(nn.Module):
             channels = widths[level] if level == depth - 1 else 2 * widths[level]
             layers = [
                 nn.ReLU(),
-                nn.ConvTranspose2d(channels, widths[level - 1], 4, 2, 1, bias=False),
+                ConvTranspose2d(channels, widths[level - 1], 4, 2, 1, bias=False),
                 norm_layer(norm, widths[level - 1]),
             ]
             if depth - 1 - level < DROPOUT_LAYERS:
                 layers.append(nn.Dropout(dropout))
             self.decoder.append(nn.Sequential(*layers))
-        self.head = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * widths[0], out_channels, 4, 2, 1), nn.Tanh())
+        self.head = nn.Sequential(nn.ReLU(), ConvTranspose2d(2 * widths[0], out_channels, 4, 2, 1), nn.Tanh())
         initialise_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]; H and W multiples of ``stride``."""
+        x = x.contiguous(memory_format=torch.channels_last)
         skips = []
-        for layer in self.encoder:
-            x = layer(x)
-            skips.append(x)
-        skips.pop()
+        x = run_layer(self.encoder[0], x, self.recompute)
+        for layer in self.encoder[1:]:
+            # Changed in place: the decoder's ReLU makes the same of a map and of its LeakyReLU.
+            skips.append(layer[0](x))
+            x = run_layer(layer[1:], skips[-1], self.recompute)
         for layer in self.decoder:
-            x = torch.cat([layer(x), skips.pop()], dim=1)
+            x = join(run_layer(layer, x, self.recompute), skips.pop())
         return self.head(x)  # type: ignore[no-any-return]
