@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
+from image_translation.data.cache import CACHES, SHARE, DeviceCache, bytes_of, free_memory
 from image_translation.data.dataset import PairedImageDataset
 from image_translation.data.pairs import SPLITS, Layout, find_pairs
 from image_translation.data.pictures import FITS, check_pictures
@@ -41,6 +43,8 @@ class PairedImageDataModule(LightningDataModule):
         batch_size: pictures in a training batch.
         eval_batch_size: pictures in a validation or test batch; no result depends on it.
         num_workers: processes that read pictures; None chooses by the machine's cores.
+        cache: where pictures stay once they are read: ``device`` (as uint8 in the GPU's or the CPU's memory), ``none``
+            (they are read again in every epoch), or ``auto``, the device if a quarter of its free memory is enough.
         val_fraction: the part of the names that goes to val where there is no folder ``val``.
         test_fraction: the same for test.
 
@@ -64,6 +68,7 @@ class PairedImageDataModule(LightningDataModule):
         batch_size: int = 1,
         eval_batch_size: int = 8,
         num_workers: int | None = None,
+        cache: str = "auto",
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
     ) -> None:
@@ -88,6 +93,7 @@ class PairedImageDataModule(LightningDataModule):
         self.image_size, self.fit, self.jitter, self.mirror = image_size, fit, jitter, mirror
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
+        self.cache = one_of("data.cache", cache, CACHES)
         self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self.test_split = "test"
         self.datasets: dict[str, PairedImageDataset] = {}
@@ -140,14 +146,30 @@ class PairedImageDataModule(LightningDataModule):
 
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
         """The loader of one split, shuffled to ``train`` on."""
+        options: dict[str, Any] = {"batch_size": self.batch_size if train else self.eval_batch_size, "shuffle": train}
+        if cache := self._cache(split):
+            return DataLoader(cache, collate_fn=_as_it_is, **options)
         return DataLoader(
             self.datasets[split],
-            batch_size=self.batch_size if train else self.eval_batch_size,
-            shuffle=train,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            **options,
         )
+
+    def _cache(self, split: str) -> DeviceCache | None:
+        """A cache of one split, if its pictures are needed again and again, and there is room."""
+        if self.cache == "none" or self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return None
+        device = self.trainer.strategy.root_device
+        needed, free = bytes_of(self.datasets[split]), free_memory(device)
+        gib = f"{needed / 2**30:.1f} GiB" + (f", and {free / 2**30:.1f} GiB of {device} are free" if free else "")
+        if self.cache == "device" and free is not None and needed > free:
+            raise UserError(f"data.cache=device: the pictures of {split} take {gib}. Use data.cache=none.")
+        if self.cache == "auto" and (free is None or needed > free / SHARE):
+            log.info("The pictures of %s are read anew in every epoch (they take %s; data.cache=device).", split, gib)
+            return None
+        return DeviceCache(self.datasets[split], device)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.dataloader("train", train=True)
@@ -179,3 +201,8 @@ class PairedImageDataModule(LightningDataModule):
         count = min(count, len(dataset))
         batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])
         return self.finish_batch({k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()})
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """Instead of ``default_collate``: the cache hands out whole batches."""
+    return batch

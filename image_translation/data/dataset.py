@@ -24,6 +24,11 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
     def __init__(self, pairs: list[Pair], layout: Layout, image_size: int, fit: str) -> None:
         self.pairs, self.layout, self.image_size, self.fit = pairs, layout, image_size, fit
 
+    @property
+    def halves(self) -> tuple[str, ...]:
+        """Which pictures of a pair are read from files."""
+        return ("target",) if self.layout.kind == "derived" else ("input", "target")
+
     def __len__(self) -> int:
         return len(self.pairs)
 

@@ -69,9 +69,8 @@ class Pix2Pix(Translator):
             "score_fake": self.gan_loss.mean_score(fake_logits),
         }
 
-
     def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits on real and on fake pairs: in one pass, unless it mixes the pictures of a batch."""
+        """The discriminator's logits on real and on fake pairs, in one pass unless its norm would mix them."""
         if self.norm == "batch":
             return self.discriminator(x, y), self.discriminator(x, fake)
         real_logits, fake_logits = self.discriminator(torch.cat([x, x]), torch.cat([y, fake.to(y.dtype)])).chunk(2)

@@ -75,8 +75,8 @@ class Translator(LightningModule):
         self.scores: dict[str, dict[str, Scores]] = {}  # by split; "identity" has the test inputs' own scores
 
     def setup(self, stage: str) -> None:
-        # The pictures are channels_last on every device. On a CPU the weights are not: its convolutions put them into an
-        # order of their own at each step, and its fused Adam would copy them back and forth.
+        # The pictures are channels_last on every device. On a CPU the weights are not: its convolutions put them into
+        # an order of their own at each step, and its fused Adam would copy them back and forth.
         if self.trainer.strategy.root_device.type != "cpu":
             self.to(memory_format=torch.channels_last)
 

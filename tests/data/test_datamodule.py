@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import SIZE, comic_of, make_comic_root, picture
 from PIL import Image
+from pytorch_lightning.trainer.states import TrainerState
 from torchvision.transforms.v2 import Grayscale
 
 from image_translation.data import PairedImageDataModule
@@ -53,6 +54,7 @@ def test_only_training_pictures_are_jittered(comic_root: Path) -> None:
 
     class Training:
         training = True
+        state = TrainerState()
 
     module.trainer = Training()  # type: ignore[assignment]
     torch.manual_seed(0)
