@@ -5,6 +5,7 @@ python -m image_translation.evaluate run=outputs/… split=all protocol=report
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,8 +25,9 @@ def main(cfg: DictConfig) -> None:
     from image_translation.checkpoints import load
     from image_translation.data.pairs import SPLITS
     from image_translation.data.sample import sample_folder
+    from image_translation.device import choose_precision, prepare_device
     from image_translation.metrics import Measures, summarise
-    from image_translation.session import choose_precision, prepare_device, quieten
+    from image_translation.session import quieten
 
     quieten()
     if OmegaConf.is_missing(cfg, "run"):
@@ -38,6 +40,7 @@ def main(cfg: DictConfig) -> None:
     if manifest["status"] != "finished":
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
     prepare_device(cfg.trainer.accelerator)
+    precision: Any = choose_precision(cfg.trainer.precision or manifest["precision"], cfg.trainer.accelerator)
     output = Path(cfg.output).expanduser() if cfg.output else folder / "evaluate"
     for split in splits:
         if cfg.output and (output / split).exists():
@@ -75,7 +78,7 @@ def main(cfg: DictConfig) -> None:
         trainer = pl.Trainer(
             accelerator=cfg.trainer.accelerator,
             devices=cfg.trainer.devices,
-            precision=choose_precision(cfg.trainer.precision or manifest["precision"], cfg.trainer.accelerator),
+            precision=precision,
             callbacks=callbacks,
             limit_test_batches=trained.trainer.limit_test_batches if split == "test" else 1.0,
             logger=False,

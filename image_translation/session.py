@@ -1,6 +1,5 @@
 """What a command does around Lightning: keep it quiet, and say what it runs on."""
 
-import ctypes
 import logging
 import os
 import platform
@@ -48,47 +47,6 @@ def quieten() -> None:
         logging.getLogger("image_translation").setLevel(logging.WARNING)
     for message in UNWANTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-
-
-def device_type(accelerator: str) -> str:
-    """What Lightning will compute on, by the name that its trainer is given: ``cuda``, ``mps``, ``cpu`` …"""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "cuda"
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return "mps"
-    return "cpu" if accelerator == "auto" else accelerator
-
-
-def choose_precision(precision: str, accelerator: str) -> str:
-    """``auto`` means ``bf16-mixed`` where the device has instructions for it, and ``32-true`` elsewhere.
-
-    They are: NVIDIA's tensor cores from Ampere on; AMX or AVX512-BF16 in a CPU.
-    """
-    if precision != "auto":
-        return precision
-    device = device_type(accelerator)
-    fast = (device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)) or (
-        device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    )
-    return "bf16-mixed" if fast else "32-true"
-
-
-def prepare_device(accelerator: str) -> None:
-    """Settings of torch and of the C library that make training faster and change no result that matters here.
-
-    Called before the trainer is made, whose own options ``deterministic`` and ``benchmark`` come first.
-    """
-    device = device_type(accelerator)
-    if device == "cuda":
-        torch.backends.cudnn.benchmark = True  # shapes are fixed, so the fastest kernel is worth looking for
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    elif device == "cpu" and platform.libc_ver()[0] == "glibc":
-        # By default every large tensor is new memory from the kernel, given back at once: at batch 1 a third of the
-        # time went into that (docs/performance.md). Keep what is freed instead: no mmap, no trimming of the heap.
-        m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
-        library = ctypes.CDLL(None)
-        library.mallopt(m_mmap_max, 0)
-        library.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def seed_all(seed: int | None) -> int:

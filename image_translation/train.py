@@ -40,15 +40,18 @@ def main(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
+    from image_translation.batch_size import chosen_batch, fitting_named
     from image_translation.callbacks import Cost
     from image_translation.checkpoints import read_checkpoint
     from image_translation.data.pairs import SPLITS
+    from image_translation.device import choose_precision, prepare_device
     from image_translation.errors import one_of
     from image_translation.loggers import log_best, opened, wandb_id
     from image_translation.metrics import PROTOCOLS, Measures, summarise
-    from image_translation.session import check_trainer, choose_precision, describe, prepare_device, seed_all
+    from image_translation.session import check_trainer, describe, seed_all
 
-    run.update(seed=seed_all(cfg.seed))
+    seed = seed_all(cfg.seed)
+    run.update(seed=seed)
     wanted = [cfg.evaluate] if isinstance(cfg.evaluate, str) else cfg.evaluate
     splits = [one_of("evaluate", split, SPLITS) for split in wanted]
     protocol = one_of("protocol", cfg.protocol, PROTOCOLS)  # said now, not after training
@@ -66,8 +69,15 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     )
     check_trainer(trainer)
     datamodule.setup()
+    size = datamodule.image_size
+    if datamodule.batch_size == "auto":
+        earlier = run.before.get("batch_size") if run.before else None
+        most = len(datamodule.datasets["train"])
+        datamodule.batch_size = earlier or chosen_batch(partial(instantiate, cfg.model), size, trainer, most)
+        log.info("data.batch_size=auto: %d", datamodule.batch_size)
+        seed_all(seed)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
-    run.update(data=datamodule.description, **describe(trainer, model))
+    run.update(data=datamodule.description, batch_size=datamodule.batch_size, **describe(trainer, model))
     if run.before and run.checkpoint and "wandb" in cfg.logger:
         cfg.logger.wandb.id = run.before.get("wandb_id")
 
@@ -75,7 +85,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         run.update(wandb_id=wandb_id(trainer.loggers))
         for logger in trainer.loggers:
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-        trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
+        with fitting_named(partial(instantiate, cfg.model), datamodule.batch_size, size, trainer):
+            trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
         best = folder / "checkpoints" / "best.ckpt"
         if not best.exists():
             if model.trains:

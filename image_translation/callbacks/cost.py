@@ -1,15 +1,13 @@
 """What a model costs: operations, time and memory."""
 
-import resource
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
+from image_translation.device import forget_peak, peak_memory
 from image_translation.models import Translator
 
 MIB = 2**20
@@ -54,7 +52,7 @@ class Cost(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         self.flops = flops_per_picture(pl_module, trainer.datamodule.image_size)  # type: ignore[attr-defined]
-        _forget_peak(pl_module.device)
+        forget_peak(pl_module.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.since = time.perf_counter()
@@ -77,7 +75,7 @@ class Cost(Callback):
         self._pause(torch.device("cpu"))  # an ill device is not asked
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.peak = max(self.peak, _peak(pl_module.device))
+        self.peak = max(self.peak, peak_memory(pl_module.device))
 
     def _pause(self, device: torch.device) -> None:
         if self.since is not None:
@@ -85,25 +83,3 @@ class Cost(Callback):
                 torch.cuda.synchronize(device)  # once an epoch; what is queued has yet to be computed
             self.seconds += time.perf_counter() - self.since
             self.since = None
-
-
-def _forget_peak(device: torch.device) -> None:
-    """Begin a new peak, because in a sweep many runs share a process."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif (clear := Path("/proc/self/clear_refs")).exists():
-        try:
-            clear.write_text("5")  # see proc(5)
-        except OSError:  # not allowed in some containers: the peak is then of the whole process so far
-            return
-
-
-def _peak(device: torch.device) -> int:
-    """Bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -2,7 +2,6 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,14 +51,3 @@ class DeviceCache(Dataset[dict[str, Any]]):
 def bytes_of(pairs: PairedImageDataset) -> int:
     """What a dataset's pictures take as uint8."""
     return len(pairs) * len(pairs.halves) * 3 * pairs.image_size**2
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes of a device that nobody uses yet; None where the system doesn't say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "cpu":
-        meminfo = Path("/proc/meminfo")
-        lines = meminfo.read_text().splitlines() if meminfo.exists() else []
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
-    return None

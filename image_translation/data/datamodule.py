@@ -12,12 +12,13 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from image_translation.data.cache import CACHES, SHARE, DeviceCache, bytes_of, free_memory
+from image_translation.data.cache import CACHES, SHARE, DeviceCache, bytes_of
 from image_translation.data.dataset import PairedImageDataset
 from image_translation.data.pairs import SPLITS, Layout, find_pairs
 from image_translation.data.pictures import FITS, check_pictures
 from image_translation.data.sample import SAMPLE_TASKS, sample_folder
 from image_translation.data.transforms import JITTER, jitter, to_float
+from image_translation.device import free_memory
 from image_translation.errors import UserError, at_least, log2_of, one_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class PairedImageDataModule(LightningDataModule):
         fit: ``crop`` (keep the proportions and the centre) or ``squash`` pictures that are not S×S.
         jitter: train on random crops of pictures enlarged by 286/256, as in the paper.
         mirror: train on pictures mirrored at random.
-        batch_size: pictures in a training batch.
+        batch_size: pictures in a training batch; ``auto``: whoever trains sets the attribute to what fits.
         eval_batch_size: pictures in a validation or test batch; no result depends on it.
         num_workers: processes that read pictures; None chooses by the machine's cores.
         cache: where pictures stay once they are read: ``device`` (as uint8 in the GPU's or the CPU's memory), ``none``
@@ -65,7 +66,7 @@ class PairedImageDataModule(LightningDataModule):
         fit: str = "crop",
         jitter: bool = True,
         mirror: bool = True,
-        batch_size: int = 1,
+        batch_size: Any = 1,
         eval_batch_size: int = 8,
         num_workers: int | None = None,
         cache: str = "auto",
@@ -73,7 +74,10 @@ class PairedImageDataModule(LightningDataModule):
         test_fraction: float = 0.1,
     ) -> None:
         super().__init__()
-        at_least("data.batch_size", batch_size, 1, whole=True)
+        if not isinstance(batch_size, str):
+            at_least("data.batch_size", batch_size, 1, whole=True)
+        elif batch_size != "auto":
+            raise UserError(f"data.batch_size must be a whole number or auto, got {batch_size!r}.")
         at_least("data.eval_batch_size", eval_batch_size, 1, whole=True)
         at_least("data.num_workers", num_workers or 0, 0, whole=True)
         log2_of("data.image_size", image_size)
@@ -203,6 +207,6 @@ class PairedImageDataModule(LightningDataModule):
         return self.finish_batch({k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()})
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     """Instead of ``default_collate``: the cache hands out whole batches."""
     return batch

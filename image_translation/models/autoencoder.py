@@ -5,6 +5,7 @@ from typing import Unpack
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from image_translation.errors import one_of
 from image_translation.models.translator import Batch, Optimization, Translator
 from image_translation.networks import ConvAutoencoder
 
@@ -16,6 +17,7 @@ class UNetAutoencoder(Translator):
         image_size: height and width of the pictures, a power of two.
         base_channels: width of the network's first layer.
         norm: ``instance`` (each picture's own statistics) or ``batch``.
+        recompute: save memory in training: compute again what the backward pass needs (gradient checkpointing).
         optimization: see ``Optimization``.
     """
 
@@ -24,11 +26,15 @@ class UNetAutoencoder(Translator):
         image_size: int = 256,
         base_channels: int = 128,
         norm: str = "instance",
+        recompute: bool = False,
         **optimization: Unpack[Optimization],
     ) -> None:
         super().__init__(**optimization)
         self.save_hyperparameters(logger=False)
-        self.generator = ConvAutoencoder(image_size=image_size, base_channels=base_channels, norm=norm)
+        one_of("model.recompute", recompute, (True, False))
+        self.generator = ConvAutoencoder(
+            image_size=image_size, base_channels=base_channels, norm=norm, recompute=recompute
+        )
 
     def trained_networks(self) -> list[nn.Module]:
         return [self.generator]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ class Pix2Pix(Translator):
         dropout: probability in the generator's first decoder layers, while training.
         gan_loss: ``bce``, ``lsgan`` or ``hinge``.
         lambda_l1: weight of the L1 distance in the generator's loss.
+        recompute: save memory in training: compute again what the backward pass needs (gradient checkpointing).
         optimization: see ``Optimization``.
     """
 
@@ -35,15 +36,18 @@ class Pix2Pix(Translator):
         dropout: float = 0.5,
         gan_loss: str = "bce",
         lambda_l1: float = 100.0,
+        recompute: bool = False,
         **optimization: Unpack[Optimization],
     ) -> None:
         super().__init__(**optimization)
         self.save_hyperparameters(logger=False)
         at_least("model.lambda_l1", lambda_l1, 0)
+        one_of("model.recompute", recompute, (True, False))
         self.gan_loss = GAN_LOSSES[one_of("model.gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
-        self.generator = UNetGenerator(image_size=image_size, base_channels=base_channels, norm=norm, dropout=dropout)
-        self.discriminator = PatchGANDiscriminator(base_channels=base_channels, norm=norm)
+        shared: dict[str, Any] = {"base_channels": base_channels, "norm": norm, "recompute": recompute}
+        self.generator = UNetGenerator(image_size=image_size, dropout=dropout, **shared)
+        self.discriminator = PatchGANDiscriminator(**shared)
 
     def trained_networks(self) -> list[nn.Module]:
         return [self.generator, self.discriminator]

@@ -32,6 +32,10 @@ class Optimization(TypedDict, total=False):
     lr_decay_epochs: int  # let the learning rate fall linearly to zero over the last so many epochs, 0
     gradient_clip: float  # largest norm of an optimizer's gradient, 0 for no limit
     accumulate: int  # batches whose gradients are averaged for one update, 1
+    compile: str  # train by torch.compile: off, default, or max (tries kernels, and CUDA graphs); off
+
+
+COMPILE: dict[str, dict[str, Any] | None] = {"off": None, "default": {}, "max": {"mode": "max-autotune"}}
 
 
 class Translator(LightningModule):
@@ -62,6 +66,7 @@ class Translator(LightningModule):
         self.lr_decay_epochs = optimization.get("lr_decay_epochs", 0)
         self.gradient_clip = optimization.get("gradient_clip", 0.0)
         self.accumulate = optimization.get("accumulate", 1)
+        self.compile_mode = one_of("model.compile", optimization.get("compile", "off"), COMPILE)
         at_least("model.learning_rate", self.learning_rate, 0, exclusive=True)
         at_least("model.beta1", self.beta1, 0)
         if self.beta1 >= 1:
@@ -79,6 +84,12 @@ class Translator(LightningModule):
         # an order of their own at each step, and its fused Adam would copy them back and forth.
         if self.trainer.strategy.root_device.type != "cpu":
             self.to(memory_format=torch.channels_last)
+        options = COMPILE[self.compile_mode]
+        if stage == "fit" and options is not None:
+            if self.accumulate > 1 and "mode" in options:
+                options = {"mode": "max-autotune-no-cudagraphs"}  # a graph would write over the gradients so far
+            for network in self.trained_networks():
+                network.compile(dynamic=False, **options)  # in place: names of weights stay as they are
 
     def on_fit_start(self) -> None:
         if self.global_rank:  # every device draws its own jitter and dropout, after equal weights
@@ -102,10 +113,7 @@ class Translator(LightningModule):
         # Fused Adam is faster, but cannot be clipped in float16, where the gradients are scaled.
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         fused = self.device.type in ("cpu", "cuda") and scaler is None
-        optimizers: list[Optimizer] = [
-            Adam(network.parameters(), self.learning_rate, betas=(self.beta1, 0.999), fused=fused)
-            for network in self.trained_networks()
-        ]
+        optimizers = self.make_optimizers(fused)
         epochs = self.trainer.max_epochs or 0
         if self.lr_decay_epochs and epochs < self.lr_decay_epochs:
             raise UserError(
@@ -117,10 +125,20 @@ class Translator(LightningModule):
 
         return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
 
+    def make_optimizers(self, fused: bool) -> list[Optimizer]:
+        """One for each of ``trained_networks``."""
+        return [
+            Adam(network.parameters(), self.learning_rate, betas=(self.beta1, 0.999), fused=fused)
+            for network in self.trained_networks()
+        ]
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         for optimizer in self._optimizers():
             optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
-        losses = {f"train/{name}": value.detach() for name, value in self.optimize(batch).items()}
+        if self.compile_mode == "max":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        with compile_errors_named(self.compile_mode):
+            losses = {f"train/{name}": value.detach() for name, value in self.optimize(batch).items()}
         at_step = {f"{name}_step": value for name, value in losses.items()}
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         steps.increment_ready()
@@ -173,7 +191,8 @@ class Translator(LightningModule):
     # Evaluation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.generator(x)  # type: ignore[no-any-return]
+        # Not by __call__, which would be compiled: batches of many sizes come here, and each would be compiled anew.
+        return self.generator.forward(x)  # type: ignore[no-any-return]
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Measure a batch; its outputs and targets as uint8."""
@@ -267,3 +286,22 @@ class Translator(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.setdefault("hyper_parameters", {})  # a model without options has none
         checkpoint["image_translation"] = {"model": type(self).__name__, "version": __version__}
+
+
+@contextmanager
+def compile_errors_named(mode: str) -> Iterator[None]:
+    """Say what to do where torch.compile fails, as it does without a C++ compiler.
+
+    Raises:
+        UserError: it failed.
+    """
+    if mode == "off":
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"model.compile={mode} failed: {reason} Use model.compile=off.") from error

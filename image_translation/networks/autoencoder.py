@@ -11,7 +11,7 @@ from image_translation.networks.layers import (
     initialise_weights,
     join,
     norm_layer,
-    run_layer,
+    run,
 )
 
 WIDTHS = (1, 1, 2, 4)  # channels of the first levels in units of base_channels; deeper levels stay at the last
@@ -70,7 +70,7 @@ class ConvAutoencoder(nn.Module):
         skips = []
         for layer in self.encoder:
             skips.append(x)
-            x = run_layer(layer, x, self.recompute)
+            x = run([layer], x, self.recompute)
         for layer in self.decoder:
-            x = join(run_layer(layer, x, self.recompute), skips.pop())
+            x = join(run([layer], x, self.recompute), skips.pop())
         return self.head(x)  # type: ignore[no-any-return]

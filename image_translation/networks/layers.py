@@ -1,6 +1,6 @@
 """Pieces that the networks share: the layers of torch, by the fastest way to the same result."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -20,17 +20,15 @@ def _as_product(x: Tensor, pixels: int) -> bool:
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` with the zero padding and the one group that it has by default."""
+    """``nn.Conv2d`` with a square kernel, padded with zeros, in one group."""
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, *sides = x.shape
-        height, width = (
-            (side + 2 * int(p) - k) // s + 1
-            for side, p, k, s in zip(sides, self.padding, self.kernel_size, self.stride, strict=True)
-        )
+        n, _, height, width = x.shape
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
         if not _as_product(x, n * height * width):
             return super().forward(x)
-        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
+        patches = F.unfold(x, kernel, padding=padding, stride=stride)
         # The weights stand first, so that their gradient comes in their own layout.
         y = self.weight.flatten(1) @ patches.transpose(0, 1).flatten(1)
         y = y.view(-1, n, height, width).permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
@@ -38,21 +36,18 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """``nn.ConvTranspose2d`` with the one group that it has by default."""
+    """``nn.ConvTranspose2d`` with a square kernel, in one group."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        n, channels, *sides = x.shape
-        if output_size is not None or not _as_product(x, n * sides[0] * sides[1]):
+        n, channels, height, width = x.shape
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        if output_size is not None or not _as_product(x, n * height * width):
             return super().forward(x, output_size)
         patches = x.permute(0, 2, 3, 1).reshape(-1, channels) @ self.weight.flatten(1)
-        full = [
-            (side - 1) * s - 2 * int(p) + k + more
-            for side, s, p, k, more in zip(
-                sides, self.stride, self.padding, self.kernel_size, self.output_padding, strict=True
-            )
-        ]
-        patches = patches.view(n, sides[0] * sides[1], -1).transpose(1, 2)
-        y = F.fold(patches, full, self.kernel_size, padding=self.padding, stride=self.stride)
+        patches = patches.view(n, height * width, -1).transpose(1, 2)
+        more = kernel - 2 * padding + self.output_padding[0]
+        full = ((height - 1) * stride + more, (width - 1) * stride + more)
+        y = F.fold(patches, full, kernel, padding=padding, stride=stride)
         return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
 
 
@@ -72,7 +67,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
             return ((x.float() - mean) * scale + self.bias[:, None, None]).to(x.dtype)
         if x.device.type == "cpu" or len(x) == 1:
             # The norm of a picture by its own statistics is the batch norm of a batch of one.
-            pictures = [F.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in x.split(1)]
+            scale, shift = self.weight, self.bias
+            pictures = [F.batch_norm(p, None, None, scale, shift, True, 0.0, self.eps) for p in torch.split(x, 1)]
             return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
         return super().forward(x).contiguous(memory_format=torch.channels_last)
 
@@ -95,26 +91,32 @@ def join(x: Tensor, skip: Tensor) -> Tensor:
     return torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
 
 
-def run_layer(layer: nn.Module, x: Tensor, recompute: bool) -> Tensor:
-    """``layer(x)``; with ``recompute`` nothing inside of it is kept for the backward pass, but computed again there.
+def run(layers: Sequence[nn.Module], x: Tensor, recompute: bool = False) -> Tensor:
+    """``x`` through all ``layers``; with ``recompute`` the backward pass computes again what lies between them.
 
     This is gradient checkpointing (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     """
+
+    def through(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
     if not (recompute and torch.is_grad_enabled()):
-        return layer(x)  # type: ignore[no-any-return]
-    y: Tensor = checkpoint(layer, x, use_reentrant=False, context_fn=partial(_contexts, layer))
+        return through(x)
+    y: Tensor = checkpoint(through, x, use_reentrant=False, context_fn=partial(_contexts, layers))
     return y
 
 
-def _contexts(layer: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What holds during the first computation, and during the second."""
-    return nullcontext(), _statistics_kept(layer)
+    return nullcontext(), _statistics_kept(layers)
 
 
 @contextmanager
-def _statistics_kept(layer: nn.Module) -> Iterator[None]:
+def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
     """No second update of a batch norm's running statistics by the same batch."""
-    norms = [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    norms = [m for layer in layers for m in layer.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
     try:

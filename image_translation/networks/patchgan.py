@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.networks.layers import Conv2d, initialise_weights, norm_layer, run_layer
+from image_translation.networks.layers import Conv2d, initialise_weights, norm_layer, run
 
 
 class PatchGANDiscriminator(nn.Module):
@@ -39,5 +39,5 @@ class PatchGANDiscriminator(nn.Module):
         z = torch.cat([x, y], dim=1).contiguous(memory_format=torch.channels_last)
         # A convolution with its norm and activation at a time: 2, then 3, 3, 3 layers, and the last one.
         for start, end in ((0, 2), (2, 5), (5, 8), (8, 11), (11, 12)):
-            z = run_layer(self.layers[start:end], z, self.recompute)
+            z = run(list(self.layers)[start:end], z, self.recompute)
         return z

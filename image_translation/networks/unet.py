@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.errors import log2_of
-from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialise_weights, join, norm_layer, run_layer
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialise_weights, join, norm_layer, run
 
 DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
 
@@ -66,12 +66,13 @@ class UNetGenerator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]; H and W multiples of ``stride``."""
         x = x.contiguous(memory_format=torch.channels_last)
+        first, *blocks = self.encoder
+        x = first(x)
         skips = []
-        x = run_layer(self.encoder[0], x, self.recompute)
-        for layer in self.encoder[1:]:
+        for activation, *layers in map(list, (block.children() for block in blocks)):
             # Changed in place: the decoder's ReLU makes the same of a map and of its LeakyReLU.
-            skips.append(layer[0](x))
-            x = run_layer(layer[1:], skips[-1], self.recompute)
-        for layer in self.decoder:
-            x = join(run_layer(layer, x, self.recompute), skips.pop())
+            skips.append(activation(x))
+            x = run(layers, skips[-1], self.recompute)
+        for block in self.decoder:
+            x = join(run([block], x, self.recompute), skips.pop())
         return self.head(x)  # type: ignore[no-any-return]

@@ -1,0 +1,102 @@
+"""What a command has to know of the device it computes on: its kind, what it is fast at, its memory."""
+
+import ctypes
+import platform
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+
+
+def device_type(accelerator: str) -> str:
+    """What Lightning will compute on, by the name that its trainer is given: ``cuda``, ``mps``, ``cpu`` …"""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu" if accelerator == "auto" else accelerator
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """``auto`` means ``bf16-mixed`` where the device has instructions for it, and ``32-true`` elsewhere.
+
+    They are: NVIDIA's tensor cores from Ampere on; AMX or AVX512-BF16 in a CPU.
+    """
+    if precision != "auto":
+        return precision
+    device = device_type(accelerator)
+    fast = (device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)) or (
+        device == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    )
+    return "bf16-mixed" if fast else "32-true"
+
+
+def prepare_device(accelerator: str) -> None:
+    """Settings of torch and of the C library that make training faster and change no result that matters here.
+
+    Called before the trainer is made, whose own options ``deterministic`` and ``benchmark`` come first.
+    """
+    device = device_type(accelerator)
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes are fixed, so the fastest kernel is worth looking for
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    elif device == "cpu" and GLIBC:
+        # By default every large tensor is new memory from the kernel, given back at once: at batch 1 a third of the
+        # time went into that (docs/performance.md). Keep what is freed instead: no mmap, no trimming of the heap.
+        m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h
+        library = ctypes.CDLL(None)
+        library.mallopt(m_mmap_max, 0)
+        library.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process can still have of a device's memory; None where the system doesn't say."""
+    if device.type == "cuda":
+        own = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + own
+    if device.type != "cpu":
+        return None
+    free = []
+    if available := _kib(Path("/proc/meminfo"), "MemAvailable"):
+        free.append(available)
+    group = Path("/sys/fs/cgroup")  # of a container, or a job of a cluster
+    limits = [file.read_text().strip() for name in ("max", "current") if (file := group / f"memory.{name}").exists()]
+    if len(limits) == 2 and limits[0].isdigit():
+        free.append(int(limits[0]) - int(limits[1]))
+    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):  # ulimit -v, -d
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY and (size := _kib(Path("/proc/self/status"), used)):
+            free.append(soft - size)
+    return max(0, min(free)) if free else None
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin a new peak, because many runs and trials may share a process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    if GLIBC:
+        ctypes.CDLL(None).malloc_trim(0)
+    if (clear := Path("/proc/self/clear_refs")).exists():
+        try:
+            clear.write_text("5")  # see proc(5)
+        except OSError:  # not allowed in some containers: the peak is then of the whole process so far
+            return
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use since ``forget_peak``: the device's; on a CPU the whole process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if peak := _kib(Path("/proc/self/status"), "VmHWM"):
+        return peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _kib(file: Path, name: str) -> int | None:
+    """The bytes that a line ``name: … kB`` of a file in /proc stands for."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
