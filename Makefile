@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train study test test-all lint format clean
+.PHONY: help demo train study bench test test-all lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ train: $(READY) ## train with your options: make train ARGS="task=comic model=au
 
 study: $(READY) ## the whole comparison, 3 tasks x 2 models x 2 seeds; stop it and type it again: make study ARGS="trainer.max_epochs=20"
 	@$(BIN)/python -m image_translation.train experiment=study $(ARGS)
+
+bench: $(READY) ## measure speed and memory here, for docs/performance.md; some tens of minutes: make bench ARGS="--only training"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(READY) ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)

@@ -82,7 +82,7 @@ def _advice(batch_size: int, image_size: int, device: torch.device, fits: int | 
     if fits < 1:
         nor = ", nor does a single one" if batch_size > 1 else ""
         return f"{found}{nor}. Try a smaller data.image_size or model.base_channels; {less}."
-    return f"{found}; the largest that does is {fits}: data.batch_size={fits}. Or: {less}."
+    return f"{found}; the largest that does, with some room left, is data.batch_size={fits}. Or: {less}."
 
 
 def chosen_batch(make: Callable[[], Translator], image_size: int, trainer: Trainer, most: int) -> int:
@@ -152,6 +152,8 @@ def training_peak(
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    if "could not create a primitive" in str(error):  # how oneDNN says it
+        return True
     return isinstance(error, MemoryError) or (isinstance(error, Exception) and is_oom_error(error))
 
 

@@ -69,7 +69,7 @@ def free_memory(device: torch.device) -> int | None:
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):  # ulimit -v, -d
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY and (size := _kib(Path("/proc/self/status"), used)):
-            free.append(soft - size)
+            free.append(soft - size + _free_in_heap())
     return max(0, min(free)) if free else None
 
 
@@ -94,6 +94,19 @@ def peak_memory(device: torch.device) -> int:
     if peak := _kib(Path("/proc/self/status"), "VmHWM"):
         return peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _free_in_heap() -> int:
+    """Bytes that the C library has from the system and would hand out again."""
+    library = ctypes.CDLL(None)
+    if not GLIBC or not hasattr(library, "mallinfo2"):
+        return 0
+
+    class Facts(ctypes.Structure):  # struct mallinfo2 of malloc.h: ten numbers, the ninth is the one
+        _fields_ = [(f"fact{i}", ctypes.c_size_t) for i in range(1, 11)]
+
+    library.mallinfo2.restype = Facts
+    return int(library.mallinfo2().fact9)
 
 
 def _kib(file: Path, name: str) -> int | None:

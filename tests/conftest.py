@@ -11,9 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 PROJECT = Path(__file__).parents[1]
+sys.path[:0] = [str(Path(__file__).parent), str(PROJECT)]  # for the tests' own modules, and for benchmarks
 REAL_DATA = PROJECT.parent / "shared" / "data"
 SIZE = 64  # the smallest at which both networks have all their kinds of layer
 

@@ -1,0 +1,57 @@
+"""Evaluation (translation, measures, saved pictures) and prediction alone, in pictures a second.
+
+python -m benchmarks.inference <pairs> <file.json>
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from benchmarks.ours import MODELS
+from image_translation.callbacks import Results
+from image_translation.data import PairedImageDataModule
+from image_translation.device import choose_precision, prepare_device
+from image_translation.session import quieten
+
+
+class Clock(pl.Callback):
+    """Times from the end of the first batch to the end of the last."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, int]] = []
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, *_) -> None:  # type: ignore[no-untyped-def]
+        self.ends.append((time.perf_counter(), len(batch["name"])))
+
+    on_predict_batch_end = on_test_batch_end
+
+    @property
+    def rate(self) -> float:
+        return sum(count for _, count in self.ends[1:]) / (self.ends[-1][0] - self.ends[0][0])
+
+
+def main(root: str, file: str) -> None:
+    quieten()
+    prepare_device("auto")
+    data = PairedImageDataModule("comic", root, input_folder="face", target_folder="comics", eval_batch_size=4)
+    rates = {}
+    for name, model in MODELS.items():
+        rates[name] = {}
+        for work in ("test", "predict"):
+            with tempfile.TemporaryDirectory() as folder:
+                callbacks = [clock := Clock(), *([Results(folder)] if work == "test" else [])]
+                trainer = pl.Trainer(
+                    accelerator="auto", devices=1, precision=choose_precision("auto", "auto"), callbacks=callbacks,
+                    logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+                )  # fmt: skip
+                {"test": trainer.test, "predict": trainer.predict}[work](model(), datamodule=data)
+                rates[name][work] = clock.rate
+    Path(file).write_text(json.dumps(rates))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

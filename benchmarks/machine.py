@@ -1,0 +1,112 @@
+"""What the machine itself can do, and what a training step asks of it.
+
+python -m benchmarks.machine <file.json>
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.ours import MODELS
+from image_translation.batch_size import BareLoop
+from image_translation.device import choose_precision, prepare_device
+
+MOVES_NOTHING = (
+    "view",
+    "expand",
+    "permute",
+    "transpose",
+    "slice",
+    "detach",
+    "alias",
+    "empty",
+    "split",
+    "select",
+    ".t.",
+)
+
+
+def device_name(device: torch.device) -> str:
+    """A name for people and for a file."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = next((line.split(":")[1].strip() for line in facts.splitlines() if line.startswith("model name")), "CPU")
+    bf16 = "AMX" if "amx_bf16" in facts else "AVX512-BF16" if "avx512_bf16" in facts else "no bf16"
+    return f"{name or platform.machine()}, {torch.get_num_threads()} cores, {bf16}"
+
+
+def median_time(work: Callable[[], Any], device: torch.device, times: int = 7) -> float:
+    """Seconds."""
+    taken = []
+    for _ in range(times + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return sorted(taken[1:])[times // 2]
+
+
+class BytesCounter(TorchDispatchMode):
+    """Adds up the bytes that every operation reads and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not any(name in str(func) for name in MOVES_NOTHING):
+            tensors = torch.utils._pytree.tree_leaves((args, kwargs, result))
+            self.bytes += sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
+        return result
+
+
+def step_costs(model: str, batch: int, device: torch.device, precision: str) -> dict[str, float]:
+    """Floating-point operations and bytes of one training step."""
+    loop = BareLoop(MODELS[model](image_size=256), device, precision)
+    data = loop.random_batch(batch, 256)
+    loop.step(data)
+    with FlopCounterMode(display=False) as flops:
+        loop.step(data)
+    with BytesCounter() as moved:
+        loop.step(data)
+    return {"flops": flops.get_total_flops(), "bytes": moved.bytes}
+
+
+def main(file: str) -> None:
+    prepare_device("auto")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = choose_precision("auto", "auto")
+    half = torch.float32 if precision == "32-true" else torch.bfloat16
+    side, batch = (8192, 64) if device.type == "cuda" else (2048, 8)
+    rates = {}
+    for name, kind in {"fast": half, "fp32": torch.float32}.items():
+        a = torch.randn(side, side, device=device, dtype=kind)
+        rates[f"matmul_{name}"] = 2 * side**3 / median_time(lambda a=a: a @ a, device)
+        # The discriminator's heaviest convolution, which no other layer's rate exceeds.
+        x = torch.randn(batch, 256, 32, 32, device=device, dtype=kind).to(memory_format=torch.channels_last)
+        w = torch.randn(512, 256, 4, 4, device=device, dtype=kind)
+        y = F.conv2d(x, w, padding=1)
+        flops = 2 * y.numel() * 256 * 16
+        rates[f"conv_{name}"] = flops / median_time(lambda x=x, w=w: F.conv2d(x, w, padding=1), device)
+    large = torch.randn(2**26, device=device)
+    rates["bandwidth"] = 2 * large.numel() * 4 / median_time(lambda: large.mul_(1.0), device)
+    costs = {model: {str(n): step_costs(model, n, device, precision) for n in (1, 8)} for model in MODELS}
+    facts = {"device": device_name(device), "kind": device.type, "torch": torch.__version__, "precision": precision}
+    Path(file).write_text(json.dumps(facts | {"rates": rates, "costs": costs}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

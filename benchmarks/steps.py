@@ -1,0 +1,31 @@
+"""A callback that notes when each step of a real run ended."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class StepTimes(Callback):
+    """Writes the time at which each training step ended, and that of every epoch's validation.
+
+    On a GPU the host runs ahead of the device, so only the first and the last step of an epoch wait for it.
+
+    Args:
+        file: where they go, as JSON.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file, self.epochs = Path(file), list[list[float]]()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epochs.append([])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if pl_module.device.type == "cuda" and (not self.epochs[-1] or trainer.is_last_batch):
+            torch.cuda.synchronize()
+        self.epochs[-1].append(time.perf_counter())
+        self.file.write_text(json.dumps({"epochs": self.epochs}))
