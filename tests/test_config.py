@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from image_translation.command import instantiate
 from image_translation.data import PairedImageDataModule
+from image_translation.device import choose_precision
 from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
 
 MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity}
@@ -38,6 +39,7 @@ def test_every_combination_instantiates(task: str, model: str, trainer: str, tmp
         trainer, []
     )
     cfg = config(tmp_path, f"task={task}", f"model={model}", f"trainer={trainer}", *small, *here)
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     assert cfg.run.task == task
     assert cfg.run.model == model
     data = instantiate(cfg.data)

@@ -117,13 +117,14 @@ def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[None]
 def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
     """No second update of a batch norm's running statistics by the same batch."""
     norms = [m for layer in layers for m in layer.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def initialise_weights(network: nn.Module, std: float = 0.02) -> None:

