@@ -2,7 +2,10 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import get_context
 from traceback import clear_frames
 from typing import Any
 
@@ -11,7 +14,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 from torch import Tensor
 
-from image_translation.device import forget_peak, free_memory, peak_memory
+from image_translation.device import forget_peak, free_memory, peak_memory, prepare_device
 from image_translation.errors import UserError
 from image_translation.models import Translator
 
@@ -69,7 +72,7 @@ def fitting_named(make: Callable[[], Translator], batch_size: int, image_size: i
         for link in chain:
             clear_frames(link.__traceback__)  # they hold on to what filled the memory
         device = trainer.strategy.root_device
-        fits = largest_batch(make, image_size, device, str(trainer.precision))
+        fits = _largest_batch(make, image_size, device, str(trainer.precision))
         raise UserError(_advice(batch_size, image_size, device, fits and min(fits, batch_size - 1))) from error
 
 
@@ -94,12 +97,23 @@ def chosen_batch(make: Callable[[], Translator], image_size: int, trainer: Train
     device = trainer.strategy.root_device
     if trainer.world_size > 1:
         raise UserError("data.batch_size=auto works on one device. Find it there, and then name it: data.batch_size=…")
-    fits = largest_batch(make, image_size, device, str(trainer.precision))
+    fits = _largest_batch(make, image_size, device, str(trainer.precision))
     if fits is None:
         raise UserError(f"data.batch_size=auto: {device} doesn't say how much memory is free; name a number instead.")
     if fits < 1:
         raise UserError(_advice(1, image_size, device, 0))
     return min(fits, most)
+
+
+def _largest_batch(make: Callable[[], Translator], image_size: int, device: torch.device, precision: str) -> int | None:
+    """``largest_batch``, on a CPU in a process of its own: its trials would leave this one's memory in pieces."""
+    if device.type != "cpu":
+        return largest_batch(make, image_size, device, precision)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=prepare_device, initargs=("cpu",)) as pool:
+        try:
+            return pool.submit(largest_batch, make, image_size, device, precision).result()
+        except BrokenProcessPool:  # it was killed, or could not even begin
+            return None
 
 
 def largest_batch(make: Callable[[], Translator], image_size: int, device: torch.device, precision: str) -> int | None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from image_translation.callbacks import cost
 from image_translation.callbacks.cost import Cost, flops_per_picture
 from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
 
@@ -67,21 +66,3 @@ def test_training_time_is_without_validation(monkeypatch: pytest.MonkeyPatch) ->
     now += 7
     later.on_train_epoch_end(trainer, module)
     assert later.facts["training_s"] == 40
-
-
-def test_the_peak_of_the_memory_begins_anew_for_each_run() -> None:
-    cpu = torch.device("cpu")
-    block = bytearray(300 * cost.MIB)
-    block[::4096] = b"x" * len(block[::4096])  # so that it is really there
-    high = cost._peak(cpu)
-    del block
-    cost._forget_peak(cpu)
-    assert cost._peak(cpu) < high - 200 * cost.MIB
-
-
-@pytest.mark.gpu
-def test_the_peak_of_the_gpus_memory() -> None:
-    device = torch.device("cuda")
-    cost._forget_peak(device)
-    torch.zeros(64 * cost.MIB, dtype=torch.uint8, device=device)
-    assert cost._peak(device) >= 64 * cost.MIB

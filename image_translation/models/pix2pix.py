@@ -74,8 +74,11 @@ class Pix2Pix(Translator):
         }
 
     def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits on real and on fake pairs, in one pass unless its norm would mix them."""
-        if self.norm == "batch":
+        """The discriminator's logits on real and on fake pairs.
+
+        In one pass, unless its norm would mix them, or memory is to be saved.
+        """
+        if self.norm == "batch" or self.discriminator.recompute:
             return self.discriminator(x, y), self.discriminator(x, fake)
         real_logits, fake_logits = self.discriminator(torch.cat([x, x]), torch.cat([y, fake.to(y.dtype)])).chunk(2)
         return real_logits, fake_logits

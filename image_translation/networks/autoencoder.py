@@ -9,7 +9,6 @@ from image_translation.networks.layers import (
     Conv2d,
     ConvTranspose2d,
     initialise_weights,
-    join,
     norm_layer,
     run,
 )
@@ -70,7 +69,9 @@ class ConvAutoencoder(nn.Module):
         skips = []
         for layer in self.encoder:
             skips.append(x)
-            x = run([layer], x, self.recompute)
-        for layer in self.decoder:
-            x = join(run([layer], x, self.recompute), skips.pop())
-        return self.head(x)  # type: ignore[no-any-return]
+            x = run([layer], x, recompute=self.recompute)
+        innermost, *layers = [*self.decoder, self.head]
+        x = run([innermost], x, recompute=self.recompute)
+        for layer in layers:
+            x = run([layer], x, skips.pop(), self.recompute)
+        return x

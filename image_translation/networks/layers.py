@@ -1,6 +1,6 @@
 """Pieces that the networks share: the layers of torch, by the fastest way to the same result."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -91,30 +91,33 @@ def join(x: Tensor, skip: Tensor) -> Tensor:
     return torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
 
 
-def run(layers: Sequence[nn.Module], x: Tensor, recompute: bool = False) -> Tensor:
-    """``x`` through all ``layers``; with ``recompute`` the backward pass computes again what lies between them.
+def run(layers: Iterable[nn.Module], x: Tensor, skip: Tensor | None = None, recompute: bool = False) -> Tensor:
+    """``x``, joined with ``skip`` if there is one, through all ``layers``.
 
-    This is gradient checkpointing (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    With ``recompute`` nothing in between is kept for the backward pass, which computes it again: gradient checkpointing
+    (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     """
 
-    def through(x: Tensor) -> Tensor:
+    def through(x: Tensor, skip: Tensor | None) -> Tensor:
+        if skip is not None:
+            x = join(x, skip)
         for layer in layers:
             x = layer(x)
         return x
 
     if not (recompute and torch.is_grad_enabled()):
-        return through(x)
-    y: Tensor = checkpoint(through, x, use_reentrant=False, context_fn=partial(_contexts, layers))
+        return through(x, skip)
+    y: Tensor = checkpoint(through, x, skip, use_reentrant=False, context_fn=partial(_contexts, layers))
     return y
 
 
-def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _contexts(layers: Iterable[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What holds during the first computation, and during the second."""
     return nullcontext(), _statistics_kept(layers)
 
 
 @contextmanager
-def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+def _statistics_kept(layers: Iterable[nn.Module]) -> Iterator[None]:
     """No second update of a batch norm's running statistics by the same batch."""
     norms = [m for layer in layers for m in layer.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]

@@ -13,7 +13,7 @@ class PatchGANDiscriminator(nn.Module):
         in_channels: channels of input and target together.
         base_channels: channels after the first layer; they double up to 8 times as many.
         norm: ``instance`` or ``batch``.
-        recompute: save memory in training: keep only what stands between the blocks (gradient checkpointing).
+        recompute: save memory in training: keep nothing but the pair (gradient checkpointing).
     """
 
     def __init__(
@@ -37,7 +37,4 @@ class PatchGANDiscriminator(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Input (N, C, H, W) and target (N, C', H, W), both in [-1, 1] → logits (N, 1, H/8 − 2, W/8 − 2)."""
         z = torch.cat([x, y], dim=1).contiguous(memory_format=torch.channels_last)
-        # A convolution with its norm and activation at a time: 2, then 3, 3, 3 layers, and the last one.
-        for start, end in ((0, 2), (2, 5), (5, 8), (8, 11), (11, 12)):
-            z = run(list(self.layers)[start:end], z, self.recompute)
-        return z
+        return run(self.layers, z, recompute=self.recompute)

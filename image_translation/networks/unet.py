@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.errors import log2_of
-from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialise_weights, join, norm_layer, run
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialise_weights, norm_layer, run
 
 DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
 
@@ -72,7 +72,9 @@ class UNetGenerator(nn.Module):
         for activation, *layers in map(list, (block.children() for block in blocks)):
             # Changed in place: the decoder's ReLU makes the same of a map and of its LeakyReLU.
             skips.append(activation(x))
-            x = run(layers, skips[-1], self.recompute)
-        for block in self.decoder:
-            x = join(run([block], x, self.recompute), skips.pop())
-        return self.head(x)  # type: ignore[no-any-return]
+            x = run(layers, skips[-1], recompute=self.recompute)
+        innermost, *blocks = [*self.decoder, self.head]
+        x = run([innermost], x, recompute=self.recompute)
+        for block in blocks:
+            x = run([block], x, skips.pop(), self.recompute)
+        return x

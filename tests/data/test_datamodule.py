@@ -146,6 +146,7 @@ def test_a_task_without_a_sample_needs_a_root(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
+        ("batch_size", "many", "data.batch_size must be a whole number or auto, got 'many'"),
         ("batch_size", 0, "data.batch_size must be at least 1, got 0"),
         ("eval_batch_size", -1, "data.eval_batch_size must be at least 1, got -1"),
         ("fit", "stretch", "data.fit must be one of crop, squash; got 'stretch'"),

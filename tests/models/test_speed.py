@@ -249,11 +249,10 @@ def test_an_unknown_way_to_compile_is_refused() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_recomputing_trains_to_the_same_weights(name: str, comic_root: Path) -> None:
     """Dropout included: what is computed again draws the same random numbers."""
-    models = [make_model(name, recompute=recompute) for recompute in (False, True)]
-    for model in models:
+    models = [make_model(name, recompute=recompute) for recompute in (False, True, False)]
+    for model in models[:2]:
         train(model, comic_root)
-    for (key, a), b in zip(models[0].state_dict().items(), models[1].state_dict().values(), strict=True):
-        assert torch.equal(a, b), key
+    moved_alike(*models)
 
 
 def test_compiled_networks_are_recomputed_too(comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

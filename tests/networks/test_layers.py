@@ -159,4 +159,4 @@ def test_recomputing_changes_the_memory_and_nothing_else(make: Callable[..., nn.
         assert torch.equal(value, states[1][name]), name
     for got, right in zip(*gradients, strict=True):
         assert torch.equal(got, right)
-    assert kept[1] < 0.85 * kept[0]
+    assert kept[1] < 0.5 * kept[0], kept
