@@ -41,22 +41,31 @@ def training_table(facts: Facts) -> str:
             number(found["train"]["rate"]),
             f"**{found['speed_up']:.2f}×** ({spread})",
             number(found["bare"]["rate"]),
-            f"{found['overhead']:.1%}",
+            f"{1 - found['overhead']:.2f}×",
+            f"{found['train'].get('around', found['overhead']):.1%}",
             f"{number(limit)} ({found['bare']['rate'] / limit:.0%})",
             number(found["train"]["peak_mib"]),
             number(found["train"]["start_up_s"]),
             number(found["train"]["epoch_end_s"]),
         ])  # fmt: skip
-    head = ["", "textbook", "`train`", "`train` / textbook", "bare loop", "Lightning, data, logging"]
+    head = ["", "textbook", "`train`", "`train` / textbook", "bare loop", "`train` / bare", "Lightning, data, logging"]
     head += ["floor (reached)", "peak MiB", "to first step, s", "epoch's end, s"]
     return table(head, rows)
+
+
+def described(rounds: dict[str, int]) -> str:
+    """How often each part was measured: 3 rounds (scaling, compile: 1)."""
+    most = max(rounds.values(), default=0)
+    fewer = [f"{name}: {count}" for name, count in rounds.items() if count < most]
+    return f"{most} rounds" + (f" ({', '.join(fewer)})" if fewer else "")
 
 
 def sections(facts: Facts) -> str:
     machine, parts = facts["machine"], []
     rates = {name: rate / (1e9 if name == "bandwidth" else 1e12) for name, rate in machine["rates"].items()}
     parts.append(
-        f"**{machine['device']}**, torch {machine['torch']}, {machine['precision']}, {facts['rounds']} rounds. In that "
+        f"**{machine['device']}**, torch {machine['torch']}, {machine['precision']}, medians of "
+        f"{described(facts['rounds'])}. In that "
         f"precision it did {rates['matmul_fast']:.3g} TFLOP/s in matrix products and {rates['conv_fast']:.3g} in a "
         f"convolution; in fp32 {rates['matmul_fp32']:.3g} and {rates['conv_fp32']:.3g}; its memory moves "
         f"{rates['bandwidth']:.3g} GB/s.\n"
