@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -24,10 +25,11 @@ class Clock(pl.Callback):
     def __init__(self) -> None:
         self.ends: list[tuple[float, int]] = []
 
-    def on_test_batch_end(self, trainer, pl_module, outputs, batch, *_) -> None:  # type: ignore[no-untyped-def]
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         self.ends.append((time.perf_counter(), len(batch["name"])))
 
-    on_predict_batch_end = on_test_batch_end
+    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        self.on_test_batch_end(trainer, pl_module, outputs, batch)
 
     @property
     def rate(self) -> float:
@@ -38,17 +40,18 @@ def main(root: str, file: str) -> None:
     quieten()
     prepare_device("auto")
     data = PairedImageDataModule("comic", root, input_folder="face", target_folder="comics", eval_batch_size=4)
-    rates = {}
+    rates: dict[str, dict[str, float]] = {}
+    precision: Any = choose_precision("auto", "auto")
     for name, model in MODELS.items():
         rates[name] = {}
         for work in ("test", "predict"):
             with tempfile.TemporaryDirectory() as folder:
                 callbacks = [clock := Clock(), *([Results(folder)] if work == "test" else [])]
                 trainer = pl.Trainer(
-                    accelerator="auto", devices=1, precision=choose_precision("auto", "auto"), callbacks=callbacks,
+                    accelerator="auto", devices=1, precision=precision, callbacks=callbacks,
                     logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
                 )  # fmt: skip
-                {"test": trainer.test, "predict": trainer.predict}[work](model(), datamodule=data)
+                (trainer.test if work == "test" else trainer.predict)(model(), datamodule=data)
                 rates[name][work] = clock.rate
     Path(file).write_text(json.dumps(rates))
 

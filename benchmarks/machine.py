@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmarks.ours import MODELS
 from image_translation.batch_size import BareLoop
 from image_translation.device import choose_precision, prepare_device
 
+SIZE = 256  # of the pictures whose steps are counted
 MOVES_NOTHING = (
     "view",
     "expand",
@@ -58,11 +60,11 @@ def median_time(work: Callable[[], Any], device: torch.device, times: int = 7) -
     return sorted(taken[1:])[times // 2]
 
 
-class BytesCounter(TorchDispatchMode):
+class BytesCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes that every operation reads and writes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -75,8 +77,8 @@ class BytesCounter(TorchDispatchMode):
 
 def step_costs(model: str, batch: int, device: torch.device, precision: str) -> dict[str, float]:
     """Floating-point operations and bytes of one training step."""
-    loop = BareLoop(MODELS[model](image_size=256), device, precision)
-    data = loop.random_batch(batch, 256)
+    loop = BareLoop(MODELS[model](image_size=SIZE), device, precision)
+    data = loop.random_batch(batch, SIZE)
     loop.step(data)
     with FlopCounterMode(display=False) as flops:
         loop.step(data)
@@ -94,13 +96,13 @@ def main(file: str) -> None:
     rates = {}
     for name, kind in {"fast": half, "fp32": torch.float32}.items():
         a = torch.randn(side, side, device=device, dtype=kind)
-        rates[f"matmul_{name}"] = 2 * side**3 / median_time(lambda a=a: a @ a, device)
+        rates[f"matmul_{name}"] = 2 * side**3 / median_time(partial(torch.matmul, a, a), device)
         # The discriminator's heaviest convolution, which no other layer's rate exceeds.
         x = torch.randn(batch, 256, 32, 32, device=device, dtype=kind).to(memory_format=torch.channels_last)
         w = torch.randn(512, 256, 4, 4, device=device, dtype=kind)
         y = F.conv2d(x, w, padding=1)
         flops = 2 * y.numel() * 256 * 16
-        rates[f"conv_{name}"] = flops / median_time(lambda x=x, w=w: F.conv2d(x, w, padding=1), device)
+        rates[f"conv_{name}"] = flops / median_time(partial(F.conv2d, x, w, padding=1), device)
     large = torch.randn(2**26, device=device)
     rates["bandwidth"] = 2 * large.numel() * 4 / median_time(lambda: large.mul_(1.0), device)
     costs = {model: {str(n): step_costs(model, n, device, precision) for n in (1, 8)} for model in MODELS}

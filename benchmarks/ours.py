@@ -6,6 +6,7 @@ python -m benchmarks.ours <model> <size> <batch> <steps> <file.json> [option=val
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from image_translation.models import Pix2Pix, Translator, UNetAutoencoder
 from image_translation.models.translator import COMPILE
 
 WARM_UP = 1  # steps that don't count
-MODELS: dict[str, type[Translator]] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
+MODELS: dict[str, Callable[..., Translator]] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
 
 
 def main(model: str, size: str, batch: str, steps: str, file: str, *options: str) -> None:

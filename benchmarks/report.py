@@ -22,11 +22,11 @@ def floor(machine: Facts, model: str, batch: int) -> float:
     costs, rates = machine["costs"][model], machine["rates"]
 
     def cost(kind: str) -> float:
-        one, eight = costs["1"][kind], costs["8"][kind]
+        one, eight = float(costs["1"][kind]), float(costs["8"][kind])
         return one + (eight - one) / 7 * (batch - 1)
 
-    fast = max(rates["conv_fast"], rates["matmul_fast"])
-    return batch / max(cost("flops") / fast, cost("bytes") / rates["bandwidth"])
+    fast = float(max(rates["conv_fast"], rates["matmul_fast"]))
+    return batch / max(cost("flops") / fast, cost("bytes") / float(rates["bandwidth"]))
 
 
 def training_table(facts: Facts) -> str:

@@ -56,7 +56,8 @@ class Generator(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.block(self.first(x)))
+        y: Tensor = self.last(self.block(self.first(x)))
+        return y
 
 
 class Discriminator(nn.Module):
@@ -71,7 +72,8 @@ class Discriminator(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.layers(torch.cat([x, y], dim=1))
+        logits: Tensor = self.layers(torch.cat([x, y], dim=1))
+        return logits
 
 
 class Autoencoder(nn.Module):
@@ -99,7 +101,8 @@ class Autoencoder(nn.Module):
             x = layer(x)
         for layer in self.up:
             x = torch.cat([layer(x), skips.pop()], dim=1)
-        return self.out(x)
+        y: Tensor = self.out(x)
+        return y
 
 
 def initialise(network: nn.Module) -> None:
@@ -171,7 +174,7 @@ class AutoencoderLoop:
     def step(self, x: Tensor, y: Tensor) -> dict[str, float]:
         self.optimizer.zero_grad()
         loss = nn.functional.l1_loss(self.network(x), y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return {"L1": loss.item()}
 
