@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import run_module
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
@@ -82,15 +83,8 @@ def command(tmp_path: Path) -> Command:
     folder.mkdir()
 
     def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", f"image_translation.{name}", *map(str, arguments)],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        everything = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | environment
+        return run_module(f"image_translation.{name}", [*map(str, arguments)], folder, everything, tmp_path)
 
     return run
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_loops_write_when_each_step_ended(module: str, tmp_path: Path) -> None:
     pairs = make_pairs(tmp_path / "pairs", train=2, rest=1)
     file = tmp_path / "times.json"
     arguments = ["autoencoder", 64 if module == "ours" else pairs / "train", 1, 3, file]
-    subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)], cwd=PROJECT, check=True)
+    import_module(f"benchmarks.{module}").main(*map(str, arguments))
     found = json.loads(file.read_text())
     ends = found["ends"] if module == "ours" else found
     assert len(ends) == 3
@@ -144,9 +145,10 @@ def test_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--only", "trainning"], "--only: trainning is none of machine, training"), (["--rounds", "0"], "at least 1"),
 ])  # fmt: skip
-def test_a_mistyped_part_is_named(arguments: list[str], message: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2
-    assert message in result.stderr
+def test_a_mistyped_part_is_named(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["python -m benchmarks", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        import_module("benchmarks.__main__").main()
+    assert message in capsys.readouterr().err
