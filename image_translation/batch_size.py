@@ -19,7 +19,7 @@ from image_translation.errors import UserError
 from image_translation.models import Translator
 
 PROBES = (1, 4)  # batches whose memory is measured; it grows evenly with the batch
-SHARE = 0.8  # of a CPU's free memory: the rest is for everybody else
+SHARE = {"cuda": 0.95, "cpu": 0.8}  # of the free memory; on a CPU the rest is for everybody else
 
 
 class BareLoop:
@@ -88,8 +88,12 @@ def _advice(batch_size: int, image_size: int, device: torch.device, fits: int | 
     return f"{found}; the largest that does, with some room left, is data.batch_size={fits}. Or: {less}."
 
 
-def chosen_batch(make: Callable[[], Translator], image_size: int, trainer: Trainer, most: int) -> int:
+def chosen_batch(
+    make: Callable[[], Translator], image_size: int, trainer: Trainer, most: int, reserved: int = 0
+) -> int:
     """The batch that ``data.batch_size=auto`` stands for: the largest that fits, and ``most`` at most.
+
+    ``reserved`` bytes are for other things.
 
     Raises:
         UserError: there are several devices, or nobody knows how much memory there is, or not one picture fits.
@@ -97,7 +101,8 @@ def chosen_batch(make: Callable[[], Translator], image_size: int, trainer: Train
     device = trainer.strategy.root_device
     if trainer.world_size > 1:
         raise UserError("data.batch_size=auto works on one device. Find it there, and then name it: data.batch_size=…")
-    fits = _largest_batch(make, image_size, device, str(trainer.precision))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # the run draws what any other would
+        fits = _largest_batch(make, image_size, device, str(trainer.precision), reserved)
     if fits is None:
         raise UserError(f"data.batch_size=auto: {device} doesn't say how much memory is free; name a number instead.")
     if fits < 1:
@@ -105,18 +110,22 @@ def chosen_batch(make: Callable[[], Translator], image_size: int, trainer: Train
     return min(fits, most)
 
 
-def _largest_batch(make: Callable[[], Translator], image_size: int, device: torch.device, precision: str) -> int | None:
+def _largest_batch(
+    make: Callable[[], Translator], image_size: int, device: torch.device, precision: str, reserved: int = 0
+) -> int | None:
     """``largest_batch``, on a CPU in a process of its own: its trials would leave this one's memory in pieces."""
     if device.type != "cpu":
-        return largest_batch(make, image_size, device, precision)
+        return largest_batch(make, image_size, device, precision, reserved)
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=prepare_device, initargs=("cpu",)) as pool:
         try:
-            return pool.submit(largest_batch, make, image_size, device, precision).result()
+            return pool.submit(largest_batch, make, image_size, device, precision, reserved).result()
         except BrokenProcessPool:  # it was killed, or could not even begin
             return None
 
 
-def largest_batch(make: Callable[[], Translator], image_size: int, device: torch.device, precision: str) -> int | None:
+def largest_batch(
+    make: Callable[[], Translator], image_size: int, device: torch.device, precision: str, reserved: int = 0
+) -> int | None:
     """The most pictures that a training step has room for; None where the system doesn't say how much there is.
 
     The memory of two small batches is measured, and from it the largest is computed. On a GPU that one is tried; on a
@@ -127,6 +136,7 @@ def largest_batch(make: Callable[[], Translator], image_size: int, device: torch
         image_size: height and width of the pictures.
         device: where it would train.
         precision: in which.
+        reserved: bytes that are for other things.
     """
     # What is loaded at the very first step counts for no batch.
     training_peak(make, PROBES[0], image_size, device, precision)
@@ -138,7 +148,7 @@ def largest_batch(make: Callable[[], Translator], image_size: int, device: torch
     small, large = (peak - base for peak in peaks if peak is not None)
     picture = 2 * 3 * 4 * image_size**2  # of input and target alone; a guard against a measurement that shows nothing
     each = max((large - small) / (PROBES[1] - PROBES[0]), picture)
-    room = free if device.type == "cuda" else free * SHARE
+    room = free * SHARE[device.type] - reserved
     count = max(0, int((room - small) / each) + PROBES[0])
     while device.type == "cuda" and count and training_peak(make, count, image_size, device, precision) is None:
         count = count * 9 // 10

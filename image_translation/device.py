@@ -4,6 +4,7 @@ import ctypes
 import platform
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -61,11 +62,8 @@ def free_memory(device: torch.device) -> int | None:
         return None
     free = []
     if available := _kib(Path("/proc/meminfo"), "MemAvailable"):
-        free.append(available)
-    group = Path("/sys/fs/cgroup")  # of a container, or a job of a cluster
-    limits = [file.read_text().strip() for name in ("max", "current") if (file := group / f"memory.{name}").exists()]
-    if len(limits) == 2 and limits[0].isdigit():
-        free.append(int(limits[0]) - int(limits[1]))
+        free.append(available + _free_in_heap())
+    free += _free_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):  # ulimit -v, -d
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY and (size := _kib(Path("/proc/self/status"), used)):
@@ -94,6 +92,26 @@ def peak_memory(device: torch.device) -> int:
     if peak := _kib(Path("/proc/self/status"), "VmHWM"):
         return peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _free_in_groups(own: Path, root: Path) -> Iterator[int]:
+    """Bytes that the limits of a container or a cluster's job leave: those of the process's cgroup and all above it."""
+    for line in own.read_text().splitlines() if own.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        new = not controllers  # version 2 of cgroups
+        top = root if new else root / "memory"
+        names = ("memory.max", "memory.current") if new else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        # In a container the path may be the host's, which is not there.
+        group = top / path.lstrip("/")
+        for folder in [group, *(parent for parent in group.parents if parent.is_relative_to(top))]:
+            limit, used = ((folder / name).read_text().strip() if (folder / name).exists() else "" for name in names)
+            if limit.isdigit() and used.isdigit():
+                statistics = folder / "memory.stat"
+                lines = statistics.read_text().splitlines() if statistics.exists() else []
+                name = "inactive_file " if new else "total_inactive_file "  # read from disk, given up when needed
+                yield int(limit) - int(used) + sum(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def _free_in_heap() -> int:

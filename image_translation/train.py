@@ -70,13 +70,16 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     check_trainer(trainer)
     datamodule.setup()
     size = datamodule.image_size
-    if datamodule.batch_size == "auto":
-        earlier = run.before.get("batch_size") if run.before else None
-        most = len(datamodule.datasets["train"])
-        datamodule.batch_size = earlier or chosen_batch(partial(instantiate, cfg.model), size, trainer, most)
-        log.info("data.batch_size=auto: %d", datamodule.batch_size)
-        seed_all(seed)
+    automatic = datamodule.batch_size == "auto"
+    if automatic:
+        datamodule.batch_size = 1
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
+    if automatic and model.trains:
+        make, most = partial(instantiate, cfg.model), len(datamodule.datasets["train"])
+        earlier = run.before.get("batch_size") if run.before and run.checkpoint else None
+        cached = datamodule.cached_bytes(trainer.strategy.root_device)
+        datamodule.batch_size = earlier or chosen_batch(make, size, trainer, most, cached)
+        log.info("data.batch_size=auto: %d", datamodule.batch_size)
     run.update(data=datamodule.description, batch_size=datamodule.batch_size, **describe(trainer, model))
     if run.before and run.checkpoint and "wandb" in cfg.logger:
         cfg.logger.wandb.id = run.before.get("wandb_id")

@@ -10,6 +10,7 @@ import torch
 from conftest import PROJECT
 
 from image_translation.device import (
+    _free_in_groups,
     choose_precision,
     device_type,
     forget_peak,
@@ -93,6 +94,27 @@ def test_a_limit_of_the_process_counts(limit: str) -> None:
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.stdout.strip() == "full", result.stderr
+
+
+def test_limits_of_containers_and_jobs_count(tmp_path: Path) -> None:
+    """Those of the own group and of all above it, in both versions of cgroups; what is only cached counts as free."""
+
+    def group(folder: Path, **files: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name.replace("__", ".")).write_text(text)
+
+    own, root = tmp_path / "cgroup", tmp_path / "new"
+    own.write_text("0::/job/step\n")
+    group(root / "job" / "step", memory__max="max", memory__current="70")
+    group(root / "job", memory__max="100\n", memory__current="80\n", memory__stat="anon 50\ninactive_file 30\n")
+    assert list(_free_in_groups(own, root)) == [100 - 80 + 30]
+
+    own.write_text("4:cpu,cpuacct:/\n3:memory:/host/path/of/a/container\n")
+    group(tmp_path / "old" / "memory", memory__limit_in_bytes="90", memory__usage_in_bytes="40",
+          memory__stat="inactive_file 1\ntotal_inactive_file 5\n")  # fmt: skip
+    assert list(_free_in_groups(own, tmp_path / "old")) == [90 - 40 + 5]
+    assert list(_free_in_groups(tmp_path / "none", root)) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is of the whole process")

@@ -100,6 +100,9 @@ def read_finished(folder: Path) -> FinishedRun:
     options = flat(read_config(folder))
     if isinstance(options.get("seed"), int) and options["seed"] != manifest["seed"]:
         raise UserError(f"run.json says seed {manifest['seed']}, but the run's config {options['seed']}.")
+    for name, fact in (("trainer.precision", "precision"), ("data.batch_size", "batch_size")):
+        if options.get(name) == "auto":  # on one machine it means something else than on another
+            options[name] = manifest.get(fact, "auto")
 
     test, measured = folder / "test", folder / "evaluate"
     if not (test / "identity.csv").exists() and (measured / "test" / "identity.csv").exists():

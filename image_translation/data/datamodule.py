@@ -102,6 +102,7 @@ class PairedImageDataModule(LightningDataModule):
         self.test_split = "test"
         self.datasets: dict[str, PairedImageDataset] = {}
         self.description: dict[str, Any] = {}
+        self._cached_bytes: int | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Find, check and fingerprint the pairs, once."""
@@ -166,14 +167,33 @@ class PairedImageDataModule(LightningDataModule):
         if self.cache == "none" or self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return None
         device = self.trainer.strategy.root_device
-        needed, free = bytes_of(self.datasets[split]), free_memory(device)
-        gib = f"{needed / 2**30:.1f} GiB" + (f", and {free / 2**30:.1f} GiB of {device} are free" if free else "")
+        return DeviceCache(self.datasets[split], device) if self.cached_bytes(device) else None
+
+    def cached_bytes(self, device: torch.device) -> int:
+        """What the pictures of train and val take of a device's memory in training; 0 if they don't stay there.
+
+        Raises:
+            UserError: they are to stay there, and don't fit.
+        """
+        if self._cached_bytes is None:  # asked later, part of it would be taken already
+            self._cached_bytes = self._decide(device)
+        return self._cached_bytes
+
+    def _decide(self, device: torch.device) -> int:
+        if self.cache == "none":
+            return 0
+        needed, free = sum(bytes_of(self.datasets[split]) for split in ("train", "val")), free_memory(device)
+        if device.type == "cpu" and self.trainer is not None:
+            needed *= self.trainer.num_devices  # processes of one memory
+        sizes = f"{needed / 2**20:,.0f} MiB"
+        if free is not None:
+            sizes += f", and {free / 2**20:,.0f} MiB of {device} are free"
         if self.cache == "device" and free is not None and needed > free:
-            raise UserError(f"data.cache=device: the pictures of {split} take {gib}. Use data.cache=none.")
+            raise UserError(f"data.cache=device: the pictures of train and val take {sizes}. Use data.cache=none.")
         if self.cache == "auto" and (free is None or needed > free / SHARE):
-            log.info("The pictures of %s are read anew in every epoch (they take %s; data.cache=device).", split, gib)
-            return None
-        return DeviceCache(self.datasets[split], device)
+            log.info("Pictures are read anew in every epoch: those of train and val take %s.", sizes)
+            return 0
+        return needed
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.dataloader("train", train=True)

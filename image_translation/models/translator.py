@@ -86,6 +86,7 @@ class Translator(LightningModule):
             self.to(memory_format=torch.channels_last)
         options = COMPILE[self.compile_mode]
         if stage == "fit" and options is not None:
+            torch._dynamo.reset()  # what earlier jobs of a sweep compiled counts against the limit of this one
             if self.accumulate > 1 and "mode" in options:
                 options = {"mode": "max-autotune-no-cudagraphs"}  # a graph would write over the gradients so far
             for network in self.trained_networks():
@@ -94,6 +95,14 @@ class Translator(LightningModule):
     def on_fit_start(self) -> None:
         if self.global_rank:  # every device draws its own jitter and dropout, after equal weights
             torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def on_train_start(self) -> None:
+        # A state that comes from another kind of device has another layout, which fused Adam would not notice.
+        for optimizer in self._optimizers() if self.trains else []:
+            for parameter, state in optimizer.state.items():
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        state[name] = torch.empty_like(parameter).copy_(value)
 
     # Training
 
@@ -110,7 +119,7 @@ class Translator(LightningModule):
         return bool(self.trained_networks())
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        # Fused Adam is faster, but cannot be clipped in float16, where the gradients are scaled.
+        # Fused Adam would unscale scaled gradients (of float16) itself, after they have been clipped.
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         fused = self.device.type in ("cpu", "cuda") and scaler is None
         optimizers = self.make_optimizers(fused)
@@ -147,8 +156,6 @@ class Translator(LightningModule):
         count = len(batch["name"])
         self.log_dict(at_step, on_step=True, on_epoch=False, batch_size=count)
         self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
-        rate = self._optimizers()[0].param_groups[0]["lr"]
-        self.log("train/learning_rate", rate, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
         self._log_progress(on_step=True, on_epoch=False, batch_size=count)
 
     def _optimizers(self) -> list[LightningOptimizer]:
@@ -165,24 +172,35 @@ class Translator(LightningModule):
         done = self.trainer.fit_loop.epoch_loop.batch_idx + 1
         if done % self.accumulate and not self.trainer.is_last_batch:
             return
-        for parameter in filter(lambda p: p.grad is not None, self.trained_networks()[index].parameters()):
-            parameter.grad = self.trainer.strategy.reduce(parameter.grad, reduce_op="mean")
+        if self.trainer.world_size > 1:
+            self._average([p.grad for p in self.trained_networks()[index].parameters() if p.grad is not None])
         optimizer.step()
         optimizer.zero_grad()
 
+    def _average(self, gradients: list[Tensor]) -> None:
+        """Over the devices, in one exchange."""
+        together = self.trainer.strategy.reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view(gradient.shape))
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.gradient_clip:  # here, because the gradients are unscaled by now if they were scaled
-            self.clip_gradients(optimizer, self.gradient_clip, "norm")
+            # Lightning's own clip_gradients refuses every fused optimizer under autocast.
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
 
     def _log_progress(self, **options: Any) -> None:
         """The x-axis of what is logged along with it: batches done (Lightning would count from 0), and epochs done."""
         ending = self.trainer.state.fn == TrainerFn.FITTING and not options.get("on_step")
         epochs = self.trainer.current_epoch + ending
-        progress = {"step": float(self.trainer.global_step), "epoch": float(epochs)}
+        # Filled on the device, because to copy a number there would wait for it.
+        counts = {"step": self.trainer.global_step, "epoch": epochs}
+        progress = {name: torch.full((), float(count), device=self.device) for name, count in counts.items()}
         self.log_dict(progress, sync_dist=not options.get("on_step"), **options)  # no exchange at every step
 
     def on_train_epoch_end(self) -> None:
         self._log_progress()
+        self.log("train/learning_rate", self._optimizers()[0].param_groups[0]["lr"], sync_dist=True)
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, LRScheduler):
@@ -303,5 +321,5 @@ def compile_errors_named(mode: str) -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"model.compile={mode} failed: {reason} Use model.compile=off.") from error

@@ -107,6 +107,9 @@ def run(layers: Iterable[nn.Module], x: Tensor, skip: Tensor | None = None, reco
 
     if not (recompute and torch.is_grad_enabled()):
         return through(x, skip)
+    if torch.compiler.is_compiling():  # the compiler traces one computation, and updates no statistics twice
+        compiled: Tensor = checkpoint(through, x, skip, use_reentrant=False)
+        return compiled
     y: Tensor = checkpoint(through, x, skip, use_reentrant=False, context_fn=partial(_contexts, layers))
     return y
 

@@ -92,8 +92,8 @@ def test_derived_pictures_take_half(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("cache", "free", "kept"), [
-    ("auto", 6 * PAIR * 4, True), ("auto", 6 * PAIR * 4 - 1, False), ("auto", None, False),
-    ("device", 6 * PAIR, True), ("device", None, True), ("none", 10**12, False),
+    ("auto", 8 * PAIR * 4, True), ("auto", 8 * PAIR * 4 - 1, False), ("auto", None, False),
+    ("device", 8 * PAIR, True), ("device", None, True), ("none", 10**12, False),
 ])  # fmt: skip
 def test_auto_takes_up_to_a_quarter_of_what_is_free(
     cache: str, free: int | None, kept: bool, comic_root: Path, monkeypatch: pytest.MonkeyPatch,
@@ -103,12 +103,14 @@ def test_auto_takes_up_to_a_quarter_of_what_is_free(
     with caplog.at_level(logging.INFO):
         train(datamodule(comic_root, cache=cache))
     assert {reads[6, i] for i in range(6)} == {1 if kept else 3}
-    assert ("pictures of train are read anew in every epoch" in caplog.text) == (cache == "auto" and not kept)
+    assert ("Pictures are read anew in every epoch: those of train and val" in caplog.text) == (
+        cache == "auto" and not kept
+    )
 
 
 def test_a_device_that_is_too_small_is_named(comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("image_translation.data.datamodule.free_memory", lambda _: 6 * PAIR - 1)
-    with pytest.raises(UserError, match=r"data.cache=device: the pictures of train take .*Use data.cache=none"):
+    monkeypatch.setattr("image_translation.data.datamodule.free_memory", lambda _: 8 * PAIR - 1)
+    with pytest.raises(UserError, match=r"data.cache=device: the pictures of train and val take .*Use data.cache=none"):
         train(datamodule(comic_root, cache="device"))
 
 

@@ -154,8 +154,11 @@ def test_accumulation_updates_at_the_end_of_the_epoch_too(comic_root: Path) -> N
     assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("name", MODELS)
-def test_gradient_clip_limits_the_norm(name: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradient_clip_limits_the_norm(
+    name: str, precision: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     norms = []
     zero_grad = torch.optim.Adam.zero_grad
 
@@ -165,7 +168,7 @@ def test_gradient_clip_limits_the_norm(name: str, comic_root: Path, monkeypatch:
         zero_grad(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Adam, "zero_grad", record)
-    fit(make_model(name, gradient_clip=0.01), make_data(comic_root, batch_size=2))
+    fit(make_model(name, gradient_clip=0.01), make_data(comic_root, batch_size=2), precision=precision)
     assert len(norms) == 3 * len(make_model(name).trained_networks())
     assert max(norms) <= 0.01 * 1.001
 
