@@ -113,7 +113,7 @@ def test_auto_for_a_model_that_does_not_train(comic_root: Path, command: Command
 def test_what_is_reserved_is_left_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "free_memory", lambda _: 1000 * MIB)
     monkeypatch.setattr(batch_size, "_in_use", lambda _: 100 * MIB)
-    monkeypatch.setattr(batch_size, "training_peak", lambda make, count, *_: (150 + 10 * count) * MIB)
+    monkeypatch.setattr(batch_size, "training_peak", lambda _, count, *__: (150 + 10 * count) * MIB)
     # 0.8 · 1000 MiB, of which 50 are for the model, and 10 for each picture.
     assert largest_batch(make(Pix2Pix), 64, CPU, "32-true") == 75
     assert largest_batch(make(Pix2Pix), 64, CPU, "32-true", reserved=100 * MIB) == 65

@@ -104,6 +104,10 @@ class Translator(LightningModule):
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[name] = torch.empty_like(parameter).copy_(value)
 
+    def on_train_epoch_start(self) -> None:
+        if self.trains:
+            self.log("train/learning_rate", self._optimizers()[0].param_groups[0]["lr"], sync_dist=True)
+
     # Training
 
     def optimize(self, batch: Batch) -> dict[str, Tensor]:
@@ -200,7 +204,6 @@ class Translator(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._log_progress()
-        self.log("train/learning_rate", self._optimizers()[0].param_groups[0]["lr"], sync_dist=True)
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if isinstance(scheduler, LRScheduler):

@@ -60,6 +60,16 @@ def test_options_without_effect_make_no_columns(tmp_path: Path) -> None:
     assert labels(collect([tmp_path])) == {"pix2pix": [0, 1]}
 
 
+def test_auto_is_what_it_was_for_each_run(tmp_path: Path) -> None:
+    """Seeds that ran in another precision, or in other batches, share no column."""
+    for seed, (precision, batch) in enumerate([("32-true", 4), ("bf16-mixed", 4), ("32-true", 8), ("32-true", 4)]):
+        run = make_run(tmp_path / str(seed), seed=seed,
+                       options={"trainer.precision": "auto", "data.batch_size": "auto"})  # fmt: skip
+        manifest = json.loads((run / "run.json").read_text()) | {"precision": precision, "batch_size": batch}
+        (run / "run.json").write_text(json.dumps(manifest))
+    assert sorted(labels(collect([tmp_path])).values()) == [[0, 3], [1], [2]]
+
+
 def test_of_a_run_made_twice_the_later_one_counts(tmp_path: Path) -> None:
     make_run(tmp_path / "0")
     later = make_run(tmp_path / "1", noise=30)
