@@ -1,6 +1,6 @@
 """Ours, with nothing around it: the training step on pictures that are on the device already.
 
-python -m benchmarks.ours <model> <size> <batch> <steps> <file.json> [option=value …]
+python -m benchmarks.ours <model> <size> <batch> <steps> <file.json> [recompute]
 """
 
 import json
@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,23 +15,17 @@ from image_translation.batch_size import BareLoop
 from image_translation.data.transforms import jitter
 from image_translation.device import choose_precision, forget_peak, peak_memory, prepare_device
 from image_translation.models import Pix2Pix, Translator, UNetAutoencoder
-from image_translation.models.translator import COMPILE
 
 WARM_UP = 1  # steps that don't count
 MODELS: dict[str, Callable[..., Translator]] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
 
 
-def main(model: str, size: str, batch: str, steps: str, file: str, *options: str) -> None:
+def main(model: str, size: str, batch: str, steps: str, file: str, recompute: str = "") -> None:
     """Train on random pictures, and write the time at which each step ended, and the peak of the memory."""
-    chosen: dict[str, Any] = dict(option.split("=") for option in options)
     prepare_device("auto")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = choose_precision(chosen.get("precision", "auto"), "auto")
-    translator = MODELS[model](image_size=int(size), recompute=chosen.get("recompute") == "true")
-    compiled = COMPILE[chosen.get("compile", "off")]
-    if compiled is not None:
-        for network in translator.trained_networks():
-            network.compile(dynamic=False, **compiled)
+    precision = choose_precision("auto", "auto")
+    translator = MODELS[model](image_size=int(size), recompute=recompute == "recompute")
     loop = BareLoop(translator, device, precision)
     forget_peak(device)
     data = loop.random_batch(int(batch), int(size))

@@ -23,3 +23,16 @@ def make_pairs(root: Path, train: int, rest: int = 16) -> Path:
                 picture = Image.open(sample / "train" / side / source.name).convert("RGB").resize((288, 288))
                 picture.crop((left, top, left + 256, top + 256)).save(folder / f"{index:04}.jpg", quality=92)
     return root
+
+
+def part_of(root: Path, count: int) -> Path:
+    """The same pairs with the first ``count`` to train on; they are made once."""
+    part = root.with_name(f"{root.name}_{count}")
+    if not part.exists():
+        for file in sorted(root.rglob("*.jpg")):
+            if file.is_relative_to(root / "train") and int(file.stem) >= count:
+                continue
+            copy = part / file.relative_to(root)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.hardlink_to(file)
+    return part

@@ -17,8 +17,8 @@ def number(value: float) -> str:
 
 
 def floor(machine: Facts, model: str, batch: int) -> float:
-    """Pictures a second that no step can exceed: its operations at the convolutions' best rate, or its bytes at the
-    memory's, whichever takes longer; between two measured batches both grow evenly."""
+    """Pictures a second of a step that does nothing but its operations at the best rate measured, or nothing but move
+    its operators' bytes, whichever takes longer; between two measured batches both grow evenly."""
     costs, rates = machine["costs"][model], machine["rates"]
 
     def cost(kind: str) -> float:
@@ -63,11 +63,12 @@ def described(rounds: dict[str, int]) -> str:
 def sections(facts: Facts) -> str:
     machine, parts = facts["machine"], []
     rates = {name: rate / (1e9 if name == "bandwidth" else 1e12) for name, rate in machine["rates"].items()}
+    fp32 = "TF32" if machine["kind"] == "cuda" else "fp32"
     parts.append(
         f"**{machine['device']}**, torch {machine['torch']}, {machine['precision']}, medians of "
         f"{described(facts['rounds'])}. In that "
         f"precision it did {rates['matmul_fast']:.3g} TFLOP/s in matrix products and {rates['conv_fast']:.3g} in a "
-        f"convolution; in fp32 {rates['matmul_fp32']:.3g} and {rates['conv_fp32']:.3g}; its memory moves "
+        f"convolution; in {fp32} {rates['matmul_fp32']:.3g} and {rates['conv_fp32']:.3g}; its memory moves "
         f"{rates['bandwidth']:.3g} GB/s.\n"
     )
     if "training" in facts:

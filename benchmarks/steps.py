@@ -43,4 +43,6 @@ class StepTimes(Callback):
         if pl_module.device.type == "cuda" and (not self.epochs[-1] or trainer.is_last_batch):
             torch.cuda.synchronize()
         self.epochs[-1].append(time.perf_counter())
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.file.write_text(json.dumps({"epochs": self.epochs, "own": self.own}))

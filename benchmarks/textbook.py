@@ -184,6 +184,7 @@ LOOPS: dict[str, Any] = {"pix2pix": Pix2PixLoop, "autoencoder": AutoencoderLoop}
 
 def main(model: str, folder: str, batch: str, steps: str, file: str) -> None:
     """Train, and write the time at which each step ended."""
+    torch.backends.cudnn.benchmark = True
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     workers = min(max((os.cpu_count() or 1) - 2, 0), 4)
     loader = DataLoader(Pairs(Path(folder), "face", "comics"), int(batch), shuffle=True, drop_last=True,

@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks import machine
 from benchmarks.__main__ import middle, rate
 from benchmarks.machine import BytesCounter, step_costs
-from benchmarks.pairs import make_pairs
+from benchmarks.pairs import make_pairs, part_of
 from benchmarks.report import described, floor, number, write_report
 from image_translation.models import UNetAutoencoder
 
@@ -66,6 +66,17 @@ def test_each_device_has_one_place_on_the_page(tmp_path: Path) -> None:
     again = page.read_text()
     assert again.count("**7.00×**") == again.count("**2.00×**") == 1
     assert again.index("**7.00×**") < again.index("**2.00×**")
+
+
+def test_a_part_of_the_pairs(tmp_path: Path) -> None:
+    pairs = make_pairs(tmp_path / "pairs", train=5, rest=2)
+    part = part_of(pairs, 3)
+    assert part_of(pairs, 3) == part != part_of(pairs, 5)
+    assert sorted(file.name for file in (part / "train" / "face").iterdir()) == ["0000.jpg", "0001.jpg", "0002.jpg"]
+    for folder in ("train/comics", "val/face", "test/comics"):
+        files = sorted((part / folder).iterdir())
+        assert [file.read_bytes() for file in files] == [(pairs / folder / file.name).read_bytes() for file in files]
+        assert len(files) == (3 if folder.startswith("train") else 2)
 
 
 def test_bytes_are_those_that_are_read_and_written() -> None:
