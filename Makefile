@@ -27,7 +27,7 @@ train: $(READY) ## train with your options: make train ARGS="task=comic model=au
 study: $(READY) ## the whole comparison, 3 tasks x 2 models x 2 seeds; stop it and type it again: make study ARGS="trainer.max_epochs=20"
 	@$(BIN)/python -m image_translation.train experiment=study $(ARGS)
 
-bench: $(READY) ## measure speed and memory here, for docs/performance.md; some tens of minutes: make bench ARGS="--only training"
+bench: $(READY) ## measure speed and memory here, for docs/performance.md; more than an hour on two cores: make bench ARGS="--only training"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(READY) ## all tests but the slow ones
