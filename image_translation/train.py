@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
     from image_translation.batch_size import chosen_batch, fitting_named
-    from image_translation.callbacks import Cost
+    from image_translation.callbacks import Cost, StopBetweenBatches
     from image_translation.checkpoints import read_checkpoint
     from image_translation.data.pairs import SPLITS
     from image_translation.device import choose_precision, prepare_device
@@ -58,7 +58,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
 
     datamodule = instantiate(cfg.data)
     model = instantiate(cfg.model)
-    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()] + [StopBetweenBatches()]
     prepare_device(cfg.trainer.accelerator)
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = instantiate(

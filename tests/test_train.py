@@ -355,15 +355,17 @@ def test_a_sweep_that_went_well_exits_with_0(comic_root: Path, command: Command,
     assert result.stdout.count("finished") == 2
 
 
+@pytest.mark.parametrize("options", [["data.num_workers=0"], ["data.num_workers=2", "data.cache=none"]])
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_the_last_checkpoint(
-    sent: signal.Signals, status: int, comic_root: Path, tmp_path: Path
+    sent: signal.Signals, status: int, options: list[str], comic_root: Path, tmp_path: Path
 ) -> None:
+    """Sent to all its processes, as a terminal and a queue do."""
     run = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, "-m", "image_translation.train", *TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb",
-         "trainer.max_epochs=100000", "callbacks.panels.panel_every=100000", f"hydra.run.dir={run}"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+         *options, "trainer.max_epochs=100000", "callbacks.panels.panel_every=100000", f"hydra.run.dir={run}"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -371,7 +373,7 @@ def test_a_signal_keeps_the_last_checkpoint(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(sent)
+    os.killpg(process.pid, sent)
     try:
         _, errors = process.communicate(timeout=120)
     finally:

@@ -5,5 +5,6 @@ from image_translation.callbacks.metrics_csv import MetricsCSV
 from image_translation.callbacks.panels import Panels
 from image_translation.callbacks.progress import ProgressBar
 from image_translation.callbacks.results import Results
+from image_translation.callbacks.stop import StopBetweenBatches
 
-__all__ = ["Cost", "MetricsCSV", "Panels", "ProgressBar", "Results"]
+__all__ = ["Cost", "MetricsCSV", "Panels", "ProgressBar", "Results", "StopBetweenBatches"]

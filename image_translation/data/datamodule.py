@@ -1,7 +1,10 @@
 """Pairs on disk → batches on the device."""
 
+import atexit
 import logging
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +160,7 @@ class PairedImageDataModule(LightningDataModule):
         return DataLoader(
             self.datasets[split],
             num_workers=self.num_workers,
+            worker_init_fn=_outlast_signals,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             **options,
@@ -230,3 +234,17 @@ class PairedImageDataModule(LightningDataModule):
 def _as_it_is(batch: Any) -> Any:
     """Instead of ``default_collate``: the cache hands out whole batches."""
     return batch
+
+
+def _outlast_signals(_: int) -> None:
+    """Let a reader go on when a terminal or a queue signals all processes; the main one decides when training ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_readers() -> None:
+    """Here, because multiprocessing would ask them by SIGTERM and wait."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
