@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.textbook import Pairs
 from image_translation.data import PairedImageDataModule
-from image_translation.data.cache import DeviceCache
+from image_translation.data.cache import MemoryCache
 from image_translation.device import prepare_device
 
 BATCH = 32
@@ -25,7 +25,7 @@ def main(root: str, file: str) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ours = PairedImageDataModule("comic", root, input_folder="face", target_folder="comics", batch_size=BATCH)
     ours.setup()
-    cache = DeviceCache(ours.datasets["train"], device)
+    cache = MemoryCache(ours.datasets["train"], device)
     cached: Any = DataLoader(cache, BATCH, shuffle=True, collate_fn=lambda batch: batch)
     loaders: dict[str, Any] = {
         "textbook": DataLoader(

@@ -55,7 +55,8 @@ def compare(
     from image_translation.comparison import verdicts as verdicts_of
     from image_translation.comparison.collect import collect
     from image_translation.comparison.report import write_report
-    from image_translation.comparison.tables import MainTable, caption_of, per_image, render, tidy
+    from image_translation.comparison.tables import MainTable, caption_of, per_image, tidy
+    from image_translation.pages import render
 
     taken = [name for name in FILES if (output / name).exists()]
     if taken and "comparison.json" not in taken:

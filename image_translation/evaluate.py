@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> None:
 
     from image_translation.callbacks import ProgressBar, Results
     from image_translation.checkpoints import load
-    from image_translation.data.pairs import SPLITS
+    from image_translation.data.layout import SPLITS
     from image_translation.data.sample import sample_folder
     from image_translation.device import choose_precision, prepare_device
     from image_translation.metrics import Measures, summarise

@@ -43,7 +43,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     from image_translation.batch_size import chosen_batch, fitting_named
     from image_translation.callbacks import Cost, StopBetweenBatches
     from image_translation.checkpoints import read_checkpoint
-    from image_translation.data.pairs import SPLITS
+    from image_translation.data.layout import SPLITS
     from image_translation.device import choose_precision, prepare_device
     from image_translation.errors import one_of
     from image_translation.loggers import log_best, opened, wandb_id

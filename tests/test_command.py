@@ -37,7 +37,7 @@ def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[st
 
 def test_help_lists_the_groups_and_an_example(command: Command) -> None:
     text = succeeded(command("train", "--help")).stdout
-    assert "task: coloring, comic, monet" in text
+    assert "task: coloring, comic, facades, inpaint, monet, sketch, superres" in text
     assert "model: autoencoder, identity, pix2pix" in text
     assert "python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder" in text
 
@@ -55,7 +55,10 @@ def test_a_task_of_ones_own_is_one_file_in_any_folder(command: Command, tmp_path
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("task=comik", "unknown task 'comik'; there are coloring, comic, monet. Did you mean 'comic'?"),
+        (
+            "task=comik",
+            "unknown task 'comik'; there are coloring, comic, facades, inpaint, monet, sketch, superres. Did you mean 'comic'?",
+        ),
         (
             "model=pix2pics",
             "unknown model 'pix2pics'; there are autoencoder, identity, pix2pix. Did you mean 'pix2pix'?",

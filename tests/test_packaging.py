@@ -28,7 +28,9 @@ def test_the_wheel_trains_in_an_empty_folder(tmp_path: Path) -> None:
         ).stdout
 
     assert str(tmp_path / "site") in run("-c", "import image_translation; print(image_translation.__file__)")
-    assert "task: coloring, comic, monet" in run("-m", "image_translation.train", "--help")
+    assert "task: coloring, comic, facades, inpaint, monet, sketch, superres" in run(
+        "-m", "image_translation.train", "--help"
+    )
     assert "SSIM" in run("-m", "image_translation.train", *TINY_AUTOENCODER, f"data.root={root}")
     (job,) = empty.glob("outputs/comic/autoencoder/*")
     assert (job / "test" / "metrics.json").exists()

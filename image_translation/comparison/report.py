@@ -11,8 +11,9 @@ from image_translation import __version__
 from image_translation.comparison import pictures, plots
 from image_translation.comparison.collect import Collection, variant
 from image_translation.comparison.summary import Cost, Generalisation, ranking_survives
-from image_translation.comparison.tables import MainTable, environment, render
+from image_translation.comparison.tables import MainTable
 from image_translation.comparison.verdicts import Verdict, answers, cautions, sentences, show, show_p
+from image_translation.pages import environment, render
 
 
 def write_report(

@@ -1,25 +1,14 @@
 """The main table, in the study's arrangement: one row a task, one group of columns a measure, the models within it."""
 
-import functools
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
-
-import jinja2
 
 from image_translation.comparison.collect import Section
 from image_translation.comparison.reading import IDENTITY
 from image_translation.comparison.verdicts import HEADINGS, Cell
 from image_translation.runs import MEASURES
-
-LATEX = {
-    "[": "{[}", "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
-    "↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,35 +74,3 @@ def per_image(sections: Sequence[Section]) -> tuple[list[dict[str, Any]], list[s
         of_inputs = section.columns[-1].runs[0].identity
         rows += [{"task": section.task, "model": IDENTITY, "name": name, **row} for name, row in of_inputs.items()]
     return rows, ["task", "model", "seed", "run", "name", *MEASURES]
-
-
-def escape_latex(text: object) -> str:
-    return "".join(LATEX.get(character, character) for character in str(text))
-
-
-def escape_markdown(text: object) -> str:
-    return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", str(text))
-
-
-@functools.cache
-def environment() -> jinja2.Environment:
-    """Templates of this package; those of HTML escape what they are given."""
-    templates = {
-        entry.name: entry.read_text(encoding="utf-8")
-        for entry in files(__package__).joinpath("templates").iterdir()
-        if entry.is_file()
-    }
-    env = jinja2.Environment(
-        loader=jinja2.DictLoader(templates),
-        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    env.filters |= {"latex": escape_latex, "markdown": escape_markdown}
-    return env
-
-
-def render(template: str, **values: Any) -> str:
-    return environment().get_template(template).render(**values)

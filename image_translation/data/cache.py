@@ -1,20 +1,48 @@
-"""Pictures that are read once and stay where they are needed."""
+"""Pictures that are decoded once and stay where they are needed."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from filelock import FileLock
 from torch.utils.data import Dataset
 
 from image_translation.data.dataset import PairedImageDataset
+from image_translation.data.parallel import in_threads
+from image_translation.errors import UserError
 
-CACHES = ("auto", "device", "none")
-SHARE = 4  # auto takes up to a quarter of the free memory
+log = logging.getLogger(__name__)
+CACHES = ("auto", "device", "ram", "disk", "none")
+SHARE, DISK_SHARE = 4, 10  # auto takes up to a quarter of the free memory, or a tenth of the free disk
+VERSION = 1  # of the files on disk; raise it when the same pictures come out of them otherwise
 
 
-class DeviceCache(Dataset[dict[str, Any]]):
-    """The pairs of a dataset as uint8 on a device, where batches are put together without a transfer.
+class Cached(Dataset[dict[str, Any]], ABC):
+    """The pairs of a dataset as uint8, which hands out whole batches, in the form of ``default_collate``."""
+
+    def __init__(self, pairs: PairedImageDataset) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        return self.pictures(indices) | {"name": [self.pairs.pairs[index].name for index in indices]}
+
+    @abstractmethod
+    def pictures(self, indices: list[int]) -> dict[str, Any]:
+        """The halves (N, 3, S, S)."""
+
+
+class MemoryCache(Cached):
+    """Pictures in the memory of a device, where batches are put together without a transfer.
 
     A pair is read when it is first asked for, so an epoch that is cut short reads no more than it uses.
 
@@ -24,30 +52,97 @@ class DeviceCache(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, pairs: PairedImageDataset, device: torch.device) -> None:
-        self.pairs, self.device = pairs, device
-        self.held: set[int] = set()
+        super().__init__(pairs)
+        self.device, self.held = device, set[int]()
         shape = (len(pairs), 3, pairs.image_size, pairs.image_size)
-        self.pictures = {half: torch.empty(shape, dtype=torch.uint8, device=device) for half in pairs.halves}
+        self.halves = {half: torch.empty(shape, dtype=torch.uint8, device=device) for half in pairs.halves}
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        """A whole batch, in the form of ``default_collate``."""
+    def pictures(self, indices: list[int]) -> dict[str, Any]:
         missing = [index for index in dict.fromkeys(indices) if index not in self.held]
-        if missing:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-                for index, pair in zip(missing, pool.map(self.pairs.__getitem__, missing), strict=True):
-                    for half, pictures in self.pictures.items():
-                        pictures[index] = pair[half].to(self.device)
-                    self.held.add(index)
+        for index, pair in zip(missing, in_threads(self.pairs.__getitem__, missing), strict=True):
+            for half, pictures in self.halves.items():
+                pictures[index] = pair[half].to(self.device)
+            self.held.add(index)
         chosen = torch.tensor(indices)
         if self.device.type == "cuda":  # from pinned memory, because another copy would wait for the device
             chosen = chosen.pin_memory().to(self.device, non_blocking=True)
-        batch: dict[str, Any] = {half: pictures[chosen] for half, pictures in self.pictures.items()}
-        return batch | {"name": [self.pairs.pairs[index].name for index in indices]}
+        return {half: pictures[chosen] for half, pictures in self.halves.items()}
+
+
+class DiskCache(Cached):
+    """Pictures in one memory-mapped file, which stays for further runs on the same data at the same size.
+
+    Processes that want the same file wait for the first one to write it, whole or not at all. It can be larger than
+    the memory.
+
+    Args:
+        pairs: what reads them.
+        fingerprint: of the data; with the split and the geometry it names the file.
+        split: the split's name.
+        folder: where such files are.
+    """
+
+    def __init__(self, pairs: PairedImageDataset, fingerprint: str, split: str, folder: Path) -> None:
+        super().__init__(pairs)
+        self.path = folder / f"{split}-{_key(pairs, fingerprint)}.npy"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_suffix(".lock")):
+                if not self._is_whole():
+                    self._write(split)
+            self.mapped = np.load(self.path, mmap_mode="r")  # (N, halves, 3, S, S)
+        except OSError as error:
+            raise UserError(f"data.cache=disk: {self.path}: {error.strerror or error}. Use data.cache=none.") from error
+
+    def __getstate__(self) -> dict[str, Any]:  # for workers that are not forked: else the whole file would be sent
+        return self.__dict__ | {"mapped": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self.mapped = np.load(self.path, mmap_mode="r")
+
+    def pictures(self, indices: list[int]) -> dict[str, Any]:
+        batch = torch.from_numpy(self.mapped[indices])
+        return {half: batch[:, index] for index, half in enumerate(self.pairs.halves)}
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (len(self.pairs), len(self.pairs.halves), 3, self.pairs.image_size, self.pairs.image_size)
+
+    def _is_whole(self) -> bool:
+        try:
+            return bool(np.load(self.path, mmap_mode="r").shape == self._shape)
+        except (FileNotFoundError, ValueError, EOFError):  # there is none, or somebody has damaged it
+            return False
+
+    def _write(self, split: str) -> None:
+        needed, free = bytes_of(self.pairs), shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise UserError(
+                f"data.cache=disk: the pictures of {split} take {needed / 2**20:,.0f} MiB, and {self.path.parent} has "
+                f"{free / 2**20:,.0f} MiB free. Use data.cache=none, or another folder: data.cache_folder=…"
+            )
+        log.info("Writing the decoded pictures of %s, %.0f MiB, to %s", split, needed / 2**20, self.path)
+        with tempfile.TemporaryDirectory(dir=self.path.parent) as scratch:
+            whole = Path(scratch) / self.path.name
+            mapped = np.lib.format.open_memmap(whole, "w+", np.uint8, self._shape)
+            for index, pair in enumerate(
+                in_threads(self.pairs.__getitem__, range(len(self.pairs)), f"Decoding {split}")
+            ):
+                for half, name in enumerate(self.pairs.halves):
+                    mapped[index, half] = pair[name].numpy()
+            mapped.flush()
+            whole.rename(self.path)
 
 
 def bytes_of(pairs: PairedImageDataset) -> int:
     """What a dataset's pictures take as uint8."""
     return len(pairs) * len(pairs.halves) * 3 * pairs.image_size**2
+
+
+def _key(pairs: PairedImageDataset, fingerprint: str) -> str:
+    """What the decoded pictures depend on, in short."""
+    layout = pairs.layout
+    facts = [VERSION, fingerprint, layout.kind, layout.direction, pairs.image_size, pairs.fit, pairs.background]
+    names = [pair.name for pair in pairs.pairs]
+    return hashlib.sha256(json.dumps([*facts, names]).encode()).hexdigest()[:16]

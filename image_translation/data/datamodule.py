@@ -4,21 +4,26 @@ import atexit
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import ImageColor
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from image_translation.data.cache import CACHES, SHARE, DeviceCache, bytes_of
+from image_translation.data.cache import CACHES, DISK_SHARE, SHARE, Cached, DiskCache, MemoryCache, bytes_of
 from image_translation.data.dataset import PairedImageDataset
-from image_translation.data.pairs import SPLITS, Layout, find_pairs
-from image_translation.data.pictures import FITS, check_pictures
+from image_translation.data.layout import SPLITS, Layout, Pair, Trouble, listing
+from image_translation.data.pairs import find_pairs, survey
+from image_translation.data.pictures import BACKGROUND, FITS
+from image_translation.data.places import cache_home
+from image_translation.data.quick_check import check_pictures
 from image_translation.data.sample import SAMPLE_TASKS, sample_folder
 from image_translation.data.transforms import JITTER, jitter, to_float
 from image_translation.device import free_memory
@@ -35,11 +40,14 @@ class PairedImageDataModule(LightningDataModule):
         task: the task's name; without a ``root`` it names ``data/<task>`` or the built-in sample.
         root: the folder with the pairs.
         layout: ``folders`` (two folders, a pair shares the stem of its file name), ``aligned`` (one picture holds both
-            halves side by side) or ``derived`` (one folder of targets, from which ``derive`` computes the input).
+            halves side by side), ``derived`` (one folder of pictures, from which ``derive`` computes the inputs) or
+            ``table`` (a CSV file lists the pairs).
         input_folder: where the inputs are, in the layout ``folders``.
         target_folder: where the targets are; in the other layouts the one folder, or None for the split's own folder.
+        table: in the layout ``table``, the CSV file, beside the root or anywhere: columns input, target, split, name.
         direction: ``AtoB``, or ``BtoA`` to swap input and target.
-        derive: computes the input (N, 3, S, S) from the target, both in [-1, 1], on the device.
+        derive: computes pictures (N, 3, S, S) from those in the folder, both in [-1, 1], on the device.
+        background: the colour over which transparent pictures are laid, as CSS has it: ``white``, ``#808080`` …
         image_size: S, a power of two.
         fit: ``crop`` (keep the proportions and the centre) or ``squash`` pictures that are not S×S.
         jitter: train on random crops of pictures enlarged by 286/256, as in the paper.
@@ -47,8 +55,10 @@ class PairedImageDataModule(LightningDataModule):
         batch_size: pictures in a training batch; ``auto``: whoever trains sets the attribute to what fits.
         eval_batch_size: pictures in a validation or test batch; no result depends on it.
         num_workers: processes that read pictures; None chooses by the machine's cores.
-        cache: where pictures stay once they are read: ``device`` (as uint8 in the GPU's or the CPU's memory), ``none``
-            (they are read again in every epoch), or ``auto``, the device if a quarter of its free memory is enough.
+        cache: where decoded pictures stay, as uint8: ``device`` (the GPU's memory, if there is one), ``ram``, ``disk``
+            (files that further runs use again), ``none`` (decoded again in every epoch), or ``auto``: the first of
+            these that has room enough.
+        cache_folder: where the files of ``disk`` are; None for a folder in ``~/.cache``.
         val_fraction: the part of the names that goes to val where there is no folder ``val``.
         test_fraction: the same for test.
 
@@ -63,8 +73,10 @@ class PairedImageDataModule(LightningDataModule):
         layout: str = "folders",
         input_folder: str | None = None,
         target_folder: str | None = None,
+        table: str | None = None,
         direction: str = "AtoB",
         derive: Callable[[Tensor], Tensor] | None = None,
+        background: str = BACKGROUND,
         image_size: int = 256,
         fit: str = "crop",
         jitter: bool = True,
@@ -73,6 +85,7 @@ class PairedImageDataModule(LightningDataModule):
         eval_batch_size: int = 8,
         num_workers: int | None = None,
         cache: str = "auto",
+        cache_folder: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
     ) -> None:
@@ -93,19 +106,27 @@ class PairedImageDataModule(LightningDataModule):
         one_of("data.fit", fit, FITS)
         for name, value in {"jitter": jitter, "mirror": mirror}.items():
             one_of(f"data.{name}", value, (True, False))
-        self.layout = Layout(layout, input_folder, target_folder, direction)
+        try:
+            ImageColor.getrgb(background)
+        except ValueError as error:
+            raise UserError(
+                f"data.background must be a colour such as white or '#808080', got {background!r}."
+            ) from error
+        self.layout = Layout(layout, input_folder, target_folder, direction, table)
         if (derive is None) == (layout == "derived"):
             raise UserError("data.derive goes with data.layout=derived, and only with it (data.derive=null: none).")
         self.task, self.root, self.derive = task, root, derive
+        self.background = background
         self.image_size, self.fit, self.jitter, self.mirror = image_size, fit, jitter, mirror
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
         self.cache = one_of("data.cache", cache, CACHES)
+        self.cache_folder = Path(cache_folder).expanduser() if cache_folder else cache_home() / "decoded"
         self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self.test_split = "test"
         self.datasets: dict[str, PairedImageDataset] = {}
         self.description: dict[str, Any] = {}
-        self._cached_bytes: int | None = None
+        self._place: str | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Find, check and fingerprint the pairs, once."""
@@ -113,13 +134,30 @@ class PairedImageDataModule(LightningDataModule):
             return
         root, sample = self._find_root()
         splits = find_pairs(root, self.layout, **self.fractions)
-        fingerprint = check_pictures(splits, self.layout)
+        fingerprint, leaks = check_pictures(splits, self.layout, self.background)
+        if leaks:
+            lines = [", ".join(f"{split}/{name}" for split, name, _ in group) for group in leaks]
+            log.warning(
+                "%d pictures stand in more than one split, so a model is measured on what it learned by heart. "
+                "`python -m image_translation.check` with your options shows them.%s", len(leaks), listing(lines, 10),
+            )  # fmt: skip
         self.datasets = {
-            split: PairedImageDataset(pairs, self.layout, self.image_size, self.fit) for split, pairs in splits.items()
+            split: PairedImageDataset(pairs, self.layout, self.image_size, self.fit, self.background)
+            for split, pairs in splits.items()
         }
         counts = {split: len(pairs) for split, pairs in splits.items()}
         self.description = {"root": str(root), "sample": sample, "fingerprint": fingerprint, "counts": counts}
+        self.description |= {"leaks": len(leaks)} if leaks else {}
         log.info("Data: %s, %s", root, ", ".join(f"{counts[split]} {split}" for split in SPLITS))
+
+    def survey(self) -> tuple[dict[str, list[Pair]], list[Trouble], Path, bool]:
+        """The pairs of each split, what keeps files from being one, the root, and whether that is the sample's.
+
+        Raises:
+            UserError: there is nothing to be found.
+        """
+        root, sample = self._find_root()
+        return *survey(root, self.layout, **self.fractions), root, sample
 
     def _find_root(self) -> tuple[Path, bool]:
         """The folder of the pairs, and whether it is the built-in sample's."""
@@ -154,24 +192,33 @@ class PairedImageDataModule(LightningDataModule):
 
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
         """The loader of one split, shuffled to ``train`` on."""
-        options: dict[str, Any] = {"batch_size": self.batch_size if train else self.eval_batch_size, "shuffle": train}
-        if cache := self._cache(split):
-            return DataLoader(cache, collate_fn=_as_it_is, **options)
+        dataset = self._cached(split) or self.datasets[split]
+        held_by = dataset.device.type if isinstance(dataset, MemoryCache) else None
+        workers = 0 if held_by else self.num_workers
         return DataLoader(
-            self.datasets[split],
-            num_workers=self.num_workers,
+            dataset,
+            batch_size=self.batch_size if train else self.eval_batch_size,
+            shuffle=train,
+            collate_fn=_as_it_is if isinstance(dataset, Cached) else None,
+            num_workers=workers,
             worker_init_fn=_outlast_signals,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **options,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available() and held_by != "cuda",
         )
 
-    def _cache(self, split: str) -> DeviceCache | None:
-        """A cache of one split, if its pictures are needed again and again, and there is room."""
-        if self.cache == "none" or self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+    def _cached(self, split: str) -> Cached | None:
+        """One split's decoded pictures, if they are needed again and again, and there is room."""
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return None
-        device = self.trainer.strategy.root_device
-        return DeviceCache(self.datasets[split], device) if self.cached_bytes(device) else None
+        device, pairs = self.trainer.strategy.root_device, self.datasets[split]
+        match self._choose_place(device):
+            case "device":
+                return MemoryCache(pairs, device)
+            case "ram":
+                return MemoryCache(pairs, torch.device("cpu"))
+            case "disk":
+                return DiskCache(pairs, self.description["fingerprint"], split, self.cache_folder)
+        return None
 
     def cached_bytes(self, device: torch.device) -> int:
         """What the pictures of train and val take of a device's memory in training; 0 if they don't stay there.
@@ -179,25 +226,42 @@ class PairedImageDataModule(LightningDataModule):
         Raises:
             UserError: they are to stay there, and don't fit.
         """
-        if self._cached_bytes is None:  # asked later, part of it would be taken already
-            self._cached_bytes = self._decide(device)
-        return self._cached_bytes
+        place = self._choose_place(device)
+        return self._needed(device) if place == "device" or (place == "ram" and device.type == "cpu") else 0
 
-    def _decide(self, device: torch.device) -> int:
-        if self.cache == "none":
-            return 0
-        needed, free = sum(bytes_of(self.datasets[split]) for split in ("train", "val")), free_memory(device)
-        if device.type == "cpu" and self.trainer is not None:
-            needed *= self.trainer.num_devices  # processes of one memory
-        sizes = f"{needed / 2**20:,.0f} MiB"
-        if free is not None:
-            sizes += f", and {free / 2**20:,.0f} MiB of {device} are free"
-        if self.cache == "device" and free is not None and needed > free:
-            raise UserError(f"data.cache=device: the pictures of train and val take {sizes}. Use data.cache=none.")
-        if self.cache == "auto" and (free is None or needed > free / SHARE):
-            log.info("Pictures are read anew in every epoch: those of train and val take %s.", sizes)
-            return 0
-        return needed
+    def _choose_place(self, device: torch.device) -> str:
+        """Where decoded pictures stay in training, decided once: asked later, a part of the memory would be taken."""
+        if self._place is None:
+            self._place = self._room(device) if self.cache == "auto" else self.cache
+            if self._place in ("device", "ram"):
+                self._require_room(device if self._place == "device" else torch.device("cpu"))
+        return self._place
+
+    def _needed(self, device: torch.device) -> int:
+        needed = sum(bytes_of(self.datasets[split]) for split in ("train", "val"))
+        shared_by = self.trainer.num_devices if device.type == "cpu" and self.trainer else 1  # processes of one memory
+        return needed * shared_by
+
+    def _room(self, device: torch.device) -> str:
+        """The first place that has room enough."""
+        for place, where in {"device": device, "ram": torch.device("cpu")}.items():
+            free = free_memory(where)
+            if free is not None and self._needed(where) <= free / SHARE:
+                return place
+        needed = self._needed(torch.device("cpu"))
+        there = next(folder for folder in (self.cache_folder, *self.cache_folder.parents) if folder.exists())
+        place = "disk" if needed <= shutil.disk_usage(there).free / DISK_SHARE else "none"
+        what = "stay decoded on the disk" if place == "disk" else "are read anew in every epoch"
+        log.info("The pictures of train and val, %.0f MiB, %s (data.cache=%s).", needed / 2**20, what, place)
+        return place
+
+    def _require_room(self, device: torch.device) -> None:
+        needed, free = self._needed(device), free_memory(device)
+        if self.cache != "auto" and free is not None and needed > free:
+            raise UserError(
+                f"data.cache={self.cache}: the pictures of train and val take {needed / 2**20:,.0f} MiB, and "
+                f"{free / 2**20:,.0f} MiB of {device} are free. Use data.cache=disk."
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.dataloader("train", train=True)
@@ -220,8 +284,11 @@ class PairedImageDataModule(LightningDataModule):
         if augment and (self.jitter or self.mirror):
             both = jitter(torch.cat(halves, dim=1), JITTER if self.jitter else 1.0, self.mirror)
             halves = list(torch.split(both, 3, dim=1))
-        source = halves[0] if self.derive is None else self.derive(halves[0])
-        return {"input": source, "target": halves[-1], "name": batch["name"]}
+        if self.derive is not None:
+            halves.insert(0, self.derive(halves[0]))
+            if self.layout.direction == "BtoA":
+                halves.reverse()
+        return {"input": halves[0], "target": halves[1], "name": batch["name"]}
 
     def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
         """``count`` pictures spread evenly over a split, always the same ones, without jitter."""

@@ -1,5 +1,6 @@
 """Pairs as uint8 tensors."""
 
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -7,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
-from image_translation.data.pairs import Layout, Pair
-from image_translation.data.pictures import fit_picture, read_picture, split_halves
+from image_translation.data.layout import Layout, Pair
+from image_translation.data.pictures import BACKGROUND, fit_picture, read_picture, split_halves
 
 
 class PairedImageDataset(Dataset[dict[str, Any]]):
@@ -19,10 +20,14 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         layout: how they form pairs.
         image_size: S.
         fit: ``crop`` or ``squash``, for pictures of another size or shape.
+        background: the colour over which transparent pictures are laid.
     """
 
-    def __init__(self, pairs: list[Pair], layout: Layout, image_size: int, fit: str) -> None:
+    def __init__(
+        self, pairs: list[Pair], layout: Layout, image_size: int, fit: str, background: str = BACKGROUND
+    ) -> None:
         self.pairs, self.layout, self.image_size, self.fit = pairs, layout, image_size, fit
+        self.background = background
 
     @property
     def halves(self) -> tuple[str, ...]:
@@ -34,15 +39,18 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self.pairs[index]
-        target = read_picture(pair.target)
+        target = self._read(pair.target)
         if self.layout.kind == "aligned":
             source, target = split_halves(target, self.layout)
             halves = {"input": source, "target": target}
         elif pair.input:
-            halves = {"input": read_picture(pair.input), "target": target}
+            halves = {"input": self._read(pair.input), "target": target}
         else:
             halves = {"target": target}
         return {"name": pair.name} | {key: self._to_tensor(picture) for key, picture in halves.items()}
+
+    def _read(self, path: Path) -> Image.Image:
+        return read_picture(path, background=self.background)
 
     def _to_tensor(self, picture: Image.Image) -> Tensor:
         tensor: Tensor = pil_to_tensor(fit_picture(picture, self.image_size, self.fit))

@@ -4,7 +4,6 @@ The comic and monet sides are drawn by filters, not by people or networks: good 
 download, not to judge a model by.
 """
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 import skimage
 from PIL import Image
 from skimage import color, feature, morphology, restoration, segmentation
+
+from image_translation.data.places import cache_home
 
 VERSION = 1  # raise it when the pictures change
 PHOTOS = {
@@ -49,11 +50,12 @@ SAMPLE_TASKS: dict[str, dict[str, Callable[[Picture], Picture]]] = {
     "comic": {"face": lambda photo: photo, "comics": comic},
     "monet": {"photo": lambda photo: photo, "monet": monet},
 }
+SAMPLE_TASKS |= dict.fromkeys(("sketch", "superres", "inpaint"), SAMPLE_TASKS["coloring"])
 
 
 def sample_folder(task: str) -> Path:
     """The folder of a task's sample, made at the first call in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "image_translation"
+    cache = cache_home()
     folder = cache / f"sample-v{VERSION}-{task}"
     if folder.is_dir():
         return folder

@@ -16,7 +16,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from image_translation import __version__
-from image_translation.data.pictures import upright_rgb
+from image_translation.data.pictures import to_srgb
 from image_translation.data.transforms import to_float, to_uint8
 from image_translation.errors import UserError, at_least, one_of
 from image_translation.metrics import Measures, Scores, summarise
@@ -288,7 +288,7 @@ class Translator(LightningModule):
         Raises:
             UserError: the array is of another kind, or the picture has more than 8 bits a channel.
         """
-        array = np.asarray(upright_rgb(picture, "picture") if isinstance(picture, Image.Image) else picture)
+        array = np.asarray(to_srgb(picture) if isinstance(picture, Image.Image) else picture)
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
             raise UserError(
                 f"picture must be a PIL picture or a uint8 array (H, W, 3), got {array.dtype} {array.shape}."

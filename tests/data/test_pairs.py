@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from image_translation.data.pairs import Layout, find_pairs
+from image_translation.data.layout import Layout
+from image_translation.data.pairs import find_pairs
 from image_translation.errors import UserError
 
 FOLDERS = Layout("folders", "a", "b")
@@ -105,9 +106,9 @@ def test_a_long_list_says_how_much_it_leaves_out(tmp_path: Path) -> None:
 
 
 def test_layouts_that_contradict_themselves() -> None:
-    with pytest.raises(UserError, match=r"data\.layout must be one of folders, aligned, derived; got 'folder'"):
+    with pytest.raises(UserError, match=r"data\.layout must be one of folders, aligned, derived, table; got 'folder'"):
         Layout("folder")
     with pytest.raises(UserError, match=r"data\.input_folder, data.target_folder"):
         Layout("folders", input_folder="a")
-    with pytest.raises(UserError, match="the input is computed"):
-        Layout("derived", direction="BtoA")
+    with pytest.raises(UserError, match=r"data\.table=pairs\.csv"):
+        Layout("table")

@@ -1,0 +1,65 @@
+"""Look at every pair of a data set before the first epoch, and say what is wrong and what to do.
+
+python -m image_translation.check task=comic data.root=…
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from image_translation.command import command, instantiate
+from image_translation.errors import UserError
+from image_translation.runs import print_table, write_json, write_whole
+
+FILES = ("check.json", "check.html")
+SHOWN = 10  # findings of a kind on the terminal; the page and the JSON file have all
+
+
+@command("check")
+def main(cfg: DictConfig) -> None:
+    status = check(instantiate(cfg.data), Path(cfg.output).expanduser(), strict=cfg.strict)
+    if status:
+        sys.exit(status)
+
+
+def check(datamodule: Any, output: Path, strict: bool = False) -> int:
+    """Check a datamodule's pairs, write ``check.json`` and ``check.html`` to ``output``, and say what was found.
+
+    Returns:
+        0 if training can begin, 1 if there are problems that would spoil it, 2 if ``strict`` and there are warnings.
+
+    Raises:
+        UserError: there is nothing to check, or ``output`` holds somebody else's files of these names.
+    """
+    # Imported here, because --help must not wait for them.
+    from image_translation.checking import report
+    from image_translation.checking.findings import KINDS, PROBLEM, WARNING, by_kind
+
+    taken = [name for name in FILES if (output / name).exists()]
+    if taken and "check.json" not in taken:
+        raise UserError(f"{output} holds {taken[0]}, which is not of a check; name another folder: output=…")
+    checked = report.examine(datamodule)
+    severities = [finding.severity for finding in checked.findings]
+    status = 1 if PROBLEM in severities else 2 if strict and WARNING in severities else 0
+    write_json(output / "check.json", checked.as_json() | {"exit_status": status})
+    write_whole(output / "check.html", checked.as_page())
+
+    print_table(["split", "pairs", "sizes"], checked.split_rows())
+    for line in checked.notes:
+        print(line)
+    for kind, findings in by_kind(checked.findings).items():
+        about = KINDS[kind]
+        print(f"\n{about.severity.capitalize()}: {about.title} ({len(findings)})")
+        for finding in findings[:SHOWN]:
+            print(f"  - {finding.text}")
+        if len(findings) > SHOWN:
+            print(f"  … and {len(findings) - SHOWN} more")
+        print(f"  → {about.advice}")
+    print(f"\n{checked.verdict}\nReport: {output / 'check.html'}")
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""From the facts of each pair to what is wrong with the whole set.
+
+The bounds were chosen on the real pairs of the three tasks, as they are and with faults planted (docs/data.md).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from image_translation.checking.facts import Facts, Half, correlation
+from image_translation.checking.findings import Finding
+
+NEAR_BITS = 10  # of 64, from which different pictures begin to differ
+NEAR_COLOURS, NEAR_CONTOURS = 0.9, 0.8  # what must agree as well
+MIRROR_GAIN = 0.05
+SHIFT_GAIN, SHIFT_LEAST = 0.1, 2.0  # in agreement, in pixels
+PARTNER_GAIN = 0.15
+OUTLIER = 6.0  # in standard deviations, estimated from the median deviation
+FEW = 8  # pairs; from fewer nothing is concluded about what is usual
+MOST = 0.9  # of the pictures
+Agreement = Callable[[Facts, Facts], float]
+
+
+def judge(facts: Sequence[Facts], agreement: Agreement) -> list[Finding]:
+    """All findings about pairs that can be decoded, and those that can't.
+
+    Args:
+        facts: of every pair.
+        agreement: that of one pair's input with another pair's target, in full.
+    """
+    found = [Finding("unusable", problem, item.pair.files) for item in facts for problem in item.problems]
+    sound = [item for item in facts if item.halves]
+    return found + list(duplicates(sound)) + list(geometry(sound, agreement)) + list(colours(sound))
+
+
+# The same picture more than once
+
+
+def duplicates(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Groups of pairs that share a picture, exactly, nearly or mirrored."""
+    groups: dict[tuple[int, ...], list[tuple[str, int, bool]]] = defaultdict(list)
+    for half in ("input", "target"):
+        there = [i for i, item in enumerate(facts) if half in item.halves and item.halves[half].digest]
+        for group, distance, mirrored in _near([facts[i].halves[half] for i in there]):
+            groups[tuple(sorted(there[member] for member in group))].append((half, distance, mirrored))
+    for numbers, shared in groups.items():
+        members = [facts[number] for number in numbers]
+        leak = len({member.split for member in members}) > 1
+        halves = " and ".join(half for half, *_ in shared)
+        distance, mirrored = max(distance for _, distance, _ in shared), any(mirror for *_, mirror in shared)
+        how = f"nearly the same (distance {distance} of 64)" if distance else "the same"
+        names = ", ".join(member.name for member in members)
+        yield Finding(
+            "leak" if leak else "twice",
+            f"{names}: {halves} {how}{', mirrored' if mirrored else ''}.",
+            [file for member in members for file in member.pair.files],
+            [(f"{member.name} {half}", member.name, half) for member in members for half, *_ in shared],
+        )
+    for item in facts:
+        digests = [half.digest for half in item.halves.values()]
+        if len(digests) == 2 and digests[0] and digests[0] == digests[1]:
+            yield Finding("same halves", f"{item.name}", item.pair.files, [(item.name, item.name, "input")])
+
+
+def _near(halves: Sequence[Half]) -> Iterator[tuple[list[int], int, bool]]:
+    """Groups of the same or nearly the same picture: their numbers, the largest distance, and if one is mirrored."""
+    if len(halves) < 2:
+        return
+    hashes = np.array([half.hashes for half in halves], np.uint64)
+    rows, columns, distances, mirrors = [], [], [], []
+    for start in range(0, len(halves), 512):  # all against all, in parts
+        for mirror in (0, 1):
+            differing = np.bitwise_count(hashes[start : start + 512, None, 0] ^ hashes[None, :, mirror])
+            for row, column in np.argwhere(differing <= NEAR_BITS):
+                a, b = start + int(row), int(column)
+                if a < b and _look_alike(halves[a], halves[b], -1 if mirror else 1):
+                    same = halves[a].digest == halves[b].digest
+                    rows.append(a)
+                    columns.append(b)
+                    distances.append(0 if same else max(1, int(differing[row, column])))
+                    mirrors.append(bool(mirror) and not same)
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(halves),) * 2)
+    _, labels = connected_components(graph, directed=False)
+    for label in sorted({int(labels[row]) for row in rows}):
+        edges = [k for k, row in enumerate(rows) if labels[row] == label]
+        direct = {(rows[k], columns[k]) for k in edges if not mirrors[k]}
+        yield (
+            np.flatnonzero(labels == label).tolist(),
+            max(distances[k] for k in edges),
+            any(mirrors[k] and (rows[k], columns[k]) not in direct for k in edges),
+        )
+
+
+def _look_alike(a: Half, b: Half, step: int) -> bool:
+    """Whether colours and contours agree; with the second mirrored if ``step`` is −1."""
+    colours = correlation(a.thumb.astype(np.float32), b.thumb[:, ::step].astype(np.float32))
+    return colours >= NEAR_COLOURS and correlation(a.contours, b.contours[:, ::step]) >= NEAR_CONTOURS
+
+
+# Halves that don't lie on each other
+
+
+def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
+    """Pairs that are mirrored, shifted, or not a pair, where the others' halves show that they should agree."""
+    pairs = [item for item in facts if len(item.halves) == 2 and all(half.digest for half in item.halves.values())]
+    if len(pairs) < FEW:
+        return
+    own = np.array([item.agreement for item in pairs])
+    usual, spread = float(np.median(own)), float(1.4826 * np.median(np.abs(own - np.median(own)))) + 1e-3
+    partners = dict(_partners(pairs, agreement))
+    for number, item in enumerate(pairs):
+        picture = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
+        right, down = item.shift
+        if item.mirrored > item.agreement + MIRROR_GAIN and number not in partners:
+            text = f"{item.name}: agreement {item.mirrored:.2f} mirrored, {item.agreement:.2f} as it is."
+            yield Finding("mirrored", text, item.pair.files, picture)
+        elif (
+            item.shifted > item.agreement + SHIFT_GAIN
+            and max(abs(right), abs(down)) >= SHIFT_LEAST
+            and number not in partners
+        ):
+            where = [f"{abs(right):.0f} pixels {'right' if right > 0 else 'left'}"] if round(right) else []
+            where += [f"{abs(down):.0f} pixels {'down' if down > 0 else 'up'}"] if round(down) else []
+            text = f"{item.name}: the target lies {' and '.join(where)} of the input."
+            yield Finding("shifted", text, item.pair.files, picture)
+        elif number in partners:
+            other, there = partners[number]
+            fits = f"agreement {there:.2f} with the target of {other.name}, {item.agreement:.2f} with its own"
+            shown = [*picture, (f"{other.name} target", other.name, "target")]
+            yield Finding("wrong partner", f"{item.name}: {fits}.", item.pair.files, shown)
+        elif item.agreement < usual - OUTLIER * spread:
+            text = f"{item.name}: agreement {item.agreement:.2f}; {usual:.2f} is usual here."
+            yield Finding("little in common", text, item.pair.files, picture)
+
+
+def _partners(pairs: Sequence[Facts], agreement: Agreement) -> Iterator[tuple[int, tuple[Facts, float]]]:
+    """Pairs whose input fits another pair's target as well as inputs usually fit, and its own much less."""
+    inputs, targets = (np.stack([item.halves[half].contours.ravel() for item in pairs]) for half in ("input", "target"))
+    usual = float(np.percentile([item.agreement for item in pairs], 10))
+    for start in range(0, len(pairs), 512):
+        fits = inputs[start : start + 512] @ targets.T
+        for row, best in enumerate(fits.argmax(axis=1)):
+            number = start + row
+            if int(best) == number:
+                continue
+            item, other = pairs[number], pairs[int(best)]
+            as_it_is = max(item.agreement, item.mirrored, item.shifted)
+            there = agreement(item, other)
+            if there > as_it_is + PARTNER_GAIN and there >= usual:
+                yield number, (other, there)
+
+
+# Colours
+
+
+def colours(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Pictures of one colour, grey ones among coloured ones, and directions that look swapped."""
+    halves = sorted({half for item in facts for half in item.halves})
+    share = {}
+    for half in halves:
+        there = [item for item in facts if half in item.halves]
+        flat = [item for item in there if item.halves[half].digest is None]
+        grey = [item for item in there if item.halves[half].is_grey and item not in flat]
+        share[half] = len(grey) / max(len(there) - len(flat), 1)
+        if len(flat) <= len(there) / 2:  # else they may be meant so: masks
+            yield from (_of_one("one colour", item, half) for item in flat)
+        if share[half] <= 0.5:
+            yield from (_of_one("grey", item, half) for item in grey)
+    if len(facts) >= FEW and share.get("target", 0) >= MOST and share.get("input", 1) <= 1 - MOST:
+        yield Finding(
+            "direction", f"{share['target']:.0%} of the targets are grey, {share['input']:.0%} of the inputs."
+        )
+
+
+def _of_one(kind: str, item: Facts, half: str) -> Finding:
+    file = item.pair.input if half == "input" and item.pair.input else item.pair.target
+    return Finding(kind, f"{item.name}: {half}.", [file], [(f"{item.name} {half}", item.name, half)])

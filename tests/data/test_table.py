@@ -1,0 +1,81 @@
+"""Pairs that a CSV file lists."""
+
+from pathlib import Path
+
+import pytest
+from conftest import picture
+
+from image_translation.data.layout import Layout, Pair
+from image_translation.data.pairs import find_pairs
+from image_translation.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("a/1.png", "a/2.jpg", "b/1.png", "b/2.png", "deep/er/ü 3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(1).save(tmp_path / name)
+    return tmp_path
+
+
+def pairs(root: Path, *lines: str, direction: str = "AtoB", fraction: float = 0.0) -> dict[str, list[Pair]]:
+    (root / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return find_pairs(root, Layout("table", table="pairs.csv", direction=direction), fraction, fraction)
+
+
+def test_rows_are_pairs_whatever_their_files_are_called(root: Path) -> None:
+    (first, second) = pairs(root, "input,target", "a/1.png,b/2.png", f"{root}/a/2.jpg,deep/er/ü 3.png")["train"]
+    assert first == Pair("b_2", root / "a/1.png", root / "b/2.png")
+    assert second == Pair("deep_er_ü 3", root / "a/2.jpg", root / "deep/er/ü 3.png")
+
+
+def test_direction_swaps_the_columns_and_keeps_the_names(root: Path) -> None:
+    (pair,) = pairs(root, "input,target", "a/1.png,b/2.png", direction="BtoA")["train"]
+    assert pair == Pair("b_2", root / "b/2.png", root / "a/1.png")
+
+
+def test_columns_in_any_order_with_spaces_quotes_and_a_byte_order_mark(root: Path) -> None:
+    found = pairs(root, "\ufeffsplit, target ,input", 'test, "b/1.png" ,a/1.png', "train,b/2.png,a/2.jpg")
+    assert {split: [pair.name for pair in there] for split, there in found.items()} == {
+        "train": ["b_2"], "val": [], "test": ["b_1"],
+    }  # fmt: skip
+
+
+def test_a_split_that_no_row_names_is_cut_out_of_train_by_name(root: Path) -> None:
+    rows = [f"a/1.png,b/1.png,{'test' if i < 5 else 'train'},{i}" for i in range(60)]
+    found = pairs(root, "input,target,split,name", *rows, fraction=0.3)
+    assert {pair.name for pair in found["test"]} == {str(i) for i in range(5)}
+    assert 5 < len(found["val"]) < 30
+    more = pairs(root, "input,target,split,name", "b/1.png,b/1.png,train,new", *reversed(rows), fraction=0.3)
+    for split in found:
+        assert {pair.name for pair in more[split]} - {"new"} == {pair.name for pair in found[split]}
+
+
+def test_every_row_that_cannot_be_used_is_named_with_its_line(root: Path) -> None:
+    (root / "a/notes.txt").write_text("no picture")
+    with pytest.raises(UserError) as error:
+        pairs(root, "input,target,split,name", "a/1.png,b/1.png,train,ok", "a/1.png,,train,",
+              "a/none.png,b/1.png,train,", "a/1.png,b/2.png,trian,",
+              "a/notes.txt,b/2.png,val,", "a/1.png,b/2.png,val,../out", "a/1.png,b/2.png,,x",
+              "a/2.jpg,b/2.png,val,ok", "a/1.png,.,val,", f"a/1.png,b/1.png,val,{'n' * 201}")  # fmt: skip
+    text = str(error.value)
+    for expected in ("line 3: target is empty", "line 4: ", "none.png does not exist", "line 5: split is 'trian'",
+                     "line 6: ", "notes.txt has none of the extensions", "line 7: '../out' cannot be the name",
+                     "line 8: split is ''", "lines 2, 9: all are called 'ok'", "line 10: ",
+                     "line 11: 'nnn"):  # fmt: skip
+        assert expected in text, expected
+    assert text.count("line") == 9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"input;target\n", r"no column input and none target; its first line is 'input;target'"),
+     (b"inputs,target\n", r"no column input; .*Did you mean 'inputs'"), (b"", r"no column input"),
+     (b"input,target\n", r"lists no pairs"), (b"input,target\n\xff,\xff\n", r"not a CSV file in UTF-8")],
+)  # fmt: skip
+def test_a_table_that_is_none_is_named(content: bytes, message: str, root: Path) -> None:
+    (root / "pairs.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        find_pairs(root, Layout("table", table="pairs.csv"), 0, 0)
+    with pytest.raises(UserError, match=r"other\.csv cannot be read: No such file"):
+        find_pairs(root, Layout("table", table="other.csv"), 0, 0)
