@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from image_translation.batch_size import BareLoop
-from image_translation.data.transforms import jitter
+from image_translation.data.transforms import jitter, to_uint8
 from image_translation.device import choose_precision, forget_peak, peak_memory, prepare_device
 from image_translation.models import Pix2Pix, Translator, UNetAutoencoder
 
@@ -29,10 +29,11 @@ def main(model: str, size: str, batch: str, steps: str, file: str, recompute: st
     loop = BareLoop(translator, device, precision)
     forget_peak(device)
     data = loop.random_batch(int(batch), int(size))
+    halves = [to_uint8(data[half]) for half in ("input", "target")]
     ends = []
     for step in range(int(steps)):
-        moved = jitter(torch.cat([data["input"], data["target"]], dim=1))
-        loop.step({"input": moved[:, :3], "target": moved[:, 3:]})
+        x, y = jitter(*halves)
+        loop.step({"input": x, "target": y})
         if device.type == "cuda" and step in (WARM_UP - 1, int(steps) - 1):
             torch.cuda.synchronize()  # only where a time is taken, because a run doesn't wait either
         ends.append(time.perf_counter())

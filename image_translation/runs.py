@@ -29,7 +29,8 @@ PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "t
 PARTS = ("data", "model", "trainer", "run")  # of a config
 # Options that change nothing in the results.
 WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "trainer.default_root_dir", "data.num_workers",
-                  "data.eval_batch_size", "data.cache", "model.recompute", "model.compile")  # fmt: skip
+                  "data.eval_batch_size", "data.cache", "data.cache_folder", "model.recompute",
+                  "model.compile")  # fmt: skip
 REPLACED = ("run.json", ".hydra")  # whole at any moment, so that a run is always seen as one
 GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # what a run that goes on keeps
 TERMINATED = 143

@@ -71,6 +71,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "a batch and a half": (nothing, ["data.batch_size=1.5"], ["data.batch_size must be a whole number, got 1.5"]),
     "infinite learning rate": (nothing, ["model.learning_rate=.inf"], ["model.learning_rate must be a finite number"]),
     "jitter that is no choice": (nothing, ["data.jitter=maybe"], ["data.jitter must be one of True, False"]),
+    "no colour": (nothing, ["data.background=whyte"], ["data.background must be a colour", "got 'whyte'"]),
     "diverged": (nothing, ["model.learning_rate=1e30"], ["Training has diverged: after step 3"]),
     "Lightning's clipping": (nothing, ["+trainer.gradient_clip_val=1"], ["use model.gradient_clip"]),
     "nothing to test": (nothing, ["trainer.limit_test_batches=0"], ["leaves no picture to test"]),

@@ -148,7 +148,7 @@ def test_the_command(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
     (file,) = (tmp_path / "results").iterdir()
     facts = json.loads(file.read_text())
-    assert set(facts["pipeline"]) == {"textbook", "read", "cached"}
+    assert set(facts["pipeline"]) == {"textbook", "none", "disk", "device"}
     assert all(value > 0 for rates in facts["inference"].values() for value in rates.values())
     assert "evaluate" in (tmp_path / "page.md").read_text()
 

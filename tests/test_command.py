@@ -20,7 +20,7 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare"])
+@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare", "check", "download"])
 @pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
 def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
     script = (

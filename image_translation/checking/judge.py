@@ -20,6 +20,7 @@ SHIFT_GAIN, SHIFT_LEAST = 0.1, 2.0  # in agreement, in pixels
 PARTNER_GAIN = 0.15
 OUTLIER = 6.0  # in standard deviations, estimated from the median deviation
 FEW = 8  # pairs; from fewer nothing is concluded about what is usual
+LITTLE = 0.2  # agreement; where no more is usual, halves are not meant to lie on each other
 MOST = 0.9  # of the pictures
 Agreement = Callable[[Facts, Facts], float]
 
@@ -110,15 +111,18 @@ def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
         return
     own = np.array([item.agreement for item in pairs])
     usual, spread = float(np.median(own)), float(1.4826 * np.median(np.abs(own - np.median(own)))) + 1e-3
+    if usual < LITTLE:
+        return
     partners = dict(_partners(pairs, agreement))
     for number, item in enumerate(pairs):
         picture = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
         right, down = item.shift
-        if item.mirrored > item.agreement + MIRROR_GAIN and number not in partners:
+        enough = usual / 2  # after mending
+        if item.mirrored > max(item.agreement + MIRROR_GAIN, enough) and number not in partners:
             text = f"{item.name}: agreement {item.mirrored:.2f} mirrored, {item.agreement:.2f} as it is."
             yield Finding("mirrored", text, item.pair.files, picture)
         elif (
-            item.shifted > item.agreement + SHIFT_GAIN
+            item.shifted > max(item.agreement + SHIFT_GAIN, enough)
             and max(abs(right), abs(down)) >= SHIFT_LEAST
             and number not in partners
         ):

@@ -88,10 +88,10 @@ class Check:
         lines = [f"Files: {', '.join(f'{count} {kind}' for kind, count in self.kinds.items())}."] if self.kinds else []
         smaller = sum(min(half.size) < self.image_size for item in self.facts for half in item.halves.values())
         if smaller:
-            lines.append(f"{smaller} pictures are smaller than data.image_size={self.image_size} and will be enlarged.")
+            lines.append(f"Smaller than data.image_size={self.image_size}, to be enlarged: {smaller} pictures.")
         cut = sum(half.size[0] != half.size[1] for item in self.facts for half in item.halves.values())
         if cut:
-            lines.append(f"{cut} pictures are not square: training takes their middle (all with data.fit=squash).")
+            lines.append(f"Not square, so that training takes the middle (all with data.fit=squash): {cut} pictures.")
         if self.sample:
             lines.append("This is the built-in sample: data.root is not set.")
         return lines

@@ -55,7 +55,10 @@ class MemoryCache(Cached):
         super().__init__(pairs)
         self.device, self.held = device, set[int]()
         shape = (len(pairs), 3, pairs.image_size, pairs.image_size)
-        self.halves = {half: torch.empty(shape, dtype=torch.uint8, device=device) for half in pairs.halves}
+        layout = torch.channels_last  # in which pictures are enlarged fastest
+        self.halves = {
+            half: torch.empty(shape, dtype=torch.uint8, device=device, memory_format=layout) for half in pairs.halves
+        }
 
     def pictures(self, indices: list[int]) -> dict[str, Any]:
         missing = [index for index in dict.fromkeys(indices) if index not in self.held]
@@ -90,7 +93,7 @@ class DiskCache(Cached):
             with FileLock(self.path.with_suffix(".lock")):
                 if not self._is_whole():
                     self._write(split)
-            self.mapped = np.load(self.path, mmap_mode="r")  # (N, halves, 3, S, S)
+            self.mapped = np.load(self.path, mmap_mode="r")  # (halves, N, S, S, 3)
         except OSError as error:
             raise UserError(f"data.cache=disk: {self.path}: {error.strerror or error}. Use data.cache=none.") from error
 
@@ -102,12 +105,14 @@ class DiskCache(Cached):
         self.mapped = np.load(self.path, mmap_mode="r")
 
     def pictures(self, indices: list[int]) -> dict[str, Any]:
-        batch = torch.from_numpy(self.mapped[indices])
-        return {half: batch[:, index] for index, half in enumerate(self.pairs.halves)}
+        return {
+            half: torch.from_numpy(mapped[indices]).permute(0, 3, 1, 2)
+            for half, mapped in zip(self.pairs.halves, self.mapped, strict=True)
+        }
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        return (len(self.pairs), len(self.pairs.halves), 3, self.pairs.image_size, self.pairs.image_size)
+        return (len(self.pairs.halves), len(self.pairs), self.pairs.image_size, self.pairs.image_size, 3)
 
     def _is_whole(self) -> bool:
         try:
@@ -130,7 +135,7 @@ class DiskCache(Cached):
                 in_threads(self.pairs.__getitem__, range(len(self.pairs)), f"Decoding {split}")
             ):
                 for half, name in enumerate(self.pairs.halves):
-                    mapped[index, half] = pair[name].numpy()
+                    mapped[half, index] = pair[name].permute(1, 2, 0).numpy()
             mapped.flush()
             whole.rename(self.path)
 

@@ -136,7 +136,7 @@ class PairedImageDataModule(LightningDataModule):
         splits = find_pairs(root, self.layout, **self.fractions)
         fingerprint, leaks = check_pictures(splits, self.layout, self.background)
         if leaks:
-            lines = [", ".join(f"{split}/{name}" for split, name, _ in group) for group in leaks]
+            lines = [", ".join(f"{split}/{name}" for split, name in group) for group in leaks]
             log.warning(
                 "%d pictures stand in more than one split, so a model is measured on what it learned by heart. "
                 "`python -m image_translation.check` with your options shows them.%s", len(leaks), listing(lines, 10),
@@ -211,7 +211,7 @@ class PairedImageDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return None
         device, pairs = self.trainer.strategy.root_device, self.datasets[split]
-        match self._choose_place(device):
+        match self._choose_place(device) if pairs.pairs else "none":
             case "device":
                 return MemoryCache(pairs, device)
             case "ram":
@@ -280,10 +280,11 @@ class PairedImageDataModule(LightningDataModule):
 
     def finish_batch(self, batch: Batch, augment: bool = False) -> Batch:
         """On the device: numbers in [-1, 1], jitter if ``augment``, and the derived input."""
-        halves = [to_float(batch[half]) for half in ("input", "target") if half in batch]
+        halves = [batch[half] for half in ("input", "target") if half in batch]
         if augment and (self.jitter or self.mirror):
-            both = jitter(torch.cat(halves, dim=1), JITTER if self.jitter else 1.0, self.mirror)
-            halves = list(torch.split(both, 3, dim=1))
+            halves = jitter(*halves, scale=JITTER if self.jitter else 1.0, mirror=self.mirror)
+        else:
+            halves = [to_float(half) for half in halves]
         if self.derive is not None:
             halves.insert(0, self.derive(halves[0]))
             if self.layout.direction == "BtoA":

@@ -13,7 +13,7 @@ from image_translation.data.parallel import in_threads
 from image_translation.data.pictures import BACKGROUND, read_picture, split_halves
 from image_translation.errors import UserError
 
-Member = tuple[str, str, str]  # split, name, half
+Member = tuple[str, str]  # split, name
 
 
 @dataclass
@@ -76,7 +76,7 @@ def pixel_digest(picture: Image.Image) -> str | None:
 
 def check_pictures(
     splits: dict[str, list[Pair]], layout: Layout, background: str = BACKGROUND
-) -> tuple[str, list[list[Member]]]:
+) -> tuple[str, list[tuple[Member, ...]]]:
     """Decode every picture in full, and report all that is wrong at once.
 
     Returns:
@@ -101,10 +101,11 @@ def check_pictures(
         lines.append(line)
         for half, digest in digests.items():
             if digest:
-                same[half, digest].append((split, pair.name, half))
+                same[half, digest].append((split, pair.name))
     if problems:
         raise UserError(f"{len(problems)} of the pictures can't be used:{listing(problems)}\nMend or remove them.")
-    return fingerprint(lines), [group for group in same.values() if len({split for split, *_ in group}) > 1]
+    shared = [group for group in same.values() if len({split for split, _ in group}) > 1]
+    return fingerprint(lines), list(dict.fromkeys(map(tuple, shared)))  # both halves of a pair count as one
 
 
 def fingerprint(lines: Iterable[str]) -> str:

@@ -1,15 +1,16 @@
 """What happens to a batch on the device: numbers in [-1, 1], and jitter."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 JITTER = 286 / 256  # Isola et al. 2017, section 6.2: resize 256 to 286, crop 256
 
 
 def to_float(pictures: Tensor) -> Tensor:
     """uint8 in 0 … 255 → float32 in [-1, 1]."""
-    return pictures.float() / 127.5 - 1
+    return torch.div(pictures, 127.5).sub_(1)
 
 
 def to_uint8(pictures: Tensor) -> Tensor:
@@ -17,27 +18,32 @@ def to_uint8(pictures: Tensor) -> Tensor:
     return ((pictures.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
-def jitter(pictures: Tensor, scale: float = JITTER, mirror: bool = True) -> Tensor:
-    """Enlarge each picture of a batch by ``scale``, crop the old size at a random place, mirror every second one.
+def jitter(*halves: Tensor, scale: float = JITTER, mirror: bool = True) -> list[Tensor]:
+    """Enlarge each picture by ``scale``, crop the old size at a random place, mirror every second one.
 
-    One bilinear sampling does all three. Halves of a pair that stand in one tensor's channels move together.
+    The halves of a pair move together. Enlarged pictures are rounded to 8 bits, which torchvision does several times as
+    fast on a CPU; for that they should be channels_last.
 
     Args:
-        pictures: (N, C, H, W), float.
-        scale: how much larger the picture is before the crop; 1 for no enlarging.
+        halves: (N, C, H, W), uint8.
+        scale: how much larger a picture is before the crop; 1 for no enlarging.
         mirror: whether to flip pictures left to right with probability one half.
+
+    Returns:
+        The halves in [-1, 1], float32.
     """
-    n, _, height, width = pictures.shape
-    device = pictures.device
-    enlarged = [round(side * scale) for side in (width, height)]
-    # A whole number of pixels, as a crop of a really enlarged picture would have.
-    offsets = [torch.randint(side - old + 1, (n,), device=device)
-               for side, old in zip(enlarged, (width, height), strict=True)]  # fmt: skip
-    flips = torch.randint(2, (n,), device=device) * 2 - 1 if mirror else torch.ones(n, device=device)
-    theta = pictures.new_zeros(n, 2, 3)
-    for axis, (side, old, offset) in enumerate(zip(enlarged, (width, height), offsets, strict=True)):
-        theta[:, axis, axis] = old / side
-        theta[:, axis, 2] = (2 * offset + old) / side - 1  # the crop's centre, where the picture spans [-1, 1]
-    theta[:, 0, 0] *= flips
-    grid = F.affine_grid(theta, [n, 1, height, width], align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    n, channels, height, width = halves[0].shape
+    large = [round(side * scale) for side in (height, width)]
+    # Drawn on the host: the device is not waited for.
+    tops, lefts = (torch.randint(new - old + 1, (n,)).tolist() for new, old in zip(large, (height, width), strict=True))
+    flips = torch.randint(2, (n,)).tolist() if mirror else [0] * n
+    results = []
+    for half in halves:
+        enlarged = resize(half, large, InterpolationMode.BILINEAR, antialias=False)
+        shape, layout = (n, channels, height, width), torch.channels_last
+        result = torch.empty(shape, dtype=torch.float32, device=half.device, memory_format=layout)
+        for index, (top, left, flip) in enumerate(zip(tops, lefts, flips, strict=True)):
+            crop = enlarged[index, :, top : top + height, left : left + width]
+            torch.div(crop.flip(-1) if flip else crop, 127.5, out=result[index])
+        results.append(result.sub_(1))
+    return results

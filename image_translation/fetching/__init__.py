@@ -1,0 +1,1 @@
+"""Where `download` gets its pictures."""

@@ -1,0 +1,159 @@
+"""Folders as nobody would make them on purpose: never a traceback, never a wrong pair."""
+
+import io
+import tempfile
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from image_translation.checking.report import examine
+from image_translation.data import PairedImageDataModule
+from image_translation.data.pictures import read_picture
+from image_translation.errors import UserError
+
+SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+TWO_FORMS = ("ü", unicodedata.normalize("NFD", "ü"))
+STEMS = ("a", "A", "a b", "a.b", "0", "00", *TWO_FORMS, "名", "-x", "con", "a'b\"", "%s{}$")
+FORMATS = {".png": "PNG", ".PNG": "PNG", ".jpg": "JPEG", ".JPEG": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
+           ".tif": "TIFF", ".gif": "GIF"}  # fmt: skip
+ODD = (".txt", ".mp4", "", ".png.part")
+MODES = ("RGB", "RGB", "RGB", "L", "P", "RGBA", "1")
+
+
+def marked(stem: str, side: str, mode: str, size: tuple[int, int]) -> Image.Image:
+    """A picture whose colours say which stem and side it is of."""
+    number = [unicodedata.normalize("NFC", known) for known in STEMS].index(unicodedata.normalize("NFC", stem))
+    array = np.zeros((size[1], size[0], 3), np.uint8)
+    array[..., 0] = array[..., 1] = array[..., 2] = 20 + 16 * number + 8 * (side == "target")
+    if array.size > 3:
+        array[0, 0] = 0  # not of one colour
+    return Image.fromarray(array).convert(mode)
+
+
+def mark_of(pixels: Any) -> float:
+    return float(np.median(np.asarray(pixels)))
+
+
+@st.composite
+def contents(draw: st.DrawFn, stem: str, side: str, extension: str) -> bytes:
+    if extension not in FORMATS or draw(st.integers(0, 9)) == 0:
+        return draw(st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"text", b"\xff\xd8\xff\xe0"]))
+    mode = draw(st.sampled_from(MODES if FORMATS[extension] == "PNG" else ("RGB",)))
+    if mode == "1":
+        mode = "L"
+    size = draw(st.sampled_from([(32, 32), (32, 32), (40, 32), (1, 1), (3, 200)]))
+    buffer = io.BytesIO()
+    marked(stem, side, mode, size).save(
+        buffer, FORMATS[extension], **({"lossless": True} if extension == ".webp" else {})
+    )
+    content = buffer.getvalue()
+    return content[: draw(st.integers(0, len(content)))] if draw(st.integers(0, 9)) == 0 else content
+
+
+@st.composite
+def folders(draw: st.DrawFn) -> dict[str, Any]:
+    """Paths below the root, and what is there: bytes, a link's target, or None for a folder."""
+    tree: dict[str, Any] = {}
+    places = draw(
+        st.sampled_from([["{}"], ["train/{}", "test/{}"], ["{}/train", "{}/val", "{}/test"], ["train/{}", "{}"]])
+    )
+    whole = draw(st.booleans())  # mostly sound sets, so that many are trained on
+    for place in places:
+        for stem in draw(st.lists(st.sampled_from(STEMS), max_size=6, unique=True)):
+            for side in ("input", "target"):
+                if not whole and draw(st.integers(0, 6)) == 0:
+                    continue
+                extension = draw(st.sampled_from([*FORMATS, *([] if whole else ODD)]))
+                path = f"{place.format(side)}/{stem}{extension}"
+                if whole:
+                    buffer = io.BytesIO()
+                    marked(stem, side, "RGB", (32, 32)).save(buffer, FORMATS[extension])
+                    tree[path] = buffer.getvalue()
+                else:
+                    tree[path] = draw(contents(stem, side, extension))
+        tree.setdefault(place.format("input"), None)
+        if whole or draw(st.integers(0, 4)):
+            tree.setdefault(place.format("target"), None)
+    for path in draw(st.lists(st.sampled_from(["input/.DS_Store", "input/Thumbs.db", "input/sub", "train", "val/input",
+                                               "input/.hidden.png", "notes.txt"]), max_size=2)):  # fmt: skip
+        tree.setdefault(path, draw(st.sampled_from([None, b"x"])))
+    if not whole and draw(st.integers(0, 4)) == 0:
+        tree["input/link.png"] = draw(st.sampled_from(["nowhere", "..", "link.png", "../target"]))
+    return tree
+
+
+def build(root: Path, tree: dict[str, Any]) -> None:
+    for name, content in sorted(tree.items()):
+        path = root / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                path.mkdir(exist_ok=True)
+            elif isinstance(content, str):
+                path.symlink_to(content)
+            else:
+                path.write_bytes(content)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            pass  # a file where another path wants a folder
+
+
+def prepared(folder: str, direction: str, fraction: float) -> PairedImageDataModule:
+    return PairedImageDataModule("fuzz", folder, input_folder="input", target_folder="target", image_size=32,
+                                 direction=direction, val_fraction=fraction, test_fraction=fraction)  # fmt: skip
+
+
+@settings(max_examples=60, **SLOW)
+@given(folders(), st.sampled_from(["AtoB", "BtoA"]), st.sampled_from([0.0, 0.3]))
+def test_any_folder_is_refused_in_words_or_paired_rightly(
+    tree: dict[str, Any], direction: str, fraction: float
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        build(Path(folder), tree)
+        checked = refusal = None
+        try:
+            checked = examine(prepared(folder, direction, fraction))
+        except UserError as error:
+            refusal = error
+        data = prepared(folder, direction, fraction)
+        try:
+            data.setup()
+        except UserError:  # what training refuses, the check finds
+            assert refusal or (checked and not checked.fingerprint and checked.findings)
+            return
+        assert checked
+        assert checked.fingerprint == data.description["fingerprint"]
+        for dataset in data.datasets.values():
+            for index in range(len(dataset)):
+                item = dataset[index]
+                halves = [mark_of(item["input"]), mark_of(item["target"])]
+                source, target = halves if direction == "AtoB" else halves[::-1]
+                assert target - source == pytest.approx(8, abs=4), item["name"]
+
+
+@settings(max_examples=300, **SLOW)
+@given(
+    st.sampled_from(sorted(set(FORMATS.values()))),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=20),
+    st.integers(0, 60),
+)
+def test_damaged_bytes_are_a_picture_or_an_error_in_words(form: str, changes: list[tuple[int, int]], cut: int) -> None:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    marked("a", "input", "RGB", (24, 16)).save(buffer, form, **({} if form in ("BMP", "GIF") else {"exif": exif}))
+    content = bytearray(buffer.getvalue())
+    for position, value in changes:
+        content[position % len(content)] = value
+    text = "file: "
+    try:
+        picture = read_picture(bytes(content[: len(content) - max(cut - 30, 0)]), "file")
+        assert picture.mode == "RGB"
+    except UserError as error:
+        text = str(error)
+    assert text.startswith("file: ")
