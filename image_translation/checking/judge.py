@@ -5,12 +5,14 @@ The bounds were chosen on the real pairs of the three tasks, as they are and wit
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from image_translation.checking.facts import Facts, Half, correlation
+from image_translation.checking.facts import Facts, Half
 from image_translation.checking.findings import Finding
 
 NEAR_BITS = 10  # of 64, from which different pictures begin to differ
@@ -68,37 +70,65 @@ def duplicates(facts: Sequence[Facts]) -> Iterator[Finding]:
 
 def _near(halves: Sequence[Half]) -> Iterator[tuple[list[int], int, bool]]:
     """Groups of the same or nearly the same picture: their numbers, the largest distance, and if one is mirrored."""
-    if len(halves) < 2:
+    same: dict[str | None, list[int]] = defaultdict(list)
+    for number, half in enumerate(halves):
+        same[half.digest].append(number)
+    if not same:
         return
+    groups = list(same.values())
+    firsts = [halves[group[0]] for group in groups]
+    edges = np.concatenate([_look_alike(firsts, mirror) for mirror in (0, 1)])
+    _, labels = connected_components(
+        coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(groups),) * 2), directed=False
+    )
+    members: dict[int, list[int]] = defaultdict(list)
+    for group, label in zip(groups, labels, strict=True):
+        members[int(label)] += group
+    # Of each group the largest distance, and whether two are alike only with one of them mirrored.
+    a, b, distance, mirror = edges.T
+    farthest, mirrored = np.zeros(len(groups), np.int64), np.zeros(len(groups), bool)
+    np.maximum.at(farthest, labels[a], distance)
+    only = (mirror == 1) & ~np.isin(a * len(groups) + b, (a * len(groups) + b)[mirror == 0])
+    mirrored[labels[a[only]]] = True
+    for label, numbers in members.items():
+        if len(numbers) > 1:
+            yield sorted(numbers), int(farthest[label]), bool(mirrored[label])
+
+
+def _look_alike(halves: Sequence[Half], mirror: int) -> NDArray[np.int64]:
+    """(pairs, 4): two numbers, the distance of their hashes and ``mirror``, of pictures that are nearly the same.
+
+    Hashes, colours and contours agree; those of the second picture mirrored, if ``mirror`` is 1.
+    """
+    step = -1 if mirror else 1
     hashes = np.array([half.hashes for half in halves], np.uint64)
-    rows, columns, distances, mirrors = [], [], [], []
+    looks = [
+        (_unit([half.thumb for half in halves]), _unit([half.thumb[:, ::step] for half in halves]), NEAR_COLOURS),
+        (
+            _unit([half.contours for half in halves]),
+            _unit([half.contours[:, ::step] for half in halves]),
+            NEAR_CONTOURS,
+        ),
+    ]
+    found = []
     for start in range(0, len(halves), 512):  # all against all, in parts
-        for mirror in (0, 1):
-            differing = np.bitwise_count(hashes[start : start + 512, None, 0] ^ hashes[None, :, mirror])
-            for row, column in np.argwhere(differing <= NEAR_BITS):
-                a, b = start + int(row), int(column)
-                if a < b and _look_alike(halves[a], halves[b], -1 if mirror else 1):
-                    same = halves[a].digest == halves[b].digest
-                    rows.append(a)
-                    columns.append(b)
-                    distances.append(0 if same else max(1, int(differing[row, column])))
-                    mirrors.append(bool(mirror) and not same)
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(halves),) * 2)
-    _, labels = connected_components(graph, directed=False)
-    for label in sorted({int(labels[row]) for row in rows}):
-        edges = [k for k, row in enumerate(rows) if labels[row] == label]
-        direct = {(rows[k], columns[k]) for k in edges if not mirrors[k]}
-        yield (
-            np.flatnonzero(labels == label).tolist(),
-            max(distances[k] for k in edges),
-            any(mirrors[k] and (rows[k], columns[k]) not in direct for k in edges),
-        )
+        differing = np.bitwise_count(hashes[start : start + 512, None, 0] ^ hashes[None, :, mirror])
+        for part in np.array_split(np.argwhere(differing <= NEAR_BITS), max(1, differing.size // 2**20)):
+            a, b = part[:, 0] + start, part[:, 1]
+            keep = a < b
+            for first, second, least in looks:
+                keep[keep] = (first[a[keep]] * second[b[keep]]).sum(axis=1) >= least
+            distance = np.maximum(differing[part[:, 0], b], 1)
+            found.append(np.stack([a, b, distance, np.full(len(a), mirror)], axis=1)[keep].astype(np.int64))
+    return np.concatenate(found)
 
 
-def _look_alike(a: Half, b: Half, step: int) -> bool:
-    """Whether colours and contours agree; with the second mirrored if ``step`` is −1."""
-    colours = correlation(a.thumb.astype(np.float32), b.thumb[:, ::step].astype(np.float32))
-    return colours >= NEAR_COLOURS and correlation(a.contours, b.contours[:, ::step]) >= NEAR_CONTOURS
+def _unit(maps: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    """(N, values), each row of mean 0 and length 1, so that the product of two is their correlation."""
+    rows = np.stack(maps).reshape(len(maps), -1).astype(np.float32)
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return rows
 
 
 # Halves that don't lie on each other
