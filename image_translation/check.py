@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from image_translation.command import command, instantiate
 from image_translation.errors import UserError
-from image_translation.runs import print_table, write_json, write_whole
+from image_translation.runs import print_table, read_json, write_json, write_whole
 
 FILES = ("check.json", "check.html")
 SHOWN = 10  # findings of a kind on the terminal; the page and the JSON file have all
@@ -38,7 +38,7 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
     from image_translation.checking.findings import KINDS, PROBLEM, WARNING, by_kind
 
     taken = [name for name in FILES if (output / name).exists()]
-    if taken and "check.json" not in taken:
+    if taken and not _is_ours(output / "check.json"):
         raise UserError(f"{output} holds {taken[0]}, which is not of a check; name another folder: output=…")
     checked = report.examine(datamodule)
     severities = [finding.severity for finding in checked.findings]
@@ -59,6 +59,14 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
         print(f"  → {about.advice}")
     print(f"\n{checked.verdict}\nReport: {output / 'check.html'}")
     return status
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file is an earlier check's."""
+    try:
+        return "findings" in read_json(file)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 if __name__ == "__main__":

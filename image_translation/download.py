@@ -24,7 +24,7 @@ TORCHVISION = "torchvision."
 @command("download")
 def main(cfg: DictConfig) -> None:
     sets: Any = OmegaConf.to_container(cfg.sets)
-    name, output = str(cfg.name), Path(cfg.output).expanduser()
+    name, output = str(cfg.name), Path(cfg.output).expanduser().absolute()
     if name.startswith(TORCHVISION):
         from image_translation.fetching.photos import export
 
@@ -54,18 +54,20 @@ def download(what: dict[str, Any], output: Path, fill: Callable[[Path], None]) -
     """
     from filelock import FileLock
 
-    scratch = output.with_name(f".{output.name}.part")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(scratch.with_suffix(".lock")):
-            if output.exists():
-                if not (output / MARK).exists() or read_json(output / MARK) != what:
-                    raise UserError(f"{output} exists, and is not this set; name another folder: output=…")
-                print(f"{output} is there already.")
-                return
+    from image_translation.data.places import cache_home
+
+    cache_home().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_home() / "download.lock"):  # one at a time
+        if output.exists():
+            if not (output / MARK).exists() or read_json(output / MARK) != what:
+                raise UserError(f"{output} exists, and is not this set; name another folder: output=…")
+            print(f"{output} is there already.")
+        else:
+            scratch = output.with_name(f".{output.name}.part")
             shutil.rmtree(scratch, ignore_errors=True)  # of an attempt that was killed
+            parent_is_new = not output.parent.exists()
             try:
-                scratch.mkdir()
+                scratch.mkdir(parents=True)
                 fill(scratch)
                 write_json(scratch / MARK, what)
                 scratch.rename(output)
@@ -75,9 +77,9 @@ def download(what: dict[str, Any], output: Path, fill: Callable[[Path], None]) -
                 raise
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-    finally:
-        scratch.with_suffix(".lock").unlink(missing_ok=True)
-    print(f"{output}: {sum(1 for path in output.rglob('*') if path.is_file()) - 1} files.")
+                if parent_is_new and not any(output.parent.iterdir()):
+                    output.parent.rmdir()
+            print(f"{output}: {sum(1 for path in output.rglob('*') if path.is_file()) - 1} files.")
 
 
 if __name__ == "__main__":

@@ -395,3 +395,18 @@ def test_damaged_photos_of_torchvision(server: Server, tmp_path: Path, monkeypat
 def test_an_unknown_set_of_torchvision(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"torchvision\.Flowers103 is none of .*Did you mean 'Flowers102'"):
         export("Flowers103", tmp_path)
+
+
+def test_a_damaged_archive_is_noticed_and_not_remembered(
+    server: Server, get: Callable[..., Any], tmp_path: Path
+) -> None:
+    content = facades()
+    damaged = bytearray(content)
+    damaged[-6] ^= 1  # in gzip's own checksum
+    server.answers["/it"] = partial(send, content=bytes(damaged))
+    result = get("/it")
+    assert result.returncode == 1
+    assert "not a whole tar archive" in result.stderr
+    assert left(tmp_path) == []
+    server.answers["/it"] = partial(send, content=content)
+    succeeded(get("/it"))

@@ -20,7 +20,7 @@ THUMB = 24
 GREY = 6  # 8-bit steps between the channels that JPEG leaves in a grey picture
 
 
-@dataclass
+@dataclass(eq=False)
 class Half:
     """One picture of a pair."""
 
@@ -34,7 +34,7 @@ class Half:
     is_grey: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class Facts:
     """One pair."""
 

@@ -21,6 +21,7 @@ class Kind:
 KINDS = {
     **{kind: Kind(PROBLEM, before.rstrip(":."), after) for kind, (before, after) in TROUBLES.items()},
     "unusable": Kind(PROBLEM, "Files that can't be used", "Mend or remove them; training would refuse to start."),
+    "empty": Kind(PROBLEM, "Nothing to train on", "Look whether the folders are called as expected."),
     "leak": Kind(
         PROBLEM, "The same picture in two splits",
         "Remove it from one of them: a model is measured on pictures that it has learned by heart.",
@@ -37,6 +38,14 @@ KINDS = {
     "direction": Kind(
         WARNING, "Inputs have colour, targets have none",
         "If the model is to colour, input and target are swapped: data.direction=BtoA.",
+    ),
+    "unrelated": Kind(
+        WARNING, "Halves with little in common throughout",
+        "Look at the examples: are they pairs? If halves need not lie on each other here, all is well.",
+    ),
+    "same target": Kind(
+        WARNING, "Different inputs with the same target in two splits",
+        "All is well if targets may be the same, as masks may; else remove them from one split.",
     ),
     "little in common": Kind(
         WARNING, "Halves with far less in common than those of the other pairs",

@@ -18,11 +18,13 @@ from image_translation.checking.findings import Finding
 NEAR_BITS = 10  # of 64, from which different pictures begin to differ
 NEAR_COLOURS, NEAR_CONTOURS = 0.9, 0.8  # what must agree as well
 MIRROR_GAIN = 0.05
-SHIFT_GAIN, SHIFT_LEAST = 0.1, 2.0  # in agreement, in pixels
+SHIFT_GAIN, SHIFT_FOUND, SHIFT_LEAST = 0.1, 0.3, 2.0  # in agreement, after the shift, in pixels
 PARTNER_GAIN = 0.15
 OUTLIER = 6.0  # in standard deviations, estimated from the median deviation
 FEW = 8  # pairs; from fewer nothing is concluded about what is usual
-LITTLE = 0.2  # agreement; where no more is usual, halves are not meant to lie on each other
+LITTLE = 0.2  # agreement; where no more is usual, halves need not lie on each other
+CLEAR = 0.4  # agreement that is no chance, whatever is usual
+NAMED = 12  # of a group that is too large to name
 MOST = 0.9  # of the pictures
 Agreement = Callable[[Facts, Facts], float]
 
@@ -55,9 +57,16 @@ def duplicates(facts: Sequence[Facts]) -> Iterator[Finding]:
         halves = " and ".join(half for half, *_ in shared)
         distance, mirrored = max(distance for _, distance, _ in shared), any(mirror for *_, mirror in shared)
         how = f"nearly the same (distance {distance} of 64)" if distance else "the same"
-        names = ", ".join(member.name for member in members)
+        names = ", ".join(member.name for member in members[:NAMED])
+        names += f" and {len(members) - NAMED} more" * (len(members) > NAMED)
+        if halves == "target" and "input" in members[0].halves:  # one target of many inputs may be meant so: masks
+            if not leak:
+                continue
+            kind = "same target"
+        else:
+            kind = "leak" if leak else "twice"
         yield Finding(
-            "leak" if leak else "twice",
+            kind,
             f"{names}: {halves} {how}{', mirrored' if mirrored else ''}.",
             [file for member in members for file in member.pair.files],
             [(f"{member.name} {half}", member.name, half) for member in members for half, *_ in shared],
@@ -139,11 +148,12 @@ def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
     pairs = [item for item in facts if len(item.halves) == 2 and all(half.digest for half in item.halves.values())]
     if len(pairs) < FEW:
         return
-    own = np.array([item.agreement for item in pairs])
-    usual, spread = float(np.median(own)), float(1.4826 * np.median(np.abs(own - np.median(own)))) + 1e-3
-    if usual < LITTLE:
+    best = np.array([max(item.agreement, item.mirrored, item.shifted) for item in pairs])
+    usual, spread = float(np.median(best)), float(1.4826 * np.median(np.abs(best - np.median(best)))) + 1e-3
+    partners = dict(_partners(pairs, agreement, usual))
+    if usual < LITTLE and not partners:
+        yield Finding("unrelated", f"An agreement of {usual:.2f} is usual here, so each pair's could not be judged.")
         return
-    partners = dict(_partners(pairs, agreement))
     for number, item in enumerate(pairs):
         picture = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
         right, down = item.shift
@@ -152,7 +162,7 @@ def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
             text = f"{item.name}: agreement {item.mirrored:.2f} mirrored, {item.agreement:.2f} as it is."
             yield Finding("mirrored", text, item.pair.files, picture)
         elif (
-            item.shifted > max(item.agreement + SHIFT_GAIN, enough)
+            item.shifted > max(item.agreement + SHIFT_GAIN, enough, SHIFT_FOUND)
             and max(abs(right), abs(down)) >= SHIFT_LEAST
             and number not in partners
         ):
@@ -170,10 +180,10 @@ def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
             yield Finding("little in common", text, item.pair.files, picture)
 
 
-def _partners(pairs: Sequence[Facts], agreement: Agreement) -> Iterator[tuple[int, tuple[Facts, float]]]:
+def _partners(pairs: Sequence[Facts], agreement: Agreement, usual: float) -> Iterator[tuple[int, tuple[Facts, float]]]:
     """Pairs whose input fits another pair's target as well as inputs usually fit, and its own much less."""
     inputs, targets = (np.stack([item.halves[half].contours.ravel() for item in pairs]) for half in ("input", "target"))
-    usual = float(np.percentile([item.agreement for item in pairs], 10))
+    enough = float(np.percentile([item.agreement for item in pairs], 10)) if usual >= CLEAR else CLEAR
     for start in range(0, len(pairs), 512):
         fits = inputs[start : start + 512] @ targets.T
         for row, best in enumerate(fits.argmax(axis=1)):
@@ -183,7 +193,7 @@ def _partners(pairs: Sequence[Facts], agreement: Agreement) -> Iterator[tuple[in
             item, other = pairs[number], pairs[int(best)]
             as_it_is = max(item.agreement, item.mirrored, item.shifted)
             there = agreement(item, other)
-            if there > as_it_is + PARTNER_GAIN and there >= usual:
+            if there > as_it_is + PARTNER_GAIN and there >= enough:
                 yield number, (other, there)
 
 
@@ -197,12 +207,14 @@ def colours(facts: Sequence[Facts]) -> Iterator[Finding]:
     for half in halves:
         there = [item for item in facts if half in item.halves]
         flat = [item for item in there if item.halves[half].digest is None]
-        grey = [item for item in there if item.halves[half].is_grey and item not in flat]
+        grey = [item for item in there if item.halves[half].is_grey and item.halves[half].digest]
         share[half] = len(grey) / max(len(there) - len(flat), 1)
         if len(flat) <= len(there) / 2:  # else they may be meant so: masks
             yield from (_of_one("one colour", item, half) for item in flat)
         if share[half] <= 0.5:
             yield from (_of_one("grey", item, half) for item in grey)
+        elif len(halves) == 1:
+            yield Finding("grey", f"{len(grey)} of {len(there)} pictures, which is most of them.")
     if len(facts) >= FEW and share.get("target", 0) >= MOST and share.get("input", 1) <= 1 - MOST:
         yield Finding(
             "direction", f"{share['target']:.0%} of the targets are grey, {share['input']:.0%} of the inputs."

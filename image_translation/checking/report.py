@@ -14,7 +14,7 @@ from PIL import Image
 from image_translation import __version__
 from image_translation.checking.facts import Facts, agreement_of, gather
 from image_translation.checking.findings import KINDS, PROBLEM, WARNING, Finding, by_kind, of_troubles
-from image_translation.checking.judge import judge
+from image_translation.checking.judge import FEW, judge
 from image_translation.data import PairedImageDataModule
 from image_translation.data.layout import SPLITS, TROUBLES, Layout
 from image_translation.data.quick_check import decode, fingerprint
@@ -92,6 +92,8 @@ class Check:
         cut = sum(half.size[0] != half.size[1] for item in self.facts for half in item.halves.values())
         if cut:
             lines.append(f"Not square, so that training takes the middle (all with data.fit=squash): {cut} pictures.")
+        if len(self.facts) < FEW:
+            lines.append(f"With fewer than {FEW} pairs nothing is said about how halves lie on each other.")
         if self.sample:
             lines.append("This is the built-in sample: data.root is not set.")
         return lines
@@ -148,9 +150,10 @@ class Check:
         return item.name, [(half, _address(picture)) for half, picture in halves.items()]
 
     def _shown(self, finding: Finding, by_name: Mapping[str, Facts]) -> list[tuple[str, str]]:
+        shown = finding.pictures[:PICTURED]
         return [
             (caption, _address(decode(item.split, item.pair, self.layout, self.background).halves[half]))
-            for caption, name, half in finding.pictures if (item := by_name.get(name)) and half in item.halves
+            for caption, name, half in shown if (item := by_name.get(name)) and half in item.halves
         ]  # fmt: skip
 
 
@@ -163,7 +166,8 @@ def examine(datamodule: PairedImageDataModule) -> Check:
     splits, troubles, root, sample = datamodule.survey()
     layout, background = datamodule.layout, datamodule.background
     facts = list(gather(splits, layout, background))
-    findings = of_troubles(troubles) + judge(facts, lambda a, b: agreement_of(a, b, layout, background))
+    empty = [] if splits["train"] else [Finding("empty", f"The split train has no pairs in {root}.")]
+    findings = of_troubles(troubles) + empty + judge(facts, lambda a, b: agreement_of(a, b, layout, background))
     return Check(datamodule.task, str(root), sample, layout, background, datamodule.image_size, facts, findings)
 
 

@@ -138,7 +138,7 @@ class PairedImageDataModule(LightningDataModule):
         if leaks:
             lines = [", ".join(f"{split}/{name}" for split, name in group) for group in leaks]
             log.warning(
-                "%d pictures stand in more than one split, so a model is measured on what it learned by heart. "
+                "Inputs in more than one split, so that a model is measured on what it learned by heart: %d. "
                 "`python -m image_translation.check` with your options shows them.%s", len(leaks), listing(lines, 10),
             )  # fmt: skip
         self.datasets = {

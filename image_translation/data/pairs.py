@@ -74,6 +74,15 @@ def _in_folders(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[di
     """The pairs of each split, and the splits without a folder; without any all pairs are in train."""
     found: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     folders = {split: _split_folders(root, layout, split, troubles) for split in SPLITS}
+    if any(folders.values()):
+        known = {*SPLITS, *layout.folders, *(Path(folder).parts[0] for folder in layout.folders if folder)}
+        unknown = [path.name for path in root.iterdir() if path.is_dir() and path.name not in known]
+        if others := sorted(name for name in unknown if not name.startswith(".")):
+            log.warning("%s: passed over folders that are no split's: %s", root, ", ".join(others[:10]))
+        for folder in (root / folder for folder in layout.folders):
+            loose = [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]
+            if loose and not any(folder in paths for paths in folders.values()):
+                log.warning("%s: passed over %d pictures that lie beside the splits.", folder, len(loose))
     if any(folders.values()) or troubles:
         for split, paths in folders.items():
             found[split] = _pair_up(layout, paths, troubles) if paths else []

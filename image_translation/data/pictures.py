@@ -89,12 +89,15 @@ def _decode(picture: Image.Image, content: bytes, background: str) -> Image.Imag
             f"{picture.width}×{picture.height} are more than {most:,} pixels, like a decompression bomb; scale it down."
         )
     deep = _is_deep(picture)
+    if deep and ((picture.mode.startswith("I") and "transparency" in picture.info) or _is_premultiplied(picture)):
+        raise UserError("16 bits a channel with transparency in a form not known here; save it as 16-bit RGBA PNG.")
     orientation = picture.getexif().get(_ORIENTATION, 1)
     picture.load()  # in full, also where another decoder does the work: Pillow notices a file that is cut short
     if deep:
         profile = picture.info.get("icc_profile")
+        is_tiff = picture.format == "TIFF"
         picture = _scaled_to_8_bits(content, inverted=_is_inverted(picture))
-        picture.getexif()[_ORIENTATION] = orientation
+        picture.getexif()[_ORIENTATION] = 1 if is_tiff else orientation  # OpenCV turns TIFF itself
         if profile:
             picture.info["icc_profile"] = profile
     return to_srgb(picture, background)
@@ -112,6 +115,10 @@ def _is_deep(picture: Image.Image) -> bool:
 
 def _is_inverted(picture: Image.Image) -> bool:
     return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(262) == _WHITE_IS_ZERO
+
+
+def _is_premultiplied(picture: Image.Image) -> bool:
+    return isinstance(picture, TiffImagePlugin.TiffImageFile) and 1 in picture.tag_v2.get(338, ())
 
 
 def _scaled_to_8_bits(content: bytes, inverted: bool) -> Image.Image:

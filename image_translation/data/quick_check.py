@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,8 +37,9 @@ class Decoded:
 def decode(split: str, pair: Pair, layout: Layout, background: str = BACKGROUND) -> Decoded:
     """Read a pair, and note everything that is wrong with its files."""
     found = Decoded(split, pair)
-    if not pair.name.isprintable():  # bytes of another encoding show up as lone surrogates
-        found.problems.append(f"{pair.target!r}: the file name is not valid UTF-8; rename it.")
+    if any(unicodedata.category(character) in ("Cs", "Cc") for character in pair.name):
+        # Bytes of another encoding show up as lone surrogates.
+        found.problems.append(f"{pair.target!r}: the name is not valid UTF-8, or has control characters; rename it.")
     pictures = {}
     for path in pair.files:
         try:
@@ -76,12 +78,12 @@ def pixel_digest(picture: Image.Image) -> str | None:
 
 def check_pictures(
     splits: dict[str, list[Pair]], layout: Layout, background: str = BACKGROUND
-) -> tuple[str, list[tuple[Member, ...]]]:
+) -> tuple[str, list[list[Member]]]:
     """Decode every picture in full, and report all that is wrong at once.
 
     Returns:
         A fingerprint of the data: of the content and the split of every pair, whatever their order and place; and
-        the pictures that stand in two splits, pixel for pixel.
+        the inputs that stand in two splits, pixel for pixel.
 
     Raises:
         UserError: files that don't decode, or halves of different size; the text names each.
@@ -93,19 +95,18 @@ def check_pictures(
         return found.problems, found.line, {half: pixel_digest(picture) for half, picture in found.halves.items()}
 
     problems, lines = [], []
-    same: dict[tuple[str, str], list[Member]] = defaultdict(list)
+    same: dict[str, list[Member]] = defaultdict(list)
     for (split, pair), (found, line, digests) in zip(
         pairs, in_threads(examine, pairs, "Checking pictures"), strict=True
     ):
         problems += found
         lines.append(line)
-        for half, digest in digests.items():
-            if digest:
-                same[half, digest].append((split, pair.name))
+        digest = digests.get("input", digests.get("target"))  # one target of many inputs may be meant so: masks
+        if digest:
+            same[digest].append((split, pair.name))
     if problems:
         raise UserError(f"{len(problems)} of the pictures can't be used:{listing(problems)}\nMend or remove them.")
-    shared = [group for group in same.values() if len({split for split, _ in group}) > 1]
-    return fingerprint(lines), list(dict.fromkeys(map(tuple, shared)))  # both halves of a pair count as one
+    return fingerprint(lines), [group for group in same.values() if len({split for split, _ in group}) > 1]
 
 
 def fingerprint(lines: Iterable[str]) -> str:

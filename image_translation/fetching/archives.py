@@ -1,10 +1,12 @@
 """Archives from a server: fetched, checked and unpacked."""
 
+import gzip
 import logging
 import shutil
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ def fetch(archives: Mapping[str, Mapping[str, Any]], folder: Path, retries: int)
             file = download_file(archive["url"], archive["sha256"], Path(scratch), retries)
             unpacked = Path(scratch) / "unpacked"
             unpack(file, unpacked, archive["url"])
+            remember(file, archive["url"])  # not before it has shown to be whole
             file.unlink()
             if name == "all":
                 move_content(unpacked, folder)
@@ -54,9 +57,8 @@ def download_file(url: str, sha256: str | None, folder: Path, retries: int) -> P
     Raises:
         UserError: it cannot be had, or is not what it was.
     """
-    record = cache_home() / "downloads.json"
-    recorded = _read_record(record)
-    expected = sha256 or recorded.get(url)
+    record = _record()
+    expected = sha256 or _recorded(record).get(url)
     name = url.rpartition("/")[2]
     fetcher = pooch.create(folder, base_url="", registry={name: expected and f"sha256:{expected}"}, urls={name: url},
                            retry_if_failed=retries)  # fmt: skip
@@ -73,9 +75,14 @@ def download_file(url: str, sha256: str | None, folder: Path, retries: int) -> P
     except ValueError as error:  # pooch's word for another checksum
         by = "published" if sha256 else f"recorded at the first download ({record})"
         raise UserError(f"{url}: its checksum is not the one {by}, so it was damaged or exchanged.") from error
-    if not expected:
-        write_json(record, recorded | {url: pooch.file_hash(str(path))})
     return path
+
+
+def remember(file: Path, url: str) -> None:
+    """Record a file's checksum, if it is the first one from there."""
+    recorded = _recorded(_record())
+    if url not in recorded:
+        write_json(_record(), recorded | {url: pooch.file_hash(str(file))})
 
 
 def unpack(file: Path, folder: Path, url: str) -> None:
@@ -85,6 +92,12 @@ def unpack(file: Path, folder: Path, url: str) -> None:
         UserError: it is damaged, or tries any of that, or is larger than the disk.
     """
     try:
+        with file.open("rb") as start:
+            is_gzip = start.read(2) == b"\x1f\x8b"
+        if is_gzip:
+            with gzip.open(file) as stream:  # to its end, where its checksum is: tarfile stops before
+                while stream.read(2**20):
+                    pass
         with tarfile.open(file) as archive:
             members = archive.getmembers()
             needed, free = sum(member.size for member in members), shutil.disk_usage(file.parent).free
@@ -97,10 +110,10 @@ def unpack(file: Path, folder: Path, url: str) -> None:
                 archive.extract(member, folder, filter="data")
     except tarfile.FilterError as error:
         raise UserError(f"{url}: refused, because it holds what no data set needs ({error}).") from error
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise UserError(f"{url}: not a whole tar archive ({error}). Try again.") from error
+        raise UserError(f"{url}: not a whole tar archive. Try again.") from error
 
 
 def move_content(source: Path, folder: Path) -> None:
@@ -128,7 +141,11 @@ def gather_pictures(source: Path, folder: Path, url: str) -> None:
         raise UserError(f"{url}: holds no pictures.")
 
 
-def _read_record(record: Path) -> dict[str, str]:
+def _record() -> Path:
+    return cache_home() / "downloads.json"
+
+
+def _recorded(record: Path) -> dict[str, str]:
     try:
         found = read_json(record)
     except (OSError, ValueError):  # there is none, or it is damaged: what is fetched next counts as the first

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torchvision import datasets
 
+from image_translation.data.layout import EXTENSIONS
 from image_translation.errors import UserError, nearest
 
 # What torchvision calls a split → what we call it.
@@ -74,8 +75,9 @@ def _save(dataset: Any, folder: Path, name: str) -> None:
     for index in track(range(len(dataset)), f"Saving {folder.name}", transient=True, disable=quiet):
         if files:
             path = Path(files[index][0] if isinstance(files[index], tuple) else files[index])
-            shutil.copy(path, folder / f"{index:06}{path.suffix}")
-            continue
+            if path.suffix.lower() in EXTENSIONS:
+                shutil.copy(path, folder / f"{index:06}{path.suffix}")
+                continue
         picture = dataset[index][0]
         if not isinstance(picture, Image.Image):
             raise UserError(f"torchvision.{name} is not a set of pictures.")

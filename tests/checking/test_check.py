@@ -174,3 +174,53 @@ def test_somebody_elses_page_is_not_overwritten(comic_root: Path, command: Comma
     assert result.returncode == 1
     assert "name another folder" in result.stderr
     assert (tmp_path / "check.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("task", ["comic", "monet"])
+def test_a_set_that_is_paired_by_sort_order(task: str, command: Command, tmp_path: Path) -> None:
+    """Every target is its neighbour's."""
+    root = shutil.copytree(sample_folder(task), tmp_path / "pairs")
+    folder = root / "train" / {"comic": "comics", "monet": "monet"}[task]
+    names = sorted(path.name for path in folder.iterdir())
+    folder.rename(root / "before")
+    folder.mkdir()
+    for name, other in zip(names, names[1:] + names[:1], strict=True):
+        shutil.copy(root / "before" / name, folder / other)
+    shutil.rmtree(root / "before")
+    result = command("check", f"task={task}", f"data.root={root}", f"output={tmp_path / 'r'}")
+    assert result.returncode == 1
+    assert len(found(tmp_path / "r")["wrong partner"]) > 20
+
+
+def test_a_set_that_is_mirrored(command: Command, tmp_path: Path) -> None:
+    root = shutil.copytree(sample_folder("comic"), tmp_path / "pairs")
+    for path in root.glob("*/comics/*.png"):
+        ImageOps.mirror(Image.open(path)).save(path)
+    assert command("check", "task=comic", f"data.root={root}", f"output={tmp_path / 'r'}").returncode == 1
+    assert len(found(tmp_path / "r")["mirrored"]) > 40
+
+
+def test_masks_may_be_the_same(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 48, 48))
+    for path in comic_root.glob("*/comics/*.png"):
+        mask.save(path)
+    succeeded(command("check", "task=comic", f"data.root={comic_root}", f"output={tmp_path / 'r'}"))
+    assert "leak" not in found(tmp_path / "r")
+    assert "same target" in found(tmp_path / "r")
+
+
+def test_folders_that_are_no_split_are_named(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    (comic_root / "train").rename(comic_root / "training")
+    result = command("check", "task=comic", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
+    assert result.returncode == 1
+    assert "passed over folders that are no split's: training" in result.stdout + result.stderr
+    assert list(found(tmp_path / "r")) == ["empty"]
+
+
+def test_grey_photos_to_be_coloured(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    for path in comic_root.glob("*/face/*.png"):
+        Image.open(path).convert("L").save(path)
+    options = ("task=coloring", "data.target_folder=face", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
+    succeeded(command("check", *options))
+    assert found(tmp_path / "r")["grey"] == ["12 of 12 pictures, which is most of them."]

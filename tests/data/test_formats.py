@@ -182,11 +182,15 @@ TURNED = {  # EXIF 2.3, tag Orientation: where row 0 and column 0 of the file ar
 
 
 @pytest.mark.parametrize("orientation", TURNED)
-@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "16 bit"])
-def test_pictures_stand_upright(source: Image.Image, deep: Array, form: str, orientation: int) -> None:
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "16 bit", "16 bit TIFF"])
+def test_pictures_stand_upright(source: Image.Image, deep: Array, form: str, orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    if form == "16 bit":
+    if form == "16 bit TIFF":
+        tag = (0x0112, "H", 1, orientation, True)
+        tifffile.imwrite(tmp_path / "deep.tif", deep[..., :3], photometric="rgb", extratags=[tag])
+        content, upright = (tmp_path / "deep.tif").read_bytes(), in_8_bits(deep[..., :3])
+    elif form == "16 bit":
         data = exif.tobytes().removeprefix(b"Exif\0\0")
         chunk = struct.pack(">I", len(data)) + b"eXIf" + data + struct.pack(">I", zlib.crc32(b"eXIf" + data))
         content, upright = png(deep[..., :3], 2, chunk), in_8_bits(deep[..., :3])
@@ -255,3 +259,13 @@ def test_a_16_bit_file_that_is_cut_short_is_named(deep: Array) -> None:
     content = png(deep[..., :3], 2)
     with pytest.raises(UserError, match=r"^file: cannot be decoded"):
         pixels(content[: len(content) // 2])
+
+
+def test_16_bit_transparency_that_nobody_decodes_is_refused(deep: Array, tmp_path: Path) -> None:
+    chunk = b"tRNS" + struct.pack(">H", int(deep[0, 0, 0]))
+    transparent = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    with pytest.raises(UserError, match="16 bits a channel with transparency"):
+        pixels(png(deep[..., :1], 0, transparent))
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extrasamples=["assocalpha"])
+    with pytest.raises(UserError, match="16 bits a channel with transparency"):
+        read_picture(tmp_path / "deep.tif")
