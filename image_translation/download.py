@@ -4,6 +4,7 @@ python -m image_translation.download name=facades
 """
 
 import errno
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -57,7 +58,8 @@ def download(what: dict[str, Any], output: Path, fill: Callable[[Path], None]) -
     from image_translation.data.places import cache_home
 
     cache_home().mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_home() / "download.lock"):  # one at a time
+    place = hashlib.sha256(str(output).encode()).hexdigest()[:16]
+    with FileLock(cache_home() / f"download-{place}.lock"):
         if output.exists():
             if not (output / MARK).exists() or read_json(output / MARK) != what:
                 raise UserError(f"{output} exists, and is not this set; name another folder: output=…")

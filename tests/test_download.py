@@ -338,9 +338,13 @@ def test_an_interrupted_download_leaves_nothing_that_looks_whole(sent: signal.Si
     ]
     process = subprocess.Popen([sys.executable, "-m", "image_translation.download", *options], cwd=tmp_path,
                                env=os.environ | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.DEVNULL)  # fmt: skip
-    assert waiting.wait(60)
-    process.send_signal(sent)
-    assert process.wait(30) == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    try:
+        assert waiting.wait(60)
+        time.sleep(1)  # until it waits for the rest: a signal may be lost in a destructor
+        process.send_signal(sent)
+        assert process.wait(30) == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    finally:
+        process.kill()
     assert not (tmp_path / "place" / "data").exists()
     if sent == signal.SIGINT:
         assert left(tmp_path) == []
