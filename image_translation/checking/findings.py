@@ -56,13 +56,13 @@ KINDS = {
         WARNING, "The same picture twice in one split", "Remove one, unless it is meant to count twice in training."
     ),
     "one colour": Kind(WARNING, "Pictures of one colour only", "Look whether they were saved or exported right."),
-    "grey": Kind(WARNING, "Grey pictures among coloured ones", "Look whether the colours were lost on the way."),
+    "grey": Kind(WARNING, "Grey pictures where colours are expected", "Look whether the colours were lost on the way."),
 }  # fmt: skip
 
 
 @dataclass
 class Finding:
-    """Something found, with the pictures that show it: (caption, file, which half of it or None for all)."""
+    """Something found, with the pictures that show it."""
 
     kind: str
     text: str

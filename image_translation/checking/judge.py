@@ -154,10 +154,10 @@ def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
     if usual < LITTLE and not partners:
         yield Finding("unrelated", f"An agreement of {usual:.2f} is usual here, so each pair's could not be judged.")
         return
+    enough = usual / 2  # after mending
     for number, item in enumerate(pairs):
         picture = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
         right, down = item.shift
-        enough = usual / 2  # after mending
         if item.mirrored > max(item.agreement + MIRROR_GAIN, enough) and number not in partners:
             text = f"{item.name}: agreement {item.mirrored:.2f} mirrored, {item.agreement:.2f} as it is."
             yield Finding("mirrored", text, item.pair.files, picture)
