@@ -1,6 +1,7 @@
 """Pictures, folders of pairs, and the real command line."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from forked import run_module
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, the tests maybe, ignore it
 sys.path[:0] = [str(Path(__file__).parent), str(PROJECT)]  # for the tests' own modules, and for benchmarks
 REAL_DATA = PROJECT.parent / "shared" / "data"
 SIZE = 64  # the smallest at which both networks have all their kinds of layer
