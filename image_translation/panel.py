@@ -29,7 +29,7 @@ def read_panel(path: Path) -> dict[str, list[Image.Image]]:
     Raises:
         OSError: it is missing or damaged, or not a panel.
     """
-    with Image.open(path) as panel:
+    with Image.open(path, formats=("PNG",)) as panel:
         side = (panel.width - GAP) // len(COLUMNS) - GAP
         rows = (panel.height - HEADER - GAP) // max(side + GAP, 1)
         if side < 1 or rows < 1:

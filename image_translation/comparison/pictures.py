@@ -138,7 +138,7 @@ def gather(section: Section, index: int, sections: int, album: Album) -> tuple[G
                 return None, None
             path = run.test / place / f"{name}.png"
             try:
-                with Image.open(path) as file:
+                with Image.open(path, formats=("PNG",)) as file:
                     picture = file.convert("RGB")
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
                 found.append((run.folder, f"{path.relative_to(run.folder)} is missing or damaged."))

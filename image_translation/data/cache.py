@@ -21,7 +21,7 @@ from image_translation.errors import UserError
 log = logging.getLogger(__name__)
 CACHES = ("auto", "device", "ram", "disk", "none")
 SHARE, DISK_SHARE = 4, 10  # auto takes up to a quarter of the free memory, or a tenth of the free disk
-VERSION = 1  # of the files on disk; raise it when the same pictures come out of them otherwise
+VERSION = 2  # of the files on disk; raise it when the same pictures come out of them otherwise
 
 
 class Cached(Dataset[dict[str, Any]], ABC):
@@ -116,7 +116,8 @@ class DiskCache(Cached):
 
     def _is_whole(self) -> bool:
         try:
-            return bool(np.load(self.path, mmap_mode="r").shape == self._shape)
+            mapped = np.lib.format.open_memmap(self.path, mode="r")
+            return mapped.shape == self._shape and mapped.dtype == np.uint8
         except (FileNotFoundError, ValueError, EOFError):  # there is none, or somebody has damaged it
             return False
 

@@ -3,6 +3,7 @@
 import io
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,11 @@ from image_translation.errors import UserError
 
 FITS = ("crop", "squash")
 BACKGROUND = "white"
-_ORIENTATION, _WHITE_IS_ZERO = 0x0112, 0  # an EXIF tag, and a value of TIFF's PhotometricInterpretation
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")  # and no other, whatever the extension: EPS runs Ghostscript
+NO_CHANGE = 2  # 8-bit levels by which a profile may move a colour and be sRGB all the same
+_ORIENTATION = 0x0112  # an EXIF tag
+_BITS, _PHOTOMETRIC, _PLANES, _EXTRA, _SAMPLE_FORMAT = 258, 262, 284, 338, 339  # TIFF tags
+_WHITE_IS_ZERO, _APART, _PREMULTIPLIED, _ALPHA, _UNSIGNED = 0, 2, 1, 2, 1  # values of these
 _PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
 
 
@@ -34,18 +39,27 @@ def read_picture(source: Path | bytes, name: object = None, background: str = BA
     name = name or source
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             return _decode(picture, content, background)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{name}: not a picture.") from error
+        raise UserError(f"{name}: not a picture of a known kind ({', '.join(FORMATS)}).") from error
     except MemoryError:
         raise
     except Exception as error:  # bytes of any kind come here, and the decoders raise errors of any kind
         if isinstance(error, OSError) and error.errno:
             raise
         raise UserError(f"{name}: cannot be decoded ({error or type(error).__name__}).") from error
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """A file's bytes as a picture of one of ``FORMATS``, not decoded yet.
+
+    Raises:
+        UnidentifiedImageError: it is none.
+    """
+    return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def to_srgb(picture: Image.Image, background: str = BACKGROUND) -> Image.Image:
@@ -89,15 +103,18 @@ def _decode(picture: Image.Image, content: bytes, background: str) -> Image.Imag
             f"{picture.width}×{picture.height} are more than {most:,} pixels, like a decompression bomb; scale it down."
         )
     deep = _is_deep(picture)
-    if deep and ((picture.mode.startswith("I") and "transparency" in picture.info) or _is_premultiplied(picture)):
-        raise UserError("16 bits a channel with transparency in a form not known here; save it as 16-bit RGBA PNG.")
+    if deep:
+        _refuse_unknown_forms(picture)
     orientation = picture.getexif().get(_ORIENTATION, 1)
     picture.load()  # in full, also where another decoder does the work: Pillow notices a file that is cut short
     if deep:
         profile = picture.info.get("icc_profile")
-        is_tiff = picture.format == "TIFF"
-        picture = _scaled_to_8_bits(content, inverted=_is_inverted(picture))
-        picture.getexif()[_ORIENTATION] = 1 if is_tiff else orientation  # OpenCV turns TIFF itself
+        scaled = _scaled_to_8_bits(content)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            scaled = _as_tiff_means(scaled, picture.tag_v2)
+            orientation = 1  # OpenCV has turned it
+        picture = scaled
+        picture.getexif()[_ORIENTATION] = orientation
         if profile:
             picture.info["icc_profile"] = profile
     return to_srgb(picture, background)
@@ -105,30 +122,42 @@ def _decode(picture: Image.Image, content: bytes, background: str) -> Image.Imag
 
 def _is_deep(picture: Image.Image) -> bool:
     """Whether a picture has 16 bits a channel, of which Pillow would throw 8 away, or leave the scaling to us."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        formats = picture.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))
+        return 16 in picture.tag_v2.get(_BITS, ()) and set(formats) == {_UNSIGNED}
     tile = getattr(picture, "tile", None)
-    if picture.format not in ("PNG", "TIFF") or not tile:  # BMP's 16 bits are those of a whole pixel
+    if picture.format != "PNG" or not tile:
         return False
     raw = tile[0].args
-    raw = raw if isinstance(raw, str) else raw[0]
-    return isinstance(raw, str) and (";16" in raw) and not raw.endswith("S")
+    return ";16" in (raw if isinstance(raw, str) else raw[0])
 
 
-def _is_inverted(picture: Image.Image) -> bool:
-    return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(262) == _WHITE_IS_ZERO
+def _refuse_unknown_forms(picture: Image.Image) -> None:
+    """An error for 16 bits a channel in a form that OpenCV would not read rightly."""
+    tags: Any = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
+    if tags.get(_PLANES) == _APART and len(tags[_BITS]) > 1:
+        raise UserError("16 bits a channel, and one channel after the other (planar); save it interleaved, or as PNG.")
+    if (picture.mode.startswith("I") and "transparency" in picture.info) or _PREMULTIPLIED in tags.get(_EXTRA, ()):
+        raise UserError("16 bits a channel with transparency in a form not known here; save it as 16-bit RGBA PNG.")
 
 
-def _is_premultiplied(picture: Image.Image) -> bool:
-    return isinstance(picture, TiffImagePlugin.TiffImageFile) and 1 in picture.tag_v2.get(338, ())
+def _as_tiff_means(picture: Image.Image, tags: TiffImagePlugin.ImageFileDirectory_v2) -> Image.Image:
+    """White may be zero, and a fourth channel is alpha only if it is said to be."""
+    if picture.mode == "L" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        return ImageOps.invert(picture)
+    if picture.mode == "RGBA" and tags.get(_EXTRA, (0,))[0] != _ALPHA:
+        return picture.convert("RGB")
+    return picture
 
 
-def _scaled_to_8_bits(content: bytes, inverted: bool) -> Image.Image:
+def _scaled_to_8_bits(content: bytes) -> Image.Image:
     """Decode 16 bits a channel by OpenCV, because Pillow keeps only 8 of a colour's."""
     array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         raise UserError("16 bits a channel in a form that isn't known here; save it as a plain PNG.")
     scaled = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
     if scaled.ndim == 2:
-        return Image.fromarray(255 - scaled if inverted else scaled)
+        return Image.fromarray(scaled)
     order = [2, 1, 0, 3][: scaled.shape[2]]  # OpenCV's order is BGR
     return Image.fromarray(np.ascontiguousarray(scaled[..., order]))
 
@@ -149,15 +178,28 @@ def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=64)
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
-    """The mode that a profile is for, and its way to sRGB; None if it is sRGB already."""
+    """The mode that a profile is for, and its way to sRGB; None if that changes nothing, whatever its name is."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
-            return None
         mode = _PROFILE_MODES.get(source.profile.xcolor_space, source.profile.xcolor_space.strip())
-        return mode, ImageCms.buildTransform(source, _srgb(), mode, "RGB")
+        transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB")
     except (OSError, ImageCms.PyCMSError) as error:
         raise UserError(f"its colour profile cannot be used ({error}); remove it or save the picture anew.") from error
+    colours = _many_colours(mode)
+    if colours is None:
+        return mode, transform
+    moved = np.asarray(transform.apply(colours)).astype(int) - np.asarray(colours.convert("RGB"))
+    return None if np.abs(moved).max() <= NO_CHANGE else (mode, transform)
+
+
+def _many_colours(mode: str) -> Image.Image | None:
+    """A picture of colours all over a colour space; None where its numbers are no red, green and blue."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    if mode == "RGB":
+        levels = np.linspace(0, 255, 18).astype(np.uint8)
+        return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(18, -1, 3))
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -1,19 +1,20 @@
 """What every training begins with: all pictures are decoded in full, and what can't be used is reported at once."""
 
 import hashlib
-import io
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import simplejpeg
 from PIL import Image
 
 from image_translation.data.layout import Layout, Pair, listing
 from image_translation.data.parallel import in_threads
-from image_translation.data.pictures import BACKGROUND, read_picture, split_halves
+from image_translation.data.pictures import BACKGROUND, open_picture, read_picture, split_halves
 from image_translation.errors import UserError
 
+JPEG = b"\xff\xd8"  # how every such file begins
 Member = tuple[str, str]  # split, name
 
 
@@ -46,8 +47,10 @@ def decode(split: str, pair: Pair, layout: Layout, background: str = BACKGROUND)
             content = path.read_bytes()
             found.digests.append(hashlib.sha256(content).hexdigest())
             pictures[path] = read_picture(content, path, background)
-            with Image.open(io.BytesIO(content)) as file:
+            with open_picture(content) as file:
                 found.kinds.append(f"{file.format} {file.mode}")
+            if damage := _jpeg_damage(content):
+                found.problems.append(f"{path}: {damage}")
         except OSError as error:
             found.problems.append(f"{path}: {error.strerror}.")
         except UserError as error:
@@ -67,6 +70,20 @@ def decode(split: str, pair: Pair, layout: Layout, background: str = BACKGROUND)
         sides = [f"{path} is {picture.width}×{picture.height}" for path, picture in pictures.items()]
         found.problems.append(f"halves of different size: {' but '.join(sides)}")
     return found
+
+
+def _jpeg_damage(content: bytes) -> str | None:
+    """What libjpeg warns of, which Pillow never tells: it fills holes in a file with whatever comes out."""
+    if not content.startswith(JPEG):
+        return None
+    try:
+        colours = simplejpeg.decode_jpeg_header(content)[2]
+        inks = colours in ("CMYK", "YCCK")
+        simplejpeg.decode_jpeg(content, "CMYK" if inks else "GRAY", fastdct=True, fastupsample=True)
+    except ValueError as error:
+        if str(error).startswith("Corrupt"):  # not a rare kind of JPEG that only Pillow decodes
+            return f"damaged ({error}). Get it again; if it looks whole, save it anew."
+    return None
 
 
 def pixel_digest(picture: Image.Image) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -151,6 +152,17 @@ def test_a_damaged_file_on_disk_is_made_anew(comic_root: Path, tmp_path: Path) -
     first = disk_cache(comic_root, tmp_path / "cache")
     expected = first.pictures([0, 5])
     first.path.write_bytes(first.path.read_bytes()[:-1])
+    again = disk_cache(comic_root, tmp_path / "cache").pictures([0, 5])
+    assert all(torch.equal(again[half], expected[half]) for half in expected)
+
+
+@pytest.mark.parametrize("other", ["type", "archive"])
+def test_a_file_of_another_kind_is_made_anew(other: str, comic_root: Path, tmp_path: Path) -> None:
+    first = disk_cache(comic_root, tmp_path / "cache")
+    expected = first.pictures([0, 5])
+    array = np.zeros(np.load(first.path).shape, np.float32)
+    with first.path.open("wb") as file:
+        np.save(file, array) if other == "type" else np.savez(file, array)
     again = disk_cache(comic_root, tmp_path / "cache").pictures([0, 5])
     assert all(torch.equal(again[half], expected[half]) for half in expected)
 

@@ -137,6 +137,31 @@ def test_16_bit_tiff_whose_zero_is_white(deep: Array, tmp_path: Path) -> None:
     assert np.array_equal(pixels((tmp_path / "deep.tif").read_bytes())[..., 0], 255 - in_8_bits(deep[..., 0]))
 
 
+@pytest.mark.parametrize("meaning", ["unspecified", "unassalpha"])
+def test_a_fourth_channel_of_a_16_bit_tiff_is_alpha_only_if_said_so(deep: Array, meaning: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extrasamples=[meaning])
+    alpha = deep[..., 3:] / 65535 if meaning == "unassalpha" else 1.0
+    expected = deep[..., :3] / 257 * alpha + 255 * (1 - alpha)
+    assert np.abs(pixels((tmp_path / "deep.tif").read_bytes()) - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_planar_16_bit_tiff_is_refused_and_not_misread(
+    deep: Array, channels: int, compression: Any, tmp_path: Path
+) -> None:
+    planes = np.ascontiguousarray(deep[..., :channels].transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "deep.tif", planes, photometric="rgb", planarconfig="separate", compression=compression)
+    with pytest.raises(UserError, match=r"deep\.tif: 16 bits a channel, .*\(planar\); save it interleaved"):
+        read_picture(tmp_path / "deep.tif")
+
+
+def test_a_planar_8_bit_tiff(source: Image.Image, tmp_path: Path) -> None:
+    planes = np.ascontiguousarray(np.asarray(source).transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "planar.tif", planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(pixels((tmp_path / "planar.tif").read_bytes()), np.asarray(source))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint32, np.int16])
 def test_values_without_a_range_are_refused(dtype: Any, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "odd.tif", np.ones((8, 8), dtype))
@@ -219,6 +244,31 @@ def test_a_colour_profile_is_applied(source: Image.Image) -> None:
     for form in ("PNG", "TIFF"):
         result = pixels(encoded(source, form, icc_profile=swapped_profile()))
         assert np.abs(result - swapped).max() <= 2, form
+
+
+def linear_profile() -> bytes:
+    """sRGB's primaries and name, but with numbers that are proportional to the light."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    entries = [profile[132 + 12 * i : 144 + 12 * i] for i in range(struct.unpack(">I", profile[128:132])[0])]
+    (curve,) = {entry[4:8] for entry in entries if entry[:4] in (b"rTRC", b"gTRC", b"bTRC")}
+    start = struct.unpack(">I", curve)[0]
+    assert profile[start : start + 4] == b"para"
+    # ICC.1:2022, 10.18: type 0 is Y = X ** g; g as s15Fixed16Number.
+    return profile[: start + 8] + struct.pack(">HHi", 0, 0, 65536) + profile[start + 16 :]
+
+
+def test_a_profile_that_is_called_srgb_and_is_not_is_applied(source: Image.Image) -> None:
+    profile = linear_profile()
+    assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).startswith("sRGB")
+    light = np.asarray(source) / 255
+    encoded_light = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+    assert np.abs(pixels(encoded(source, "PNG", icc_profile=profile)) - 255 * encoded_light).max() <= 1.5
+
+
+def test_a_profile_that_changes_nothing_moves_no_value(source: Image.Image) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace("sRGB".encode("utf-16-be"), "ours".encode("utf-16-be"))
+    assert np.array_equal(pixels(encoded(source, "PNG", icc_profile=profile)), np.asarray(source))
 
 
 def test_a_grey_picture_with_an_rgb_profile(source: Image.Image) -> None:
