@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from image_translation.command import command, instantiate
 from image_translation.errors import UserError
-from image_translation.runs import print_table, read_json, write_json, write_whole
+from image_translation.files import read_json, write_json, write_whole
+from image_translation.runs import print_table
 
 FILES = ("check.json", "check.html")
 SHOWN = 10  # findings of a kind on the terminal; the page and the JSON file have all
@@ -43,6 +44,7 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
     checked = report.examine(datamodule)
     severities = [finding.severity for finding in checked.findings]
     status = 1 if PROBLEM in severities else 2 if strict and WARNING in severities else 0
+    output.mkdir(parents=True, exist_ok=True)
     write_json(output / "check.json", checked.as_json() | {"exit_status": status})
     write_whole(output / "check.html", checked.as_page())
 

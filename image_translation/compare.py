@@ -12,7 +12,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.command import command
 from image_translation.errors import UserError
-from image_translation.runs import MEASURES, print_table, write_csv, write_json, write_whole
+from image_translation.files import write_csv, write_json, write_whole
+from image_translation.runs import MEASURES, print_table
 
 log = logging.getLogger(__name__)
 FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
@@ -89,6 +90,7 @@ def compare(
     )  # fmt: skip
     for folder, problem in problems:
         log.warning("%s: %s", folder, problem)
+    output.mkdir(parents=True, exist_ok=True)
     # First, because by this file a folder is known as a comparison's.
     write_json(output / "comparison.json", {
         "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command
 from image_translation.errors import UserError, one_of
-from image_translation.runs import read_json, write_json
+from image_translation.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 MARK = ".download.json"  # in a folder that was fetched whole

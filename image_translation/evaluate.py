@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
 from image_translation.errors import UserError, one_of
-from image_translation.runs import print_results, read_config, read_json, read_run, write_json
+from image_translation.files import read_json, write_json
+from image_translation.runs import print_results, read_config, read_run
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,5 @@
 """The run folder: its manifest ``run.json``, its tables, and what a sweep made of several."""
 
-import csv
-import io
-import json
 import os
 import platform
 import shutil
@@ -24,6 +21,7 @@ from rich.text import Text
 from yaml import YAMLError
 
 from image_translation.errors import UserError, one_of
+from image_translation.files import read_json, write_json, write_whole
 
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
 PARTS = ("data", "model", "trainer", "run")  # of a config
@@ -41,32 +39,6 @@ MEASURES = ("mse", "psnr", "ssim")
 def is_main_process() -> bool:
     """False in the further processes of a run on several devices, which write and say nothing."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
-    scratch.replace(path)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; OSError or ValueError if there is none."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """A CSV file with a header; values that a row lacks stay empty."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, buffer.getvalue())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -135,6 +107,7 @@ class Run:
                 raise UserError(
                     f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
                 )
+            (folder / ".hydra").mkdir(parents=True, exist_ok=True)
             write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(recorded(config)))
         self.start = time.perf_counter() - (before.get("wall_time_s", 0.0) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {

@@ -35,6 +35,7 @@ UNWANTED_WARNINGS = {
     "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
     r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
     "Metric `KernelInceptionDistance` will save all": "the features of a test's pictures fit",
+    "You're resuming from a checkpoint that ended before the epoch": "the order begins where it ended (randomness.py)",
     "The `srun` command is available": "one process is enough unless trainer=ddp is asked for",
 }
 

@@ -41,8 +41,8 @@ def main(cfg: DictConfig) -> None:
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
     from image_translation.batch_size import chosen_batch, fitting_named
-    from image_translation.callbacks import Cost, StopBetweenBatches
-    from image_translation.checkpoints import read_checkpoint
+    from image_translation.callbacks import Cost
+    from image_translation.checkpoints import SafeCheckpointIO, read_checkpoint
     from image_translation.data.layout import SPLITS
     from image_translation.device import choose_precision, prepare_device
     from image_translation.errors import one_of
@@ -58,13 +58,14 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
 
     datamodule = instantiate(cfg.data)
     model = instantiate(cfg.model)
-    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()] + [StopBetweenBatches()]
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
     prepare_device(cfg.trainer.accelerator)
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     trainer = instantiate(
         cfg.trainer,
         advice=" Mend the option, or choose another trainer: trainer=default, trainer=cpu …",
         callbacks=callbacks,
+        plugins=[SafeCheckpointIO()],
         **({} if model.trains else {"max_epochs": 0}),
     )
     check_trainer(trainer)

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 
-from image_translation.runs import write_csv
+from image_translation.files import write_csv
+from image_translation.models import Translator
 
 
 class MetricsCSV(Callback):
@@ -26,15 +27,17 @@ class MetricsCSV(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         self.validated = True
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+        means = pl_module.epoch_means()  # an exchange between devices
         if not trainer.is_global_zero:
             return
+        values = {name: value.item() for name, value in trainer.callback_metrics.items()} | means
         row = {
-            name: float(f"{value.item():.6g}")
-            for name, value in trainer.callback_metrics.items()
+            name: float(f"{value:.6g}")
+            for name, value in values.items()
             # Lightning also gives each mean a name with a suffix. Values of an earlier validation stay out.
             if name not in ("epoch", "step")
             and not name.endswith(("_step", "_epoch"))

@@ -10,10 +10,10 @@ from torchvision.transforms.functional import to_pil_image
 
 from image_translation.data.transforms import to_uint8
 from image_translation.errors import at_least, one_of
+from image_translation.files import write_csv, write_json
 from image_translation.loggers import log_rows
 from image_translation.metrics import summarise
 from image_translation.models import Translator
-from image_translation.runs import write_csv, write_json
 
 COMPRESSION = 1  # the default, 6, takes three times as long for files that are 3 % smaller
 

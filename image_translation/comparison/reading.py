@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from image_translation.errors import UserError
-from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, is_alive, read_config, read_json, read_run
+from image_translation.files import read_json
+from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, is_alive, read_config, read_run
 
 Scores = dict[str, dict[str, float]]  # by picture, then by measure
 

@@ -28,6 +28,7 @@ from image_translation.data.sample import SAMPLE_TASKS, sample_folder
 from image_translation.data.transforms import JITTER, jitter, to_float
 from image_translation.device import free_memory
 from image_translation.errors import UserError, at_least, log2_of, one_of
+from image_translation.randomness import Shuffle, seed_step
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
@@ -127,6 +128,7 @@ class PairedImageDataModule(LightningDataModule):
         self.datasets: dict[str, PairedImageDataset] = {}
         self.description: dict[str, Any] = {}
         self._place: str | None = None
+        self._seed = 0
 
     def setup(self, stage: str | None = None) -> None:
         """Find, check and fingerprint the pairs, once."""
@@ -198,13 +200,23 @@ class PairedImageDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=self.batch_size if train else self.eval_batch_size,
-            shuffle=train,
+            sampler=self._shuffle(dataset) if train else None,
             collate_fn=_as_it_is if isinstance(dataset, Cached) else None,
             num_workers=workers,
             worker_init_fn=_outlast_signals,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available() and held_by != "cuda",
         )
+
+    def _shuffle(self, dataset: Any) -> Shuffle:
+        """The order of the training pictures, from the batch on where training begins or goes on."""
+        self._seed = torch.initial_seed()
+        if self.trainer is None:
+            return Shuffle(dataset, 1, 0, self._seed, epoch=0, skip=0)
+        loop = self.trainer.fit_loop
+        skip = loop.epoch_loop.batch_progress.current.completed * self.batch_size if loop.restarting else 0
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        return Shuffle(dataset, world, rank, self._seed, self.trainer.current_epoch, skip)
 
     def _cached(self, split: str) -> Cached | None:
         """One split's decoded pictures, if they are needed again and again, and there is room."""
@@ -274,6 +286,11 @@ class PairedImageDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         return self.dataloader(self.test_split)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if self.trainer is not None and self.trainer.training:
+            seed_step(self._seed, self.trainer.global_step, self.trainer.global_rank)  # of jitter, and of the step
+        return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         return self.finish_batch(batch, augment=self.trainer is not None and self.trainer.training)

@@ -19,7 +19,7 @@ from rich.progress import track
 from image_translation.data.layout import EXTENSIONS, SPLITS
 from image_translation.data.places import cache_home
 from image_translation.errors import UserError
-from image_translation.runs import read_json, write_json
+from image_translation.files import read_json, write_json
 
 TIMEOUT = 30  # seconds without an answer
 pooch.get_logger().setLevel(logging.WARNING)
@@ -82,6 +82,7 @@ def remember(file: Path, url: str) -> None:
     """Record a file's checksum, if it is the first one from there."""
     recorded = _recorded(_record())
     if url not in recorded:
+        _record().parent.mkdir(parents=True, exist_ok=True)
         write_json(_record(), recorded | {url: pooch.file_hash(str(file))})
 
 

@@ -19,6 +19,7 @@ from image_translation import __version__
 from image_translation.data.pictures import to_srgb
 from image_translation.data.transforms import to_float, to_uint8
 from image_translation.errors import UserError, at_least, one_of
+from image_translation.means import EpochMeans
 from image_translation.metrics import Measures, Scores, summarise
 
 Batch = dict[str, Any]
@@ -76,10 +77,12 @@ class Translator(LightningModule):
         at_least("model.accumulate", self.accumulate, 1, whole=True)
         self.test_split = "test"
         self.measures, self.baseline = Measures(), Measures()
+        self.means = EpochMeans()  # of what training logs
         self.finite: Tensor | bool = True  # whether all of an epoch's evaluated outputs were
         self.scores: dict[str, dict[str, Scores]] = {}  # by split; "identity" has the test inputs' own scores
 
     def setup(self, stage: str) -> None:
+        self.means = EpochMeans(self.global_rank)
         # The pictures are channels_last on every device. On a CPU the weights are not: its convolutions put them into
         # an order of their own at each step, and its fused Adam would copy them back and forth.
         if self.trainer.strategy.root_device.type != "cpu":
@@ -92,10 +95,6 @@ class Translator(LightningModule):
             for network in self.trained_networks():
                 network.compile(dynamic=False, **options)  # in place: names of weights stay as they are
 
-    def on_fit_start(self) -> None:
-        if self.global_rank:  # every device draws its own jitter and dropout, after equal weights
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
-
     def on_train_start(self) -> None:
         # A state that comes from another kind of device has another layout, which fused Adam would not notice.
         for optimizer in self._optimizers() if self.trains else []:
@@ -103,10 +102,6 @@ class Translator(LightningModule):
                 for name, value in state.items():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[name] = torch.empty_like(parameter).copy_(value)
-
-    def on_train_epoch_start(self) -> None:
-        if self.trains:
-            self.log("train/learning_rate", self._optimizers()[0].param_groups[0]["lr"], sync_dist=True)
 
     # Training
 
@@ -159,7 +154,8 @@ class Translator(LightningModule):
 
         count = len(batch["name"])
         self.log_dict(at_step, on_step=True, on_epoch=False, batch_size=count)
-        self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=count)
+        rate = torch.full((), self._optimizers()[0].param_groups[0]["lr"], device=self.device)
+        self.means.add(losses | {"train/learning_rate": rate}, count)
         self._log_progress(on_step=True, on_epoch=False, batch_size=count)
 
     def _optimizers(self) -> list[LightningOptimizer]:
@@ -202,7 +198,13 @@ class Translator(LightningModule):
         progress = {name: torch.full((), float(count), device=self.device) for name, count in counts.items()}
         self.log_dict(progress, sync_dist=not options.get("on_step"), **options)  # no exchange at every step
 
+    def epoch_means(self) -> dict[str, float]:
+        """The means of what training has logged in this epoch; to be called on every device."""
+        return self.means.compute(self.trainer.strategy)
+
     def on_train_epoch_end(self) -> None:
+        self.log_dict(self.epoch_means())  # equal on every device already
+        self.means.reset()
         self._log_progress()
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:

@@ -15,7 +15,7 @@ from image_translation import compare as module
 from image_translation.compare import compare
 from image_translation.comparison.collect import collect
 from image_translation.comparison.summary import generalisation
-from image_translation.runs import write_csv
+from image_translation.files import write_csv
 
 REPORT = {"mse": 600.0, "psnr": 20.3, "ssim": 0.91}
 

@@ -54,10 +54,11 @@ def test_pix2pix_step_against_a_plain_loop(comic_root: Path, monkeypatch: pytest
 
     monkeypatch.setattr("image_translation.models.translator.Adam", descent)
     model, reference = make_model("pix2pix", dropout=0.0), make_model("pix2pix", dropout=0.0)
-    data = make_data(comic_root, batch_size=2, jitter=False, mirror=False)
-    fit(model, data)
+    fit(model, make_data(comic_root, batch_size=2, jitter=False, mirror=False))
 
     pl.seed_everything(0, verbose=False)
+    data = make_data(comic_root, batch_size=2, jitter=False, mirror=False)
+    data.setup()
     assert isinstance(reference, Pix2Pix)
     generator, discriminator = reference.generator, reference.discriminator
     opt_g = descent(generator.parameters())

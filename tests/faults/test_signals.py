@@ -11,9 +11,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
-from pytorch_lightning.callbacks import ModelCheckpoint
 
-from image_translation.callbacks import StopBetweenBatches
+from image_translation.callbacks import LastState
 from image_translation.data import PairedImageDataModule
 from image_translation.models import Pix2Pix
 
@@ -69,12 +68,12 @@ def train(signals: Signals, root: Path, folder: Path) -> None:
                                  image_size=SIZE, batch_size=2, num_workers=0)  # fmt: skip
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=EPOCHS, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[signals, ModelCheckpoint(folder, "last", save_on_exception=True), StopBetweenBatches()],
+        callbacks=[signals, LastState(str(folder / "checkpoints"))],
     )  # fmt: skip
     trainer.fit(Pix2Pix(image_size=SIZE, base_channels=4), datamodule=data)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize(
     ("moment", "batch"),
     [("optimizing", 1), ("logging", 1), ("batch_end", 1), ("validation_end", 2), ("batch_end", EPOCHS * BATCHES - 1)],
@@ -84,11 +83,11 @@ def test_the_batch_is_finished_and_counted(
 ) -> None:
     with terminating(), pytest.raises(SystemExit) as stopped:
         train(Signals(moment, batch, number), comic_root, tmp_path)
-    if number == signal.SIGTERM:
+    if number != signal.SIGINT:
         assert stopped.value.code == 143
     else:
         assert isinstance(stopped.value.__context__, KeyboardInterrupt)
-    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == batch + 1
     assert last["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == batch + 1
     assert [state["state"][0]["step"].item() for state in last["optimizer_states"]] == [batch + 1] * 2
@@ -98,7 +97,7 @@ def test_a_second_signal_stops_at_once(comic_root: Path, tmp_path: Path) -> None
     with terminating(), pytest.raises(SystemExit) as stopped:
         train(Signals("optimizing", 1, signal.SIGTERM, signal.SIGTERM), comic_root, tmp_path)
     assert stopped.value.code == 143
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 1
+    assert not (tmp_path / "checkpoints").exists()  # the batch was not finished, and nothing had been saved before
 
 
 def test_without_a_signal_training_ends_and_the_handlers_are_back(comic_root: Path, tmp_path: Path) -> None:

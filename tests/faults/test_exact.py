@@ -1,0 +1,168 @@
+"""A training that is stopped at any moment and goes on ends as one that was not, bit for bit."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import SIZE, make_comic_root
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from image_translation.callbacks import LastState, MetricsCSV
+from image_translation.checkpoints import SafeCheckpointIO
+from image_translation.data import PairedImageDataModule
+from image_translation.models import Pix2Pix
+
+HOOKS = (
+    "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start",
+    "on_validation_batch_end", "on_validation_end", "on_train_epoch_end", "on_train_end",
+)  # fmt: skip
+
+
+class StopAt(pl.Callback):
+    """Sends this process a SIGTERM at one moment, counted over all hooks; 0 for never."""
+
+    def __init__(self, moment: int) -> None:
+        self.moment, self.count = moment, 0
+
+    def tick(self, *_: Any, **__: Any) -> None:
+        self.count += 1
+        if self.count == self.moment:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+for hook in HOOKS:
+    setattr(StopAt, hook, lambda self, *_, **__: self.tick())
+
+
+def fit(root: Path, folder: Path, stop_at: int = 0, **options: Any) -> int | None:
+    """Train, from the last state if there is one; the number of moments, or None if the training was stopped."""
+    pl.seed_everything(3, verbose=False)
+    options = {"max_epochs": 3} | options
+    model = Pix2Pix(image_size=SIZE, base_channels=4, **({"lr_decay_epochs": 2} | options.pop("model", {})))
+    data = PairedImageDataModule("comic", str(root), input_folder="face", target_folder="comics", image_size=SIZE,
+                                 batch_size=2, num_workers=options.pop("num_workers", 0))  # fmt: skip
+    last = folder / "checkpoints" / "last.ckpt"
+    folder.mkdir(exist_ok=True)
+    stop = StopAt(stop_at)
+    callbacks = [
+        MetricsCSV(str(folder / "metrics.csv")), stop, LastState(str(last.parent), **options.pop("state", {})),
+        ModelCheckpoint(last.parent, "best", "val/psnr", mode="max", save_weights_only=True,
+                        enable_version_counter=False),
+    ]  # fmt: skip
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, plugins=[SafeCheckpointIO()], callbacks=callbacks, **options,
+    )  # fmt: skip
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    except SystemExit:
+        return None
+    return stop.count
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Where two nested values differ by a bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [found for key in one for found in differences(one[key], other[key], f"{place}.{key}")]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return [
+            found
+            for i, pair in enumerate(zip(one, other, strict=True))
+            for found in differences(*pair, f"{place}[{i}]")
+        ]
+    same = (
+        torch.equal(one, other) if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) else one == other
+    )
+    return [] if same else [place]
+
+
+def unlike(one: Path, other: Path) -> list[str]:
+    """What differs between the results of two trainings."""
+    found = [] if (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes() else ["metrics.csv"]
+    for name in ("last.ckpt", "best.ckpt"):
+        states = [torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (one, other)]
+        for state in states:
+            state.pop("callbacks", None)  # they hold times and folders
+            if name == "best.ckpt":
+                del state["loops"]  # nobody goes on from there
+            else:  # a count on which nothing depends
+                del state["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+        found += differences(*states, name)
+    return found
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulating": {"model": {"accumulate": 2}},
+    "by steps": {"max_epochs": 5, "max_steps": 10},
+    "rarely validating": {"check_val_every_n_epoch": 2},
+    "often validating": {"val_check_interval": 0.5},
+    "a part of the batches": {"limit_train_batches": 3},
+    "with a reader": {"num_workers": 1},
+    "a state a step": {"state": {"every_n_steps": 1, "keep": 3}},
+    "only one state": {"state": {"every_n_epochs": 0}},
+}
+QUICK = {"plain": 3, "accumulating": 7, "often validating": 8, "with a reader": 17}  # every so many moments
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_comic_root(tmp_path_factory.mktemp("data") / "pairs", {"train": 7, "val": 3, "test": 2})
+
+
+def stop_everywhere(root: Path, folder: Path, name: str, every: int) -> None:
+    moments = fit(root, folder / "whole", **dict(OPTIONS[name]))
+    assert moments is not None
+    assert moments > 30
+    for moment in range(1, moments + 1, every):
+        place = folder / str(moment)
+        if fit(root, place, moment, **dict(OPTIONS[name])) is None:
+            assert fit(root, place, **dict(OPTIONS[name])) is not None
+        else:
+            assert moment == moments  # the signal came as the training ended anyway
+        assert unlike(folder / "whole", place) == [], f"stopped at moment {moment} of {moments}"
+
+
+@pytest.fixture(autouse=True)
+def _terminating() -> Any:
+    """SIGTERM as a command handles it outside of training."""
+
+    def terminate(*_: object) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_stopped_at_some_moments(name: str, root: Path, tmp_path: Path) -> None:
+    stop_everywhere(root, tmp_path, name, QUICK[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_stopped_at_every_moment(name: str, root: Path, tmp_path: Path) -> None:
+    stop_everywhere(root, tmp_path, name, 1)
+
+
+def test_stopped_again_and_again(root: Path, tmp_path: Path) -> None:
+    """Eleven times, a few batches further each time."""
+    fit(root, tmp_path / "whole")
+    stops = 0
+    while fit(root, tmp_path / "stopped", 4) is None:
+        stops += 1
+    assert stops > 8
+    assert unlike(tmp_path / "whole", tmp_path / "stopped") == []
+
+
+def test_earlier_states_stay_as_many_as_asked(root: Path, tmp_path: Path) -> None:
+    fit(root, tmp_path, **{"state": {"every_n_steps": 2, "keep": 3}})
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["best.ckpt", "last.ckpt", "step_00000008.ckpt", "step_00000010.ckpt"]
+    for path in (tmp_path / "checkpoints").glob("step_*"):
+        assert f"step_{torch.load(path, weights_only=True)['global_step']:08d}.ckpt" == path.name
