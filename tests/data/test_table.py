@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import picture
+from conftest import SIZE, picture
 
+from image_translation.data import PairedImageDataModule
 from image_translation.data.layout import Layout, Pair
 from image_translation.data.pairs import find_pairs
 from image_translation.errors import UserError
@@ -27,6 +28,60 @@ def test_rows_are_pairs_whatever_their_files_are_called(root: Path) -> None:
     (first, second) = pairs(root, "input,target", "a/1.png,b/2.png", f"{root}/a/2.jpg,deep/er/ü 3.png")["train"]
     assert first == Pair("b_2", root / "a/1.png", root / "b/2.png")
     assert second == Pair("deep_er_ü 3", root / "a/2.jpg", root / "deep/er/ü 3.png")
+
+
+def test_names_tell_the_path_from_the_root_on_without_what_a_file_cannot_begin_with(root: Path) -> None:
+    below, long = root / "b", "long/" * 60 + "ü.png"
+    for name in ("clean/000.png", "b/.hidden/1.png", f"b/{long}"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(2).save(root / name)
+    targets = ["../clean/000.png", ".hidden/1.png", f"{below}/2.png", "../b/1.png", long]
+    found = pairs(below, "input,target", *(f"1.png,{target}" for target in targets))["train"]
+    names = {pair.name for pair in found}
+    assert {"clean_000", "hidden_1", "2", "1"} < names
+    (shortened,) = names - {"clean_000", "hidden_1", "2", "1"}
+    assert shortened.endswith("_long_long_ü")
+    assert len(shortened.encode()) == 200
+    again = pairs(below, "input,target", f"1.png,{long.replace('ü', '../long/ü')}")["train"]
+    assert [pair.name for pair in again] == [shortened]
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inside the root", "outside"])
+def test_the_same_data_elsewhere_has_the_same_splits_and_fingerprint(inside: bool, tmp_path: Path) -> None:
+    described = []
+    for place in ("here", "some/where/else"):
+        data = tmp_path / place / "data"
+        for i in range(40):
+            for side in ("raw", "clean"):
+                path = data / side / f"part{i % 3}" / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture(2 * i + (side == "raw")).save(path)
+        root = data if inside else tmp_path / place / "project"
+        root.mkdir(exist_ok=True)
+        rows = [f"{data}/raw/part{i % 3}/{i}.png,{data}/clean/part{i % 3}/{i}.png" for i in range(40)]
+        (root / "pairs.csv").write_text("\n".join(["input,target", *rows]))
+        module = PairedImageDataModule("comic", str(root), layout="table", table="pairs.csv", image_size=SIZE,
+                                       val_fraction=0.3, test_fraction=0.3)  # fmt: skip
+        module.setup()
+        names = {split: [pair.name for pair in dataset.pairs] for split, dataset in module.datasets.items()}
+        described.append((module.description["fingerprint"], names))
+    assert all(described[0][1].values())
+    assert described[0] == described[1]
+
+
+def test_rows_of_nothing_are_passed_over(root: Path) -> None:
+    found = pairs(root, "input,target,split", "a/1.png,b/1.png,train", ",,", "", " , ,", "a/2.jpg,b/2.png,train")
+    assert [pair.name for pair in found["train"]] == ["b_1", "b_2"]
+
+
+def test_a_path_that_no_file_system_takes_is_named_with_its_line(root: Path) -> None:
+    with pytest.raises(UserError) as error:
+        pairs(root, "input,target", f"a/1.png,b/{'n' * 5000}.png", "a,b/1.png", "a/1.png,b/2.png")
+    assert "line 2: " in str(error.value)
+    assert "File name too long" in str(error.value)
+    assert len(str(error.value)) < 1000
+    assert f"line 3: {root / 'a'} is a folder, expected a picture." in str(error.value)
+    assert "line 4" not in str(error.value)
 
 
 def test_direction_swaps_the_columns_and_keeps_the_names(root: Path) -> None:
@@ -61,7 +116,8 @@ def test_every_row_that_cannot_be_used_is_named_with_its_line(root: Path) -> Non
     text = str(error.value)
     for expected in ("line 3: target is empty", "line 4: ", "none.png does not exist", "line 5: split is 'trian'",
                      "line 6: ", "notes.txt has none of the extensions", "line 7: '../out' cannot be the name",
-                     "line 8: split is ''", "lines 2, 9: all are called 'ok'", "line 10: ",
+                     "Give the row a name in the column name", "line 8: split is ''",
+                     "lines 2, 9: all are called 'ok'", "line 10: ",
                      "line 11: 'nnn"):  # fmt: skip
         assert expected in text, expected
     assert text.count("line") == 9
@@ -71,6 +127,7 @@ def test_every_row_that_cannot_be_used_is_named_with_its_line(root: Path) -> Non
     ("content", "message"),
     [(b"input;target\n", r"no column input and none target; its first line is 'input;target'"),
      (b"inputs,target\n", r"no column input; .*Did you mean 'inputs'"), (b"", r"no column input"),
+     (b"input,target,input\n", r"several columns 'input': 'input,target,input'\. Keep one"),
      (b"input,target\n", r"lists no pairs"), (b"input,target\n\xff,\xff\n", r"not a CSV file in UTF-8")],
 )  # fmt: skip
 def test_a_table_that_is_none_is_named(content: bytes, message: str, root: Path) -> None:
