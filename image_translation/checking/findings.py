@@ -35,6 +35,11 @@ KINDS = {
         PROBLEM, "Pictures that fit another one's partner better than their own",
         "Look whether the files are named right.",
     ),
+    "empty split": Kind(
+        WARNING, "A split without a picture",
+        "Training needs val, and by default test: add the folder or the rows, or raise data.val_fraction, "
+        "data.test_fraction.",
+    ),
     "direction": Kind(
         WARNING, "Inputs have colour, targets have none",
         "If the model is to colour, input and target are swapped: data.direction=BtoA.",

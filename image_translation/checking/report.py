@@ -166,7 +166,10 @@ def examine(datamodule: PairedImageDataModule) -> Check:
     splits, troubles, root, sample = datamodule.survey()
     layout, background = datamodule.layout, datamodule.background
     facts = list(gather(splits, layout, background))
-    empty = [] if splits["train"] else [Finding("empty", f"The split train has no pairs in {root}.")]
+    empty = [
+        Finding("empty" if split == "train" else "empty split", f"The split {split} has no pairs in {root}.")
+        for split in SPLITS if not splits[split]
+    ]  # fmt: skip
     findings = of_troubles(troubles) + empty + judge(facts, lambda a, b: agreement_of(a, b, layout, background))
     return Check(datamodule.task, str(root), sample, layout, background, datamodule.image_size, facts, findings)
 

@@ -113,6 +113,10 @@ class PairedImageDataModule(LightningDataModule):
             raise UserError(
                 f"data.background must be a colour such as white or '#808080', got {background!r}."
             ) from error
+        # Hydra hands over a number where a folder is called by one.
+        root, input_folder, target_folder, table, cache_folder = (
+            value if value is None else str(value) for value in (root, input_folder, target_folder, table, cache_folder)
+        )
         self.layout = Layout(layout, input_folder, target_folder, direction, table)
         if (derive is None) == (layout == "derived"):
             raise UserError("data.derive goes with data.layout=derived, and only with it (data.derive=null: none).")

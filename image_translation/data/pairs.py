@@ -1,5 +1,6 @@
 """Which files on disk form pairs, and which split each pair belongs to."""
 
+import difflib
 import hashlib
 import logging
 import unicodedata
@@ -78,7 +79,7 @@ def _in_folders(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[di
         known = {*SPLITS, *layout.folders, *(Path(folder).parts[0] for folder in layout.folders if folder)}
         unknown = [path.name for path in root.iterdir() if path.is_dir() and path.name not in known]
         if others := sorted(name for name in unknown if not name.startswith(".")):
-            log.warning("%s: passed over folders that are no split's: %s", root, ", ".join(others[:10]))
+            log.warning("%s: passed over folders that are no split's: %s", root, ", ".join(map(_named, others[:10])))
         for folder in (root / folder for folder in layout.folders):
             loose = [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]
             if loose and not any(folder in paths for paths in folders.values()):
@@ -90,6 +91,16 @@ def _in_folders(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[di
     paths = [root / folder for folder in layout.folders]
     found["train"] = _pair_up(layout, paths, troubles) if all(path.is_dir() for path in paths) else []
     return found, ["val", "test"]
+
+
+def _named(folder: str) -> str:
+    """A folder that is no split's, with the split that may be meant."""
+    lower = folder.lower()
+    if lower in SPLITS:
+        return f"{folder} (expected in lower case: {lower})"
+    longer = [split for split in SPLITS if lower.startswith(split)]  # validation, training, testing
+    meant = longer or difflib.get_close_matches(lower, SPLITS, n=1)
+    return f"{folder} (did you mean {meant[0]}?)" if meant else folder
 
 
 def _split_folders(root: Path, layout: Layout, split: str, troubles: list[Trouble]) -> list[Path]:
@@ -143,7 +154,7 @@ def _nothing_found(root: Path, layout: Layout) -> str:
     wanted = " and ".join(f"{root / split / folder}" for split in ("train",) for folder in layout.folders)
     whole = " and ".join(str(root / folder) for folder in layout.folders)
     hint = "" if layout.kind == "folders" else " (data.target_folder=null: the split's own folder)"
-    there = sorted(path.name for path in root.iterdir())
+    there = [_named(name) for name in sorted(path.name for path in root.iterdir())]
     return (
         f"No pictures for data.layout={layout.kind} in data.root={root}.\n"
         f"Expected {wanted} (likewise val, test), or {whole}{hint}, with files {' '.join(sorted(EXTENSIONS))}.\n"

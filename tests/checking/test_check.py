@@ -55,6 +55,8 @@ def plant(root: Path) -> dict[str, list[str]]:
         return Image.fromarray(np.pad(array, ((7, 0), (12, 0), (0, 0)), mode="edge")[:-7, :-12])
 
     expected: dict[str, list[str]] = defaultdict(list)
+    shutil.rmtree(root / "val", ignore_errors=True)
+    expected["empty split"].append(f"The split val has no pairs in {root}.")
     (drawings / (name := next(names))).unlink()
     expected["orphan"].append(str(faces / name))
     shutil.copy(faces / (name := next(names)), (faces / name).with_suffix(".bmp"))
@@ -214,7 +216,7 @@ def test_folders_that_are_no_split_are_named(comic_root: Path, command: Command,
     (comic_root / "train").rename(comic_root / "training")
     result = command("check", "task=comic", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
     assert result.returncode == 1
-    assert "passed over folders that are no split's: training" in result.stdout + result.stderr
+    assert "passed over folders that are no split's: training (did you mean train?)" in result.stdout + result.stderr
     assert list(found(tmp_path / "r")) == ["empty"]
 
 

@@ -144,6 +144,22 @@ def test_a_task_without_a_sample_needs_a_root(tmp_path: Path, monkeypatch: pytes
         datamodule(None, task="maps")
 
 
+def test_folders_that_are_called_by_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra hands over data.root=2024 as a number."""
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "val", "test"):
+        for side in ("1", "2"):
+            (tmp_path / "2024" / split / side).mkdir(parents=True)
+            picture(5).save(tmp_path / "2024" / split / side / "p.png")
+    (tmp_path / "2024" / "7").write_text("input,target\ntrain/1/p.png,train/2/p.png")
+    numbers: dict[str, Any] = {"root": 2024, "image_size": SIZE, "val_fraction": 0.0, "test_fraction": 0.0}
+    for options in ({"input_folder": 1, "target_folder": 2}, {"layout": "table", "table": 7}):
+        module = PairedImageDataModule("comic", **numbers, **options, cache_folder=3)  # type: ignore[arg-type]
+        module.setup()
+        assert module.description["counts"]["train"] == 1
+        assert module.cache_folder == Path("3")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [

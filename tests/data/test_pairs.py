@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,22 @@ def test_a_missing_split_is_cut_out_of_train_and_the_others_stay(tmp_path: Path)
     assert found["test"] == ["x"]
     assert found["val"]
     assert sorted(found["train"] + found["val"]) == sorted(str(i) for i in range(100))
+
+
+@pytest.mark.parametrize(
+    ("folder", "hint"),
+    [("Train", "Train (expected in lower case: train)"), ("validation", "validation (did you mean val?)"),
+     ("testing", "testing (did you mean test?)"), ("tset", "tset (did you mean test?)"), ("notes", "notes")],
+)  # fmt: skip
+def test_folders_that_may_be_meant_for_a_split_are_named(
+    folder: str, hint: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, f"{folder}/a/1.png", f"{folder}/b/1.png")
+    with pytest.raises(UserError, match=f"Found there: {re.escape(hint)}"):
+        names(tmp_path)
+    touch(tmp_path, *(f"{split}/{side}/{split}.png" for split in ("train", "val", "test") for side in "ab"))
+    names(tmp_path)
+    assert f"passed over folders that are no split's: {hint}" in caplog.text
 
 
 def test_orphans_on_either_side_are_named(tmp_path: Path) -> None:
