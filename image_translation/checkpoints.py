@@ -1,9 +1,10 @@
 """Checkpoints: written whole or not at all; they describe themselves, and nothing in them is executed."""
 
 import errno
+import logging
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -11,6 +12,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from image_translation.errors import UserError
 from image_translation.files import whole
 from image_translation.models import Translator
+
+log = logging.getLogger(__name__)
+LAST, EARLIER = "last.ckpt", "step_{}.ckpt"  # the states of a training
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -66,13 +70,39 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Translator:
     return model.to(device).eval()
 
 
-def sound_checkpoint(path: Path) -> Path | None:
-    """``path``, if a run can go on from it: it is whole, and all its weights are finite."""
-    try:
-        state = read_checkpoint(path)["state_dict"]
-    except UserError:
-        return None
-    return path if all(bool(value.isfinite().all()) for value in state.values()) else None
+class State(NamedTuple):
+    """A whole state of a training, after so many steps."""
+
+    path: Path
+    step: int
+
+
+def state_to_go_on_from(folder: Path, required: bool = False) -> State | None:
+    """The latest state that is whole and finite: ``last.ckpt``, or an earlier one if that is damaged.
+
+    Returns:
+        None if no state was ever written, or, unless ``required``, none is sound.
+
+    Raises:
+        UserError: there are states, none is sound, and one is required.
+    """
+    reasons = []
+    for path in (folder / LAST, *sorted(folder.glob(EARLIER.format("*")), reverse=True)):
+        if path.exists():
+            try:
+                state = read_checkpoint(path)
+                if "optimizer_states" not in state:
+                    raise UserError(f"{path}: weights only, not the state of a training.")
+                if not all(bool(value.isfinite().all()) for value in state["state_dict"].values()):
+                    raise UserError(f"{path}: some weights are not finite.")
+            except UserError as error:
+                log.warning("%s", error)
+                reasons.append(str(error))
+            else:
+                return State(path, state["global_step"])
+    if required and reasons:
+        raise UserError(f"There is no sound state to go on from, and nothing was changed. {reasons[0]}")
+    return None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """W&B without questions, and pictures for whichever loggers there are."""
 
 import functools
+import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,43 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from image_translation.files import read_json
 from image_translation.runs import is_main_process
 
 log = logging.getLogger(__name__)
 STEP = "trainer/global_step"
 BEST = {"val/mse": "min", "val/psnr": "max", "val/ssim": "max"}
+
+
+class OnceWandbLogger(WandbLogger):
+    """Logs nothing twice: a run that goes on repeats the steps since its last state, which are logged already.
+
+    Args:
+        run: the W&B run.
+        record: a file that remembers the last step of each name.
+    """
+
+    def __init__(self, run: wandb.Run, record: Path) -> None:
+        super().__init__(experiment=run)
+        self.record = record
+        try:
+            self.earlier: dict[str, int] = read_json(record)
+        except (OSError, ValueError):
+            self.earlier = {}
+        self.latest = dict(self.earlier)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if step is None:
+            super().log_metrics(metrics, step)
+            return
+        new = {name: value for name, value in metrics.items() if step > self.earlier.get(name, -1)}
+        if not new.keys() - {"epoch"}:
+            return
+        super().log_metrics(new | {name: metrics[name] for name in ("epoch",) if name in metrics}, step)
+        self.latest |= dict.fromkeys(new, step)
+        scratch = self.record.with_suffix(".tmp")  # at every logged step, so not forced to the disk
+        scratch.write_text(json.dumps(self.latest))
+        scratch.replace(self.record)
 
 
 def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> WandbLogger:
@@ -49,7 +82,7 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
         run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
     if run.settings.mode == "offline":
         log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
-    return WandbLogger(experiment=run)
+    return OnceWandbLogger(run, Path(save_dir) / "wandb" / "logged.json")
 
 
 def _can_go_online() -> bool:

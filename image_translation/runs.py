@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from yaml import YAMLError
 
-from image_translation.errors import UserError, one_of
+from image_translation.errors import UserError
 from image_translation.files import read_json, write_json, write_whole
 
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
@@ -79,7 +79,7 @@ class Run:
     Args:
         folder: the run folder.
         config: what the run is started with, kept in ``.hydra/config.yaml``.
-        before: the manifest of the run that goes on or starts again here, see ``earlier_run``.
+        before: the manifest of the run that goes on or starts again here, see ``resuming.py``.
         checkpoint: the state to go on from, if there is one.
         facts: what is known from the start.
 
@@ -97,8 +97,8 @@ class Run:
     ) -> None:
         self.path, self.before = folder / "run.json", before
         # In a further process of a run the main one has decided, before it started this one.
-        is_further = not is_main_process() and self.path.exists() and read_run(folder).get("goes_on")
-        self.checkpoint = folder / "checkpoints" / "last.ckpt" if is_further else checkpoint
+        decided = None if is_main_process() or not self.path.exists() else read_run(folder).get("goes_on_from")
+        self.checkpoint = folder / "checkpoints" / str(decided) if decided else checkpoint
         goes_on = self.checkpoint is not None
         if is_main_process():
             if before:
@@ -114,7 +114,7 @@ class Run:
             "status": "running",
             "process": {"host": platform.node(), "id": os.getpid(), "started": _process_start(os.getpid())},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "goes_on": goes_on,
+            "goes_on_from": self.checkpoint.name if self.checkpoint else None,
             **{key: before[key] for key in ("data", "wandb_id") if before and key in before},
             **facts,
             "git_commit": _git_commit(),
@@ -195,56 +195,6 @@ def flat(config: DictConfig) -> dict[str, Any]:
             yield name, node
 
     return dict(walk(OmegaConf.to_container(config), ""))
-
-
-def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, Any] | None:
-    """The manifest of an earlier run of the same config in this folder; None if there was none, or to be none.
-
-    Raises:
-        UserError: it had other options, or it is still running, or its files are damaged.
-    """
-    one_of("if_exists", if_exists, ("refuse", "continue"))
-    if if_exists == "refuse":
-        return None
-    if "RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        raise UserError(
-            "if_exists=continue needs processes that Lightning starts (trainer.devices=…), not torchrun or srun."
-        )
-    if not is_main_process():
-        return None
-    if not (folder / "run.json").exists():
-        # A run that was killed in its first moment has nothing but its config.
-        barely_begun = folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".log"} == {".hydra"}
-        return {"status": "failed"} if barely_begun else None
-    manifest, before, now = read_run(folder), flat(read_config(folder)), flat(recorded(config))
-    changed = sorted(
-        name
-        for name in before.keys() | now.keys()
-        if not name.startswith(WITHOUT_EFFECT) and before.get(name) != now.get(name)
-    )
-    if changed:
-        lines = "".join(f"\n  - {name}: was {before.get(name)}, now {now.get(name)}" for name in changed[:20])
-        raise UserError(
-            f"{folder} holds a run with other options, and nothing is overwritten:{lines}\n"
-            "Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
-        )
-    if manifest["status"] == "running" and is_alive(manifest):
-        raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
-    return manifest
-
-
-def same_data(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Check that an earlier run in this folder, if it came to read its data, had the same.
-
-    Raises:
-        UserError: it had not.
-    """
-    was, now = str(manifest.get("data", data).get("fingerprint")), data["fingerprint"]
-    if was != now:
-        raise UserError(
-            f"{folder} holds a run on other pictures (fingerprint {was[:12]}, now {now[:12]}), and nothing is "
-            "overwritten. Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
-        )
 
 
 def is_alive(manifest: Mapping[str, Any]) -> bool:

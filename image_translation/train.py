@@ -6,11 +6,16 @@ python -m image_translation.train task=comic model=autoencoder data.root=…
 import logging
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
-from image_translation.runs import Run, earlier_run, print_results, same_data
+from image_translation.resuming import earlier_run, resumed, same_data, same_devices
+from image_translation.runs import Run, is_main_process, print_results
+
+if TYPE_CHECKING:
+    from image_translation.checkpoints import State
 
 log = logging.getLogger(__name__)
 
@@ -18,24 +23,47 @@ log = logging.getLogger(__name__)
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.checkpoints import sound_checkpoint
     from image_translation.session import own_processes, quieten
 
     quieten()
     folder = Path(cfg.run.dir)
-    before, checkpoint = earlier_run(folder, cfg, cfg.if_exists), None
-    if before:  # whatever is wrong now, nothing of the earlier run is touched
-        datamodule = instantiate(cfg.data)
-        datamodule.setup()
-        same_data(folder, before, datamodule.description)
-        if before["status"] == "finished":
+    config, before, state = cfg, earlier_run(folder, cfg, cfg.if_exists), None
+    if cfg.resume is not None:
+        config, before = resumed(cfg, folder)
+    if before and is_main_process():
+        state = state_of(config, folder, before, required=cfg.resume is not None)
+        if before["status"] == "finished" and cfg.resume is None:
             log.info("%s: finished already, with the same options and data.", folder)
             return
-        checkpoint = sound_checkpoint(folder / "checkpoints" / "last.ckpt")
-        how = "goes on from its last state" if checkpoint else "starts again"
+        how = f"goes on from {state.path.name}, step {state.step}" if state else "starts again"
         log.info("%s: %s earlier, %s.", folder, before["status"], how)
-    with own_processes(folder), Run(folder, cfg, before, checkpoint, task=cfg.run.task, model=cfg.run.model) as run:
-        train(cfg, folder, run)
+        if state:
+            log_no_step_twice(config.logger, before, state.step)
+    names = {"task": config.run.task, "model": config.run.model}
+    with own_processes(folder), Run(folder, config, before, state and state.path, **names) as run:
+        train(config, folder, run)
+
+
+def state_of(cfg: DictConfig, folder: Path, before: dict[str, Any], required: bool) -> "State | None":
+    """What an earlier run can go on from. Whatever is wrong, nothing of it is touched.
+
+    Raises:
+        UserError: the data is other data, or there is no sound state and one is ``required``.
+    """
+    from image_translation.checkpoints import state_to_go_on_from
+
+    datamodule = instantiate(cfg.data)
+    datamodule.setup()
+    same_data(folder, before, datamodule.description)
+    return state_to_go_on_from(folder / "checkpoints", required)
+
+
+def log_no_step_twice(loggers: DictConfig, before: dict[str, Any], step: int) -> None:
+    """Have the loggers go on where an earlier run was after so many steps."""
+    if "wandb" in loggers:
+        loggers.wandb.id = before.get("wandb_id")
+    if "tensorboard" in loggers:
+        OmegaConf.update(loggers, "tensorboard.purge_step", step + 1, force_add=True)
 
 
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
@@ -69,6 +97,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         **({} if model.trains else {"max_epochs": 0}),
     )
     check_trainer(trainer)
+    if run.checkpoint:
+        same_devices(folder, run.before, trainer.world_size)
     datamodule.setup()
     size = datamodule.image_size
     automatic = datamodule.batch_size == "auto"
@@ -82,8 +112,6 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         datamodule.batch_size = earlier or chosen_batch(make, size, trainer, most, cached)
         log.info("data.batch_size=auto: %d", datamodule.batch_size)
     run.update(data=datamodule.description, batch_size=datamodule.batch_size, **describe(trainer, model))
-    if run.before and run.checkpoint and "wandb" in cfg.logger:
-        cfg.logger.wandb.id = run.before.get("wandb_id")
 
     with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
         run.update(wandb_id=wandb_id(trainer.loggers))

@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on(
 
     (run / "evaluate" / "train").mkdir(parents=True)  # measured on a checkpoint that training will replace
     result = succeeded(command("train", *arguments))
-    assert "goes on from its last state" in result.stdout
+    assert "goes on from last.ckpt, step " in result.stdout
     after = read_json(run / "run.json")
     assert (after["status"], after["epochs"], after["steps"]) == ("finished", EPOCHS, 3 * EPOCHS)
     assert after["wandb_id"] == before["wandb_id"]
@@ -175,7 +175,7 @@ def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_
         path.rmdir() if path.is_dir() else path.unlink()
     again = succeeded(command(*arguments))
     assert again.stdout.count("finished already") == 6
-    assert again.stdout.count("failed earlier, goes on from its last state") == 1
+    assert again.stdout.count("failed earlier, goes on from last.ckpt, step ") == 1
     assert "Every run that was found is in the table." in (study / "compare" / "report.html").read_text()
 
 
@@ -193,7 +193,7 @@ def test_a_failed_run_goes_on_if_it_had_come_far(comic_root: Path, command: Comm
     succeeded(command(*arguments))
     manifest = read_json(run / "run.json") | {"status": "failed", "error": "the disk was full"}
     (run / "run.json").write_text(json.dumps(manifest))
-    assert "failed earlier, goes on from its last state" in succeeded(command(*arguments)).stdout
+    assert "failed earlier, goes on from last.ckpt, step " in succeeded(command(*arguments)).stdout
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     (run / "run.json").write_text(json.dumps(manifest))

@@ -11,12 +11,12 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from image_translation.checkpoints import EARLIER, LAST
 from image_translation.errors import at_least
 from image_translation.models import Translator
 from image_translation.signals import Signals
 
 log = logging.getLogger(__name__)
-LAST, EARLIER = "last.ckpt", "step_{:08d}.ckpt"
 
 
 class Moment(Enum):
@@ -99,12 +99,12 @@ class LastState(Checkpoint):
     def _save(self, trainer: Trainer, moment: Moment) -> None:
         last = self.folder / LAST
         if self.keep > 1 and trainer.is_global_zero and last.exists():
-            _also_named(last, self.folder / EARLIER.format(self.saved[0]))
+            _also_named(last, self.folder / EARLIER.format(f"{self.saved[0]:08d}"))
         self.moment = moment
         trainer.save_checkpoint(last, weights_only=False)
         self.moment, self.saved, self.since = None, (trainer.global_step, moment), time.monotonic()
         if trainer.is_global_zero:
-            for old in sorted(self.folder.glob(EARLIER.format(0).replace("0" * 8, "*")))[: 1 - self.keep or None]:
+            for old in sorted(self.folder.glob(EARLIER.format("*")))[: 1 - self.keep or None]:
                 old.unlink()
 
     def on_save_checkpoint(  # type: ignore[override]

@@ -248,6 +248,6 @@ def printable(value: object) -> str:
 def _unfinished(manifest: dict[str, Any]) -> str:
     status = manifest["status"]
     if status == "running":
-        return "still running." if is_alive(manifest) else "stopped without a word (it still says: running)."
+        return "still running." if is_alive(manifest) else "interrupted without a word (its process is gone)."
     error = str(manifest.get("error") or "").splitlines()
     return f"{status}: {error[0]}" if error else f"{status}."

@@ -121,7 +121,7 @@ def test_unfinished_runs_are_named(status: str, tmp_path: Path) -> None:
     expected = {
         "failed": "failed: the disk is full",
         "interrupted": "interrupted.",
-        "running": "stopped without a word",
+        "running": "interrupted without a word",
     }
     assert reasons(found)["bad"].startswith(expected[status])
 
