@@ -1,73 +1,97 @@
-"""Checkpoints: written whole or not at all; they describe themselves, and nothing in them is executed."""
+"""Reading checkpoints: they describe themselves, and nothing in them is executed."""
 
-import errno
+import json
 import logging
 import pickle
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
 from image_translation.errors import UserError
-from image_translation.files import whole
 from image_translation.models import Translator
 
 log = logging.getLogger(__name__)
 LAST, EARLIER = "last.ckpt", "step_{}.ckpt"  # the states of a training
 
 
-class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside the one that it replaces, which stays until the new one is on the disk."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        if not path.parent.parent.is_dir():
-            raise UserError(
-                f"{path.parent.parent} is gone, so the state of training can't be saved. The run ends here."
-            )
-        path.parent.mkdir(exist_ok=True)
-        try:
-            with whole(path) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch hides the system's reason
-            raise UserError(_why_not_written(path, error)) from error
-
-
-def _why_not_written(path: Path, error: Exception) -> str:
-    chain: list[BaseException] = [error]
-    while link := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(link)
-    reasons = [link for link in chain if isinstance(link, OSError)]
-    reason = (reasons[-1].strerror or str(reasons[-1])) if reasons else str(error).splitlines()[0]
-    last = " The one written before is intact." if path.exists() else ""
-    advice = " Make room, and go on with resume=…" if reasons and reasons[-1].errno == errno.ENOSPC else ""
-    return f"{path} can't be written: {reason}.{last}{advice}"
-
-
 def load(path: str | Path, device: str | torch.device = "cpu") -> Translator:
     """Rebuild a trained model, ready to ``translate`` pictures.
 
     Args:
-        path: a checkpoint, or a run folder, whose best checkpoint is taken.
+        path: a checkpoint, a generator exported as ``.safetensors``, or a run folder, whose best checkpoint is taken.
         device: where the model goes.
 
     Raises:
-        UserError: there is no such checkpoint, or it is damaged, or not one of this project's.
+        UserError: there is no such file, or it is damaged, or not one of this project's.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
+    if path.suffix == ".safetensors":
+        return read_generator(path).to(device).eval()
     checkpoint = read_checkpoint(path)
-    name = str(checkpoint["image_translation"].get("model"))
+    described = checkpoint["image_translation"].get("model"), checkpoint["hyper_parameters"]
+    return rebuilt(path, *described, checkpoint["state_dict"]).to(device).eval()
+
+
+def rebuilt(path: Path, name: Any, options: dict[str, Any], weights: dict[str, Any], part: str = "") -> Translator:
+    """A model by the name and the options that a file gives, with its weights.
+
+    Names, shapes and kinds of number are compared before the model takes any memory.
+
+    Args:
+        path: the file, for messages.
+        name: of the model.
+        options: its constructor's arguments.
+        weights: tensors by their names.
+        part: the network that they are of, such as ``generator``; else of the whole model.
+
+    Raises:
+        UserError: the model is not known, can't be built so, or has other weights.
+    """
     if name not in Translator.registry:
         raise UserError(f"{path}: model {name!r} is not known here; known are {', '.join(Translator.registry)}.")
+    unfit = f"{path}: the weights don't fit the {name} that it describes"
     try:
-        model = Translator.registry[name](**checkpoint["hyper_parameters"])
-        model.load_state_dict(checkpoint["state_dict"])
-    except (AttributeError, KeyError, RuntimeError, TypeError, UserError, ValueError) as error:
-        raise UserError(f"{path}: the weights don't fit the {name} that it describes ({error}).") from error
-    return model.to(device).eval()
+        with torch.device("meta"):
+            expected = Translator.registry[name](**options).get_submodule(part).state_dict()
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, UserError, ValueError) as error:
+        raise UserError(f"{unfit}: it can't be built ({error}).") from error
+    if wrong := expected.keys() ^ weights.keys():
+        raise UserError(f"{unfit}: missing or unknown is {min(map(str, wrong))}.")
+    for key, tensor in expected.items():
+        got, shape = weights[key], (tuple(tensor.shape), tensor.dtype)
+        found = (tuple(got.shape), got.dtype) if isinstance(got, Tensor) else type(got).__name__
+        if found != shape:
+            raise UserError(f"{unfit}: {key} is {found}, expected {shape}.")
+    model = Translator.registry[name](**options)
+    model.get_submodule(part).load_state_dict(weights)
+    return model
+
+
+def read_generator(path: Path) -> Translator:
+    """A model whose generator was exported; what else it has to be trained with is new.
+
+    Raises:
+        UserError: the file is missing or damaged, or was not exported by this project.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("image_translation", "null"))
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, or no safetensors file ({error}).") from error
+    if not isinstance(about, dict) or not isinstance(about.get("options"), dict):
+        raise UserError(f"{path}: not exported by image_translation: it doesn't say which model it is of.")
+    return rebuilt(path, about.get("model"), about["options"], weights, "generator")
 
 
 class State(NamedTuple):
@@ -91,8 +115,8 @@ def state_to_go_on_from(folder: Path, required: bool = False) -> State | None:
         if path.exists():
             try:
                 state = read_checkpoint(path)
-                if "optimizer_states" not in state:
-                    raise UserError(f"{path}: weights only, not the state of a training.")
+                if "last_state" not in state:
+                    raise UserError(f"{path}: weights only, or the state of a training by an earlier version.")
                 if not all(bool(value.isfinite().all()) for value in state["state_dict"].values()):
                     raise UserError(f"{path}: some weights are not finite.")
             except UserError as error:
@@ -113,17 +137,51 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint. Name a run folder, or a file in its folder checkpoints.")
+    _require_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: refused: no checkpoint, or one that holds more than tensors and plain values. Nothing was run."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: damaged, or no checkpoint ({(str(error) or type(error).__name__).splitlines()[0]})."
-        ) from error
+        raise UserError(f"{path}: refused: it holds more than tensors and plain values. Nothing was run.") from error
+    except Exception as error:  # a pickle made for it can raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: damaged, or no checkpoint ({reason}).") from error
     parts = ("image_translation", "hyper_parameters", "state_dict")
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), dict) for part in parts):
         raise UserError(f"{path}: not a checkpoint of image_translation; expected {', '.join(parts)} in it.")
+    if not all(_is_filled(tensor) for tensor in _tensors(checkpoint)):
+        raise UserError(f"{path}: refused, because a tensor in it claims to be larger than its numbers.")
     return checkpoint
+
+
+def _require_whole(path: Path) -> None:
+    """Check every byte against the checksums that a checkpoint has, which torch itself does not look at.
+
+    Raises:
+        UserError: it is damaged, or no checkpoint, or would unpack into more than it takes on the disk.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise UserError(f"{path}: refused: no checkpoint, because those are not compressed.")
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise UserError(f"{path}: damaged, or refused: it claims to hold more than its size.")
+            damaged = archive.testzip()
+    except UserError:
+        raise
+    except Exception as error:  # zipfile raises many kinds
+        raise UserError(f"{path}: refused: damaged, or no checkpoint ({error}).") from error
+    if damaged:
+        raise UserError(f"{path}: damaged: {damaged} in it is not what was written.")
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _is_filled(tensor: Tensor) -> bool:
+    """Whether a tensor has as many numbers in memory as its shape says."""
+    return tensor.layout == torch.strided and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.itemsize

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.errors import UserError, one_of
 from image_translation.runs import WITHOUT_EFFECT, flat, is_alive, is_main_process, read_config, read_run, recorded
-from image_translation.trust import require_known_targets
+from image_translation.trust import require_known_targets, targets
 
 log = logging.getLogger(__name__)
 PLACES = ("outputs", "multirun")  # where resume=last looks
@@ -67,7 +67,8 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
     manifest, stored = read_run(folder), read_config(folder)
     if manifest["status"] == "running" and is_main_process() and is_alive(manifest):
         raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
-    require_known_targets(stored, folder / ".hydra" / "config.yaml", config)
+    advice = "name the choice that brings it on the command line too (model=…, task=…), with --config-dir=…"
+    require_known_targets(stored, folder / ".hydra" / "config.yaml", targets(config), advice)
     refused, longer = [], False
     for override in hydra.overrides.task:
         name, _, value = override.lstrip("+~").partition("=")

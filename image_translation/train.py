@@ -70,7 +70,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
     from image_translation.batch_size import chosen_batch, fitting_named
     from image_translation.callbacks import Cost
-    from image_translation.checkpoints import SafeCheckpointIO, read_checkpoint
+    from image_translation.checkpoint_io import SafeCheckpointIO
+    from image_translation.checkpoints import read_checkpoint
     from image_translation.data.layout import SPLITS
     from image_translation.device import choose_precision, prepare_device
     from image_translation.errors import one_of

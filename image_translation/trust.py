@@ -1,6 +1,6 @@
 """What a file may name: a run's config says which classes to construct, and a stranger may have written it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +10,28 @@ from image_translation.command import CONF
 from image_translation.errors import UserError
 
 
-def require_known_targets(config: DictConfig, file: Path, own: DictConfig | None = None) -> None:
+def require_known_targets(config: DictConfig, file: Path, own: Iterable[str], advice: str) -> None:
     """Check that a config read from a file names only what this project's own configs name, before it is used.
 
     Args:
         config: as it stands in the file.
         file: for the message.
-        own: the config that the user composed; what it names is known too.
+        own: names that the user has given.
+        advice: how to give one.
 
     Raises:
         UserError: it names something else.
     """
-    known = {target for path in CONF.rglob("*.yaml") for target in _targets(OmegaConf.load(path))}
-    known |= set(_targets(own)) if own is not None else set()
-    for target in _targets(config):
-        if target not in known:
+    known = {target for path in CONF.rglob("*.yaml") for target in targets(OmegaConf.load(path))}
+    for target in targets(config):
+        if target not in known.union(own):
             raise UserError(
-                f"{file} names {target!r}, which is no part of this project, so nothing was run. If it is your own, "
-                "name the choice that brings it on the command line too (model=…, task=…), with --config-dir=…"
+                f"{file} names {target!r}, which is no part of this project, so nothing was run. "
+                f"If it is your own, {advice}."
             )
 
 
-def _targets(node: Any) -> Iterator[str]:
+def targets(node: Any) -> Iterator[str]:
     """All that a config would have constructed or called."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=False)
@@ -39,7 +39,7 @@ def _targets(node: Any) -> Iterator[str]:
         if "_target_" in node:
             yield str(node["_target_"])
         for value in node.values():
-            yield from _targets(value)
+            yield from targets(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _targets(value)
+            yield from targets(value)

@@ -12,7 +12,7 @@ from conftest import SIZE, make_comic_root
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from image_translation.callbacks import LastState, MetricsCSV
-from image_translation.checkpoints import SafeCheckpointIO
+from image_translation.checkpoint_io import SafeCheckpointIO
 from image_translation.data import PairedImageDataModule
 from image_translation.models import Pix2Pix
 

@@ -1,0 +1,237 @@
+"""Files from strangers: nothing in them is run, nothing of them is believed, and damage ends in one clear error."""
+
+import json
+import pickle
+import resource
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import TINY_PIX2PIX, Command, make_comic_root, succeeded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+import image_translation
+from image_translation.checkpoints import read_checkpoint
+from image_translation.errors import UserError
+from image_translation.files import read_json
+from image_translation.models import Pix2Pix
+from image_translation.runs import read_config, read_run
+
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.strategy.connect(Pix2Pix(image_size=32, base_channels=2))
+    path = tmp_path_factory.mktemp("sound") / "a.ckpt"
+    trainer.save_checkpoint(path, weights_only=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, made by the command; the tests that change it put back what they changed."""
+    import os
+    import subprocess
+    import sys
+
+    from conftest import PROJECT
+
+    folder = tmp_path_factory.mktemp("run")
+    root = make_comic_root(folder / "pairs")
+    done = subprocess.run(
+        [sys.executable, "-m", "image_translation.train", *TINY_PIX2PIX, f"data.root={root}",
+         f"hydra.run.dir={folder / 'run'}"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), length=st.integers(1, 50))
+def test_any_damage_to_a_checkpoint_is_noticed(checkpoint: Path, place: float, bit: int, length: int) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    start = int(place * len(content))
+    for index in range(start, min(start + length, len(content))):
+        content[index] ^= 1 << bit
+    damaged = checkpoint.with_name("damaged.ckpt")
+    damaged.write_bytes(content)
+    try:
+        model = image_translation.load(damaged)
+    except UserError:
+        return
+    # What is not covered by a checksum, such as a date in the archive, may differ if the weights do not.
+    for name, value in image_translation.load(checkpoint).state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+@settings(max_examples=50, deadline=None)
+@given(keep=st.floats(0, 1, exclude_max=True))
+def test_any_cut_of_a_checkpoint_is_noticed(checkpoint: Path, keep: float) -> None:
+    content = checkpoint.read_bytes()
+    cut = checkpoint.with_name("cut.ckpt")
+    cut.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(UserError, match=r"cut\.ckpt: (damaged|refused)"):
+        image_translation.load(cut)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=300))
+def test_any_bytes_are_no_checkpoint_or_manifest(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("bytes")
+    (folder / ".hydra").mkdir()
+    for name in ("a.ckpt", "a.safetensors", "run.json", ".hydra/config.yaml"):
+        (folder / name).write_bytes(content)
+    for read in (
+        lambda: image_translation.load(folder / "a.ckpt"),
+        lambda: image_translation.load(folder / "a.safetensors"),
+        lambda: read_run(folder),
+        lambda: read_config(folder),
+    ):
+        with pytest.raises(UserError):
+            read()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    place=st.floats(0, 1, exclude_max=True),
+    byte=st.integers(0, 255),
+    file=st.sampled_from(
+        [
+            "run.json",
+            ".hydra/config.yaml",
+            "metrics.csv",
+            "test/per_image.csv",
+            "test/metrics.json",
+            "test/identity.csv",
+        ]
+    ),
+)
+def test_any_damage_to_a_run_folder_ends_in_words(finished: Path, place: float, byte: int, file: str) -> None:
+    """``compare`` takes the run or names it; what it raises is a message."""
+    from image_translation.comparison.collect import collect
+
+    path = finished / file
+    before = path.read_bytes()
+    content = bytearray(before)
+    content[int(place * len(content))] = byte
+    path.write_bytes(content)
+    try:
+        with suppress(UserError):
+            collect([finished], [])
+    finally:
+        path.write_bytes(before)
+
+
+def rewritten(checkpoint: Path, **changes: Any) -> Path:
+    path = checkpoint.with_name("changed.ckpt")
+    torch.save(torch.load(checkpoint, weights_only=True) | changes, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            {"base_channels": 10**5, "image_size": 32},
+            r"is \(\(2, 3, 4, 4\), torch.float32\), expected \(\(100000, 3, 4, 4\)",
+        ),
+        ({"base_channels": 10**12}, "can't be built"),
+        ({"image_size": 2**60}, "can't be built"),
+        ({"image_size": [32]}, "can't be built"),
+        ({"unknown": 1}, "can't be built"),
+        ({"__class__": 1}, "can't be built"),
+    ],
+)
+def test_sizes_are_compared_before_memory_is_taken(checkpoint: Path, options: dict[str, Any], reason: str) -> None:
+    """A generator 100,000 channels wide would take terabytes; the process may take 8 GiB more than it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 8 * GIB, before[1]))
+    try:
+        with pytest.raises(UserError, match=reason):
+            image_translation.load(rewritten(checkpoint, hyper_parameters=options))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_tensors_that_claim_to_be_larger_than_they_are_are_refused(checkpoint: Path) -> None:
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    huge = torch.zeros(1).expand(2**40)
+    with pytest.raises(UserError, match="claims to be larger than its numbers"):
+        read_checkpoint(rewritten(checkpoint, state_dict=weights | {"generator.encoder.0.weight": huge}))
+
+
+def test_an_archive_that_unpacks_into_more_is_refused(checkpoint: Path) -> None:
+    bomb = checkpoint.with_name("bomb.ckpt")
+    with zipfile.ZipFile(checkpoint) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, bytes(2**24))
+    with pytest.raises(UserError, match=r"bomb\.ckpt: refused"):
+        read_checkpoint(bomb)
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "image_translation.models.pix2pix.frozen"])
+@pytest.mark.parametrize("part", ["data", "data.derive", "model", "callbacks.panels"])
+def test_a_config_cannot_name_what_is_called(part: str, target: str, finished: Path, command: Command) -> None:
+    path = finished / ".hydra" / "config.yaml"
+    manifest = (finished / "run.json").read_text()
+    before = path.read_text()
+    config = read_config(finished)
+    trace = finished / "trace"
+    from omegaconf import OmegaConf
+
+    OmegaConf.update(config, part, {"_target_": target, "command": f"touch {trace}"}, merge=False, force_add=True)
+    path.write_text(OmegaConf.to_yaml(config))
+    try:
+        for arguments in (("evaluate", f"run={finished}", f"output={finished.parent / 'there'}"),
+                          ("train", f"resume={finished}", "trainer.max_epochs=5")):  # fmt: skip
+            result = command(*arguments)
+            assert result.returncode == 1
+            assert f"names '{target}', which is no part of this project, so nothing was run" in result.stderr
+            assert "Traceback" not in result.stderr
+        assert not trace.exists()
+        assert (finished / "run.json").read_text() == manifest
+    finally:
+        path.write_text(before)
+
+
+def test_an_exported_generator_is_the_runs(finished: Path, command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "generator.safetensors"
+    result = succeeded(command("export", f"run={finished}", f"output={file}"))
+    assert "the generator of a Pix2Pix" in result.stdout
+    best = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    with safe_open(file, "pt") as content:
+        assert {f"generator.{name}" for name in content.keys()} == {n for n in best if n.startswith("generator.")}  # noqa: SIM118
+        for name in content.keys():  # noqa: SIM118
+            assert torch.equal(content.get_tensor(name), best[f"generator.{name}"])
+        assert json.loads(content.metadata()["image_translation"])["model"] == "Pix2Pix"
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    one, other = image_translation.load(finished), image_translation.load(file)
+    assert np.array_equal(one.translate(picture), other.translate(picture))
+
+    again = command("export", f"run={finished}", f"output={file}")
+    assert again.returncode == 1
+    assert "exists, and nothing is overwritten" in again.stderr
+    assert "must end in .safetensors" in command("export", f"run={finished}", f"output={tmp_path / 'a.pt'}").stderr
+    assert "run is not set" in command("export").stderr
+
+
+def test_a_pickle_of_another_kind_is_not_opened(tmp_path: Path) -> None:
+    for name, content in {"list.ckpt": pickle.dumps([1]), "deep.ckpt": b"(" * 10**5}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="no checkpoint"):
+            read_checkpoint(tmp_path / name)
+    (tmp_path / "deep.json").write_text("[" * 10**5)
+    with pytest.raises(ValueError, match="nested"):
+        read_json(tmp_path / "deep.json")
