@@ -4,13 +4,14 @@ python -m image_translation.check task=comic data.root=…
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from image_translation.command import command, instantiate
-from image_translation.errors import UserError
+from image_translation.command import command, folder_of, instantiate
+from image_translation.errors import UserError, one_of
 from image_translation.files import read_json, write_json, write_whole
 from image_translation.runs import print_table
 
@@ -20,7 +21,8 @@ SHOWN = 10  # findings of a kind on the terminal; the page and the JSON file hav
 
 @command("check")
 def main(cfg: DictConfig) -> None:
-    status = check(instantiate(cfg.data), Path(cfg.output).expanduser(), strict=cfg.strict)
+    strict = one_of("strict", cfg.strict, (True, False))
+    status = check(instantiate(cfg.data), folder_of("output", cfg.output), strict)
     if status:
         sys.exit(status)
 
@@ -32,7 +34,8 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
         0 if training can begin, 1 if there are problems that would spoil it, 2 if ``strict`` and there are warnings.
 
     Raises:
-        UserError: there is nothing to check, or ``output`` holds somebody else's files of these names.
+        UserError: there is nothing to check, or ``output`` holds somebody else's files of these names or can't be
+            written.
     """
     # Imported here, because --help must not wait for them.
     from image_translation.checking import report
@@ -41,10 +44,16 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
     taken = [name for name in FILES if (output / name).exists()]
     if taken and not _is_ours(output / "check.json"):
         raise UserError(f"{output} holds {taken[0]}, which is not of a check; name another folder: output=…")
-    checked = report.examine(datamodule)
+    is_new = not output.exists()
+    _make_writable(output)  # said now, not after minutes
+    try:
+        checked = report.examine(datamodule)
+    except BaseException:
+        if is_new:
+            output.rmdir()
+        raise
     severities = [finding.severity for finding in checked.findings]
     status = 1 if PROBLEM in severities else 2 if strict and WARNING in severities else 0
-    output.mkdir(parents=True, exist_ok=True)
     write_json(output / "check.json", checked.as_json() | {"exit_status": status})
     write_whole(output / "check.html", checked.as_page())
 
@@ -61,6 +70,15 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
         print(f"  → {about.advice}")
     print(f"\n{checked.verdict}\nReport: {output / 'check.html'}")
     return status
+
+
+def _make_writable(folder: Path) -> None:
+    """Make a folder if there is none, and see that files can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); name another folder: output=…") from error
 
 
 def _is_ours(file: Path) -> bool:

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from image_translation.errors import UserError, nearest
 from image_translation.runs import TERMINATED, exit_status, is_main_process
@@ -43,7 +43,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             try:
                 function(cfg)
             except Exception as error:
-                report(error, debug=cfg.debug)
+                mistake = _mistake(error, config_name) if isinstance(error, OmegaConfBaseException) else error
+                report(mistake, debug=bool(cfg.get("debug")))
                 if HydraConfig.get().mode != RunMode.MULTIRUN:
                     raise SystemExit(1) from None
 
@@ -58,8 +59,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             signal.signal(signal.SIGTERM, _terminate)
             try:
                 application()
-            except (HydraException, OmegaConfBaseException, OSError) as error:  # before or beside the job
-                report(UserError(_explain(error, config_name)), debug="debug=true" in sys.argv)
+            except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:  # before or beside the job
+                report(_mistake(error, config_name), debug="debug=true" in sys.argv)
                 sys.exit(1)
             except (KeyboardInterrupt, SystemExit) as error:
                 sys.exit(exit_status(error) if exit_status(error) > 1 else getattr(error, "code", 1))
@@ -84,6 +85,18 @@ def instantiate(node: DictConfig, advice: str = "", **kwargs: Any) -> Any:
         raise UserError(f"{node.get('_target_', 'config')}: {str(cause).strip()}{advice}") from error
 
 
+def folder_of(option: str, value: Any) -> Path:
+    """The folder that an option names.
+
+    Raises:
+        UserError: the option's value is no name.
+    """
+    # Hydra hands over a number where a folder is called by one; a fraction may have lost a digit on the way.
+    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        raise UserError(f"{option} must be the name of a folder, got {value!r}. Quote unusual names: '{option}=\"…\"'.")
+    return Path(str(value)).expanduser()
+
+
 def report(error: BaseException, debug: bool = False) -> None:
     """Say what went wrong: one message for a user's mistake, the traceback for anything else; both to the run's log."""
     if not is_main_process():
@@ -105,6 +118,12 @@ def _describe_os_error(error: OSError) -> str:
     return f"{error.filename or 'a file'} cannot be used: {error.strerror or error}."
 
 
+def _mistake(error: Exception, config_name: str) -> UserError:
+    mistake = UserError(_explain(error, config_name))
+    mistake.__cause__ = error  # for the log, and for debug=true
+    return mistake
+
+
 def _explain(error: Exception, config_name: str) -> str:
     """A mistake on the command line, in words, with the nearest names that exist."""
     if isinstance(error, MissingConfigException) and error.options:
@@ -113,6 +132,10 @@ def _explain(error: Exception, config_name: str) -> str:
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return _describe_os_error(error)
     text = str(error).strip()
+    if isinstance(error, MissingMandatoryValue) and error.full_key:
+        return f"{error.full_key} is not set: {error.full_key}=… (--help lists the options)."
+    if isinstance(error, OmegaConfBaseException):  # further lines are OmegaConf's own
+        return f"{error.full_key or 'config'}: {text.splitlines()[0]}"
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return f"{error.override!r} cannot be read ({text.splitlines()[0]}). Quote unusual values: '{key}=\"{value}\"'."

@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from image_translation.command import command
-from image_translation.errors import UserError
+from image_translation.command import command, folder_of
+from image_translation.errors import UserError, one_of
 from image_translation.files import write_csv, write_json, write_whole
 from image_translation.runs import MEASURES, print_table
 
@@ -22,14 +22,15 @@ DEFAULT_ROOTS = ("outputs", "multirun")
 
 @command("compare")
 def main(cfg: DictConfig) -> None:
-    roots = _list(cfg.runs)
-    by = _list(cfg.by)
+    roots = [folder_of("runs", root) for root in _list(cfg.runs)]
+    by = [str(option) for option in _list(cfg.by)]
+    wandb = one_of("wandb", cfg.wandb, (True, False))
     reference: Any = OmegaConf.to_container(cfg.reference) if cfg.get("reference") else None
-    missing = [root for root in roots if not Path(root).expanduser().is_dir()]
-    if missing and roots != list(DEFAULT_ROOTS):
+    missing = [root for root in roots if not root.is_dir()]
+    if missing and roots != [Path(root) for root in DEFAULT_ROOTS]:
         raise UserError(f"runs={missing[0]}: there is no such folder. Name folders with runs: runs=[outputs,multirun]")
-    folders = [Path(root).expanduser() for root in roots if root not in missing]
-    compare(folders, Path(cfg.output).expanduser(), by, reference, wandb=cfg.wandb)
+    folders = [root for root in roots if root not in missing]
+    compare(folders, folder_of("output", cfg.output), by, reference, wandb)
 
 
 def compare(
@@ -112,10 +113,10 @@ def compare(
     _say(sections, table, verdicts, collection.aside, output)
 
 
-def _list(value: Any) -> list[str]:
+def _list(value: Any) -> list[Any]:
     if value is None:
         return []
-    return [str(item) for item in value] if isinstance(value, ListConfig | list) else [str(value)]
+    return list(value) if isinstance(value, ListConfig) else [value]
 
 
 def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Sequence[Any], output: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.command import command
-from image_translation.errors import UserError, one_of
+from image_translation.command import command, folder_of
+from image_translation.errors import UserError, at_least, one_of
 from image_translation.files import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,8 @@ TORCHVISION = "torchvision."
 @command("download")
 def main(cfg: DictConfig) -> None:
     sets: Any = OmegaConf.to_container(cfg.sets)
-    name, output = str(cfg.name), Path(cfg.output).expanduser().absolute()
+    name, output = str(cfg.name), folder_of("output", cfg.output).absolute()
+    at_least("retries", cfg.retries, 0, whole=True)
     if name.startswith(TORCHVISION):
         from image_translation.fetching.photos import export
 
@@ -61,7 +62,7 @@ def download(what: dict[str, Any], output: Path, fill: Callable[[Path], None]) -
     place = hashlib.sha256(str(output).encode()).hexdigest()[:16]
     with FileLock(cache_home() / f"download-{place}.lock"):
         if output.exists():
-            if not (output / MARK).exists() or read_json(output / MARK) != what:
+            if _made_from(output) != what:
                 raise UserError(f"{output} exists, and is not this set; name another folder: output=…")
             print(f"{output} is there already.")
         else:
@@ -79,9 +80,18 @@ def download(what: dict[str, Any], output: Path, fill: Callable[[Path], None]) -
                 raise
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-                if parent_is_new and not any(output.parent.iterdir()):
+                if parent_is_new and output.parent.is_dir() and not any(output.parent.iterdir()):
                     output.parent.rmdir()
             print(f"{output}: {sum(1 for path in output.rglob('*') if path.is_file()) - 1} files.")
+
+
+def _made_from(folder: Path) -> Any:
+    """The description of the set in a folder; None if there is none."""
+    mark = folder / MARK
+    try:
+        return read_json(mark) if mark.exists() else None
+    except ValueError as error:
+        raise UserError(f"{mark} is damaged; remove {folder}, or name another folder: output=…") from error
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from image_translation.command import command, instantiate
+from image_translation.command import command, folder_of, instantiate
 from image_translation.errors import UserError, one_of
 from image_translation.files import read_json, write_json
 from image_translation.runs import print_results, read_config, read_run
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     quieten()
     if OmegaConf.is_missing(cfg, "run"):
         raise UserError("run is not set; name the run folder: run=outputs/<task>/<model>/<date_time>")
-    folder = Path(cfg.run).expanduser()
+    folder = folder_of("run", cfg.run)
     manifest = read_run(folder)
     splits = SPLITS if cfg.split == "all" else (one_of("split", cfg.split, (*SPLITS, "all")),)
     if "data" not in manifest:
@@ -43,9 +43,9 @@ def main(cfg: DictConfig) -> None:
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
     prepare_device(cfg.trainer.accelerator)
     precision: Any = choose_precision(cfg.trainer.precision or manifest["precision"], cfg.trainer.accelerator)
-    output = Path(cfg.output).expanduser() if cfg.output else folder / "evaluate"
+    output = folder / "evaluate" if cfg.output is None else folder_of("output", cfg.output)
     for split in splits:
-        if cfg.output and (output / split).exists():
+        if cfg.output is not None and (output / split).exists():
             raise UserError(f"{output / split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
 
@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
     datamodule.setup()
     datamodule.require(*splits)
     was, now = manifest["data"]["fingerprint"], datamodule.description["fingerprint"]
-    if was != now and not cfg.output:
+    if was != now and cfg.output is None:
         raise UserError(
             f"These are not the pictures of the run (fingerprint {now[:12]} instead of {was[:12]}). "
             "To measure on other pictures name a folder for the results: output=…"
@@ -75,12 +75,12 @@ def main(cfg: DictConfig) -> None:
     if cfg.perceptual:
         from image_translation.perceptual import Perceptual
 
-        callbacks.append(perceptual := Perceptual(cfg.perceptual))
+        kinds = cfg.perceptual if isinstance(cfg.perceptual, ListConfig) else [cfg.perceptual]
+        callbacks.append(perceptual := Perceptual(kinds))
     for split in splits:
         model.test_split = datamodule.test_split = split
-        trainer = pl.Trainer(
-            accelerator=cfg.trainer.accelerator,
-            devices=cfg.trainer.devices,
+        trainer = instantiate(
+            cfg.trainer,
             precision=precision,
             callbacks=callbacks,
             limit_test_batches=trained.trainer.limit_test_batches if split == "test" else 1.0,

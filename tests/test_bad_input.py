@@ -161,6 +161,16 @@ def test_checkpoints_that_evaluate_cannot_take(command: Command, tmp_path: Path)
         assert (run / "test" / "metrics.json").read_bytes() == results
         return result.stderr
 
+    for option, expected in {
+        "trainer.devices=abc": "`devices` selected with `CPUAccelerator` should be an int",
+        "trainer.precision=abc": "Precision 'abc' is invalid",
+        "perceptual=lpip": "perceptual must be one of lpips, fid, kid; got 'lpip'",
+        "perceptual=5": "perceptual must be one of lpips, fid, kid; got 5",
+        "output=[a]": "output must be the name of a folder, got ['a']",
+    }.items():
+        refused = command("evaluate", f"run={run}", "trainer.accelerator=cpu", option)
+        assert (refused.returncode, expected in refused.stderr) == (1, True), refused.stderr
+        assert "Traceback" not in refused.stderr
     assert "damaged" in message(good[: len(good) // 2])
     model = Pix2Pix(image_size=32, base_channels=2)
     content = {"image_translation": {"model": "Pix2Pix"}, "hyper_parameters": dict(model.hparams)}
@@ -179,6 +189,8 @@ def test_checkpoints_that_evaluate_cannot_take(command: Command, tmp_path: Path)
         ([], "run is not set"),
         (["run=nowhere"], "run=nowhere is not a run folder"),
         (["run=nowhere", "splt=val"], "Did you mean 'split'"),
+        (["run=5"], "run=5 is not a run folder"),
+        (["run=null"], "run must be the name of a folder, got None"),
     ],
 )
 def test_evaluate_without_a_run(arguments: list[str], message: str, command: Command) -> None:

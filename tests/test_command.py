@@ -77,3 +77,23 @@ def test_a_typo_offers_the_nearest_names(argument: str, message: str, command: C
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("download", "name is not set: name=…"),
+        ("check data.root=???", "data.root is not set: data.root=…"),
+        ("check output=${nope}", "output: Interpolation key 'nope' not found"),
+        ("compare runs=???", "runs is not set: runs=…"),
+        ("compare runs=[???]", "Missing value at index 0"),
+        ("compare reference=5", "Config group override must be a string or a list. Got int"),
+        ("compare ~wandb", "wandb: Key 'wandb' is not in struct"),
+    ],
+)
+def test_a_value_that_is_missing_or_none_is_said(arguments: str, message: str, command: Command) -> None:
+    result = command(*arguments.split())
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" in command(*arguments.split(), "debug=true").stderr

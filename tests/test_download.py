@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -62,7 +63,9 @@ def server() -> Iterator[Server]:
     server.http.shutdown()
 
 
-def send(handler: BaseHTTPRequestHandler, content: bytes, length: int | None = None, keep: int | None = None) -> None:
+def send(
+    handler: BaseHTTPRequestHandler, content: bytes, length: int | str | None = None, keep: int | None = None
+) -> None:
     """Content with a length that may be a lie, of which ``keep`` bytes are really sent."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(content) if length is None else length))
@@ -100,10 +103,10 @@ def aligned_png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def archive(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
-    """A tar.gz file."""
+def archive(files: dict[str, bytes], *more: tarfile.TarInfo, kind: Literal["w", "w:gz"] = "w:gz") -> bytes:
+    """A tar.gz file, or a plain tar file."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with tarfile.open(fileobj=buffer, mode=kind) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -113,11 +116,16 @@ def archive(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-def facades() -> bytes:
+def facades(kind: Literal["w", "w:gz"] = "w:gz") -> bytes:
     """As the authors pack it: a folder with splits, and what macOS adds."""
     splits = {"train": range(6), "val": range(6, 8), "test": range(8, 11)}
     files = {f"facades/{split}/{i}.png": aligned_png(i) for split, numbers in splits.items() for i in numbers}
-    return archive({"._facades": b"junk"} | files)
+    return archive({"._facades": b"junk"} | files, kind=kind)
+
+
+def changed(content: bytes, place: int) -> bytes:
+    """With one bit of a byte the other way round."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place:][1:]
 
 
 @pytest.fixture
@@ -183,16 +191,33 @@ def test_a_download_that_breaks_off_is_tried_again(server: Server, get: Callable
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda h: send(h, facades(), keep=1000), "cannot be fetched"),
-        (lambda h: send(h, facades(), length=10**6), "cannot be fetched"),
+        (lambda h: send(h, facades(), keep=1000), "cannot be fetched (the connection broke off). Try again."),
+        (lambda h: send(h, facades(), length=10**6), "cannot be fetched (the connection broke off). Try again."),
+        (lambda _: None, "cannot be fetched (Remote end closed connection without response). Try again."),
+        (lambda h: send(h, facades(), length="abc"), "cannot be fetched: the server's headers are damaged"),
         (lambda h: send(h, facades(), length=1000), "not a whole tar archive"),
         (lambda h: send(h, gzip.compress(b"no archive")), "not a whole tar archive"),
+        (lambda h: send(h, changed(lzma.compress(facades("w")), 20_000)), "not a whole tar archive"),
         (lambda h: send(h, b"<html>Moved</html>"), "not a whole tar archive"),
+        (lambda h: send(h, archive({"a": b"", "a/1.png": png(1)})), "'1.png' in it cannot be unpacked (Not a direct"),
         (lambda h: fail(h, 404), "the server answers 404 Not Found"),
         (lambda h: fail(h, 500), "the server answers 500 Internal Server Error"),
         (lambda h: redirect(h, "/it"), "cannot be fetched"),
     ],
-    ids=["breaks off", "promises too much", "promises too little", "no archive", "a page", "404", "500", "a circle"],
+    ids=[
+        "breaks off",
+        "promises too much",
+        "is silent",
+        "no length",
+        "promises too little",
+        "no archive",
+        "damaged xz",
+        "a page",
+        "a file as a folder",
+        "404",
+        "500",
+        "a circle",
+    ],
 )
 def test_a_server_that_fails_leaves_nothing(
     answer: Response, message: str, server: Server, get: Callable[..., Any], tmp_path: Path
@@ -203,6 +228,7 @@ def test_a_server_that_fails_leaves_nothing(
     assert message in result.stderr
     assert server.url("/it") in result.stderr
     assert "Traceback" not in result.stderr
+    assert ".part" not in result.stderr  # the folder that is gone
     assert left(tmp_path) == []
 
 
@@ -276,9 +302,9 @@ def test_what_was_fetched_first_counts(server: Server, get: Callable[..., Any], 
     server.answers["/it"] = partial(send, content=content)
     succeeded(get("/it"))
     server.answers["/it"] = partial(send, content=archive({"facades/train/0.png": png(0)}))
-    changed = get("/it", f"output={tmp_path / 'place' / 'again'}")
-    assert changed.returncode == 1
-    assert "its checksum is not the one recorded at the first download" in changed.stderr
+    other = get("/it", f"output={tmp_path / 'place' / 'again'}")
+    assert other.returncode == 1
+    assert "its checksum is not the one recorded at the first download" in other.stderr
     assert left(tmp_path) == ["data"]
     server.answers["/it"] = partial(send, content=content)
     succeeded(get("/it", f"output={tmp_path / 'place' / 'again'}"))
@@ -401,16 +427,67 @@ def test_an_unknown_set_of_torchvision(tmp_path: Path) -> None:
         export("Flowers103", tmp_path)
 
 
-def test_a_damaged_archive_is_noticed_and_not_remembered(
-    server: Server, get: Callable[..., Any], tmp_path: Path
+def header(content: bytes, number: int) -> int:
+    """Where the header of a member of a plain archive begins."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return tar.getmembers()[number].offset
+
+
+ZIPPED, PLAIN = facades(), facades("w")
+NO_WHOLE, NO_PICTURES = "not a whole tar archive", "holds no pictures"
+
+
+@pytest.mark.parametrize(
+    ("content", "whole", "message"),
+    [
+        (changed(ZIPPED, -6), ZIPPED, NO_WHOLE),
+        (PLAIN[: header(PLAIN, 6)], PLAIN, NO_WHOLE),
+        (PLAIN[: header(PLAIN, 6) + 100], PLAIN, NO_WHOLE),
+        (PLAIN[: header(PLAIN, 6) + 600], PLAIN, NO_WHOLE),
+        (changed(PLAIN, header(PLAIN, 6)), PLAIN, NO_WHOLE),
+        (archive({}), ZIPPED, NO_PICTURES),
+        (archive({"facades/read.me": b"moved"}), ZIPPED, NO_PICTURES),
+        (archive({".hidden/0.png": png(0)}), ZIPPED, NO_PICTURES),
+    ],
+    ids=["checksum of gzip", "cut between two", "cut in a header", "cut in a picture", "damaged header",
+         "empty", "no picture", "hidden picture"],
+)  # fmt: skip
+def test_what_is_no_set_is_noticed_and_not_remembered(
+    content: bytes, whole: bytes, message: str, server: Server, get: Callable[..., Any], tmp_path: Path
 ) -> None:
-    content = facades()
-    damaged = bytearray(content)
-    damaged[-6] ^= 1  # in gzip's own checksum
-    server.answers["/it"] = partial(send, content=bytes(damaged))
+    server.answers["/it"] = partial(send, content=content)
     result = get("/it")
     assert result.returncode == 1
-    assert "not a whole tar archive" in result.stderr
+    assert message in result.stderr
     assert left(tmp_path) == []
-    server.answers["/it"] = partial(send, content=content)
-    succeeded(get("/it"))
+    server.answers["/it"] = partial(send, content=whole)
+    assert "data: 11 files." in succeeded(get("/it")).stdout
+
+
+@pytest.mark.parametrize("mark", ["", '{"name": "fac', "[" * 10_000])
+def test_a_damaged_description_is_named(mark: str, server: Server, get: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "place" / "data").mkdir(parents=True)
+    (tmp_path / "place" / "data" / ".download.json").write_text(mark)
+    result = get("/it")
+    assert result.returncode == 1
+    assert ".download.json is damaged; remove" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("retries=abc", "retries must be a whole number, got 'abc'"),
+        ("retries=null", "retries must be a whole number, got None"),
+        ("retries=-1", "retries must be at least 0, got -1"),
+        ("output=null", "output must be the name of a folder, got None"),
+        ("output=[a]", "output must be the name of a folder, got ['a']"),
+    ],
+)
+def test_an_odd_option_is_named(option: str, message: str, server: Server, get: Callable[..., Any]) -> None:
+    result = get("/it", option)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not server.requests

@@ -1,7 +1,8 @@
 """Archives from a server: fetched, checked and unpacked."""
 
-import gzip
+import errno
 import logging
+import lzma
 import shutil
 import sys
 import tarfile
@@ -42,12 +43,12 @@ def fetch(archives: Mapping[str, Mapping[str, Any]], folder: Path, retries: int)
             file = download_file(archive["url"], archive["sha256"], Path(scratch), retries)
             unpacked = Path(scratch) / "unpacked"
             unpack(file, unpacked, archive["url"])
-            remember(file, archive["url"])  # not before it has shown to be whole
-            file.unlink()
             if name == "all":
-                move_content(unpacked, folder)
+                move_content(unpacked, folder, archive["url"])
             else:
                 gather_pictures(unpacked, folder / name, archive["url"])
+            remember(file, archive["url"])  # not before it has shown to be whole, and of pictures
+            file.unlink()
             shutil.rmtree(unpacked, ignore_errors=True)
 
 
@@ -59,7 +60,7 @@ def download_file(url: str, sha256: str | None, folder: Path, retries: int) -> P
     """
     record = _record()
     expected = sha256 or _recorded(record).get(url)
-    name = url.rpartition("/")[2]
+    name = "archive"  # whatever the address ends with
     fetcher = pooch.create(folder, base_url="", registry={name: expected and f"sha256:{expected}"}, urls={name: url},
                            retry_if_failed=retries)  # fmt: skip
     loader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18, timeout=TIMEOUT)
@@ -72,7 +73,9 @@ def download_file(url: str, sha256: str | None, folder: Path, retries: int) -> P
         raise UserError(f"{url}: the server answers {said}.") from error
     except requests.RequestException as error:
         raise UserError(f"{url} cannot be fetched ({_cause(error)}). Try again.") from error
-    except ValueError as error:  # pooch's word for another checksum
+    except ValueError as error:  # pooch's word for another checksum, and for a header that is none
+        if "hash" not in str(error):
+            raise UserError(f"{url} cannot be fetched: the server's headers are damaged ({error}).") from error
         by = "published" if sha256 else f"recorded at the first download ({record})"
         raise UserError(f"{url}: its checksum is not the one {by}, so it was damaged or exchanged.") from error
     return path
@@ -90,15 +93,9 @@ def unpack(file: Path, folder: Path, url: str) -> None:
     """Unpack a tar archive by Python's ``data`` filter: nothing outside the folder, no links out, no devices.
 
     Raises:
-        UserError: it is damaged, or tries any of that, or is larger than the disk.
+        UserError: it is damaged, or tries any of that, or is larger than the disk, or holds names that can't be here.
     """
     try:
-        with file.open("rb") as start:
-            is_gzip = start.read(2) == b"\x1f\x8b"
-        if is_gzip:
-            with gzip.open(file) as stream:  # to its end, where its checksum is: tarfile stops before
-                while stream.read(2**20):
-                    pass
         with tarfile.open(file) as archive:
             members = archive.getmembers()
             needed, free = sum(member.size for member in members), shutil.disk_usage(file.parent).free
@@ -109,21 +106,45 @@ def unpack(file: Path, folder: Path, url: str) -> None:
             folder.mkdir()
             for member in track(members, "Unpacking", transient=True, disable=not Console().is_terminal):
                 archive.extract(member, folder, filter="data")
+            _read_end(archive)
     except tarfile.FilterError as error:
         raise UserError(f"{url}: refused, because it holds what no data set needs ({error}).") from error
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) or not error.filename:
+                raise
+            name = Path(error.filename).name
+            raise UserError(f"{url}: {name!r} in it cannot be unpacked ({error.strerror}).") from error
         raise UserError(f"{url}: not a whole tar archive. Try again.") from error
 
 
-def move_content(source: Path, folder: Path) -> None:
-    """Move what lies in a folder, without folders that have nothing beside them."""
+def _read_end(archive: tarfile.TarFile) -> None:
+    """See that an archive ends as it should: tarfile takes a missing or damaged header for the end, too.
+
+    Raises:
+        tarfile.ReadError: after the last member comes something else than a block of zeros.
+        EOFError, OSError, LZMAError: the compression's own checksum, at the very end, is missing or wrong.
+    """
+    stream: Any = archive.fileobj
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("no end-of-archive block")
+    while stream.read(2**20):
+        pass
+
+
+def move_content(source: Path, folder: Path, url: str) -> None:
+    """Move what lies in a folder, without folders that have nothing beside them.
+
+    Raises:
+        UserError: there are no pictures in it.
+    """
     there = [source]
     while len(there) == 1 and there[0].is_dir() and there[0].name not in SPLITS:
         there = [path for path in there[0].iterdir() if not path.name.startswith(".")]
-    for path in there:
-        path.rename(folder / path.name)
+    moved = [path.rename(folder / path.name) for path in there]
+    if not any(_is_picture(path) for top in moved for path in (top, *top.rglob("*"))):
+        raise UserError(f"{url}: holds no pictures.")
 
 
 def gather_pictures(source: Path, folder: Path, url: str) -> None:
@@ -133,13 +154,17 @@ def gather_pictures(source: Path, folder: Path, url: str) -> None:
         UserError: two have one name, or there are none.
     """
     folder.mkdir()
-    pictures = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in EXTENSIONS and path.is_file()]
+    pictures = [path for path in sorted(source.rglob("*")) if _is_picture(path)]
     for path in pictures:
         if (folder / path.name).exists():
             raise UserError(f"{url}: holds two pictures named {path.name}.")
         path.rename(folder / path.name)
     if not pictures:
         raise UserError(f"{url}: holds no pictures.")
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 
 def _record() -> Path:
@@ -156,7 +181,10 @@ def _recorded(record: Path) -> dict[str, str]:
 
 def _cause(error: BaseException) -> str:
     """The innermost reason, which is the shortest."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
-    reason = getattr(error, "reason", None)
-    return str(reason or error).rpartition(": ")[2] or type(error).__name__
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    reasons = (getattr(error, "reason", None), *error.args)
+    inner = next((reason for reason in reasons if isinstance(reason, BaseException)), None)
+    if inner is not None:
+        return _cause(inner)
+    return str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
