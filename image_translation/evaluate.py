@@ -14,6 +14,7 @@ from image_translation.command import command, folder_of, instantiate
 from image_translation.errors import UserError, one_of
 from image_translation.files import read_json, write_json
 from image_translation.runs import print_results, read_config, read_run
+from image_translation.trust import require_known_targets
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def main(cfg: DictConfig) -> None:
         if cfg.output is not None and (output / split).exists():
             raise UserError(f"{output / split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
+    require_known_targets(trained, folder / ".hydra" / "config.yaml", cfg.trust, "trust it: trust=[…]")
 
     model = load(folder)
     expected = trained.model._target_.rpartition(".")[2]

@@ -71,7 +71,14 @@ class Pix2Pix(Translator):
             "discriminator": discriminator_loss,
             "score_real": self.gan_loss.mean_score(real_logits),
             "score_fake": self.gan_loss.mean_score(fake_logits),
+            "accuracy": self.gan_loss.accuracy(real_logits, fake_logits),
         }
+
+    def epoch_means(self) -> dict[str, float]:
+        means = super().epoch_means()
+        if "train/gan" in means and means["train/discriminator"]:
+            means["train/loss_ratio"] = means["train/gan"] / means["train/discriminator"]
+        return means
 
     def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logits on real and on fake pairs.

@@ -78,6 +78,7 @@ class Translator(LightningModule):
         self.test_split = "test"
         self.measures, self.baseline = Measures(), Measures()
         self.means = EpochMeans()  # of what training logs
+        self.gradient_norms: dict[str, Tensor] = {}  # of this batch's updates
         self.finite: Tensor | bool = True  # whether all of an epoch's evaluated outputs were
         self.scores: dict[str, dict[str, Scores]] = {}  # by split; "identity" has the test inputs' own scores
 
@@ -140,14 +141,17 @@ class Translator(LightningModule):
             for network in self.trained_networks()
         ]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Train on a batch; the losses, and the norms of the gradients if it completed an update."""
+        self.gradient_norms.clear()
         for optimizer in self._optimizers():
             optimizer._on_before_step = optimizer._on_after_step = do_nothing_closure
         if self.compile_mode == "max":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with compile_errors_named(self.compile_mode):
             losses = {f"train/{name}": value.detach() for name, value in self.optimize(batch).items()}
-        at_step = {f"{name}_step": value for name, value in losses.items()}
+        vitals = losses | self.gradient_norms
+        at_step = {f"{name}_step": value for name, value in vitals.items()}
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         steps.increment_ready()
         steps.increment_completed()
@@ -156,7 +160,10 @@ class Translator(LightningModule):
         self.log_dict(at_step, on_step=True, on_epoch=False, batch_size=count)
         rate = torch.full((), self._optimizers()[0].param_groups[0]["lr"], device=self.device)
         self.means.add(losses | {"train/learning_rate": rate}, count)
+        if self.gradient_norms:
+            self.means.add(self.gradient_norms, count)
         self._log_progress(on_step=True, on_epoch=False, batch_size=count)
+        return vitals
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
@@ -184,10 +191,15 @@ class Translator(LightningModule):
             gradient.copy_(mean.view(gradient.shape))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.gradient_clip:  # here, because the gradients are unscaled by now if they were scaled
-            # Lightning's own clip_gradients refuses every fused optimizer under autocast.
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        # Here, because the gradients are unscaled by now if they were scaled. Lightning's own clip_gradients refuses
+        # every fused optimizer under autocast.
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        name = next(name for name, parameter in self.named_parameters() if parameter is parameters[0]).partition(".")[0]
+        if self.gradient_clip:
+            norm = nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.gradient_norms[f"train/gradient_{name}"] = norm
 
     def _log_progress(self, **options: Any) -> None:
         """The x-axis of what is logged along with it: batches done (Lightning would count from 0), and epochs done."""
@@ -225,8 +237,9 @@ class Translator(LightningModule):
         self.measures.update(output, target, batch["name"])
         return output, target
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the pictures (N, 3, H, W) as uint8."""
+        return self._evaluate(batch)[0]
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the pictures (N, 3, H, W) as uint8, as they are saved and measured."""
