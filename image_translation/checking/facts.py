@@ -17,6 +17,9 @@ from image_translation.data.quick_check import decode, pixel_digest
 Array = NDArray[np.float32]
 SIDE = 256  # pictures are looked at in this size, at most
 THUMB = 24
+FEW = 8  # pairs; from fewer nothing is concluded about what is usual
+FEW_COLOURS = 64  # that a map of classes may have
+LEVELS = 4  # 8-bit steps by which an equal place may differ after compression
 GREY = 6  # 8-bit steps between the channels that JPEG leaves in a grey picture
 
 
@@ -32,6 +35,7 @@ class Half:
     mean: tuple[float, ...]  # of each channel
     deviation: tuple[float, ...]
     is_grey: bool
+    is_drawn: bool  # of few colours: a mask, a label map
 
 
 @dataclass(eq=False)
@@ -48,6 +52,7 @@ class Facts:
     mirrored: float = 0.0  # the same with the input mirrored
     shift: tuple[float, float] = (0.0, 0.0)  # right and down, in pixels: where the target lies, seen from the input
     shifted: float = 0.0  # the agreement after that shift
+    equal: float = 0.0  # on what part of the target's contours the input has its grey: more than shifted or mirrored
 
     @property
     def name(self) -> str:
@@ -69,7 +74,7 @@ def examine(split: str, pair: Pair, layout: Layout, background: str) -> Facts:
         small[half] = _reduced(picture)
         facts.halves[half] = _look_at(picture, small[half])
     if len(facts.halves) == 2:
-        _compare(facts, *(contours(_grey(picture)) for picture in small.values()))
+        _compare(facts, *(_grey(picture) for picture in small.values()))
     return facts
 
 
@@ -111,20 +116,34 @@ def _look_at(picture: Image.Image, small: Image.Image) -> Half:
         mean=tuple(values.mean(axis=0).tolist()),
         deviation=tuple(values.std(axis=0).tolist()),
         is_grey=bool(np.percentile(spread, 99) <= GREY),
+        is_drawn=picture.getcolors(FEW_COLOURS) is not None,
     )
 
 
-def _compare(facts: Facts, source: Array, target: Array) -> None:
-    if source.shape != target.shape:
+def _compare(facts: Facts, grey_source: Array, grey_target: Array) -> None:
+    if grey_source.shape != grey_target.shape:
         return
+    source, target = contours(grey_source), contours(grey_target)
     facts.agreement = correlation(source, target)
     facts.mirrored = correlation(source[:, ::-1], target)
     down, right = _offset(source, target)
     height, width = source.shape
-    a = source[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
-    b = target[max(0, down) : height - max(0, -down), max(0, right) : width - max(0, -right)]
+    there = np.s_[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+    here = np.s_[max(0, down) : height - max(0, -down), max(0, right) : width - max(0, -right)]
+    a, b = source[there], target[here]
     scale = facts.halves["target"].size[0] / width
     facts.shift, facts.shifted = (right * scale, down * scale), correlation(a, b) if a.size else 0.0
+    drawn = target > target.mean()
+    elsewhere = [_equal(grey_source[:, ::-1], grey_target, drawn)]
+    if down or right:
+        elsewhere.append(_equal(grey_source[there], grey_target[here], drawn[here]))
+    facts.equal = _equal(grey_source, grey_target, drawn) - max(elsewhere)
+
+
+def _equal(a: Array, b: Array, where: NDArray[np.bool_]) -> float:
+    """The share of some places where two grey pictures have the same value."""
+    same = np.abs(a - b) <= LEVELS / 255
+    return float((same & where).sum() / max(where.sum(), 1))
 
 
 def _offset(source: Array, target: Array) -> tuple[int, int]:

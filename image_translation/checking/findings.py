@@ -35,6 +35,18 @@ KINDS = {
         PROBLEM, "Pictures that fit another one's partner better than their own",
         "Look whether the files are named right.",
     ),
+    "perhaps shifted": Kind(
+        WARNING, "Single pairs whose halves look shifted against each other",
+        "Look at them: one of the two was moved, or their contours mislead.",
+    ),
+    "perhaps wrong partner": Kind(
+        WARNING, "Single pictures that look as if they fitted another one's partner better than their own",
+        "Look at them: files that are named wrong, or contours that mislead.",
+    ),
+    "same input": Kind(
+        WARNING, "Nearly the same input with different targets in two splits",
+        "All is well if inputs may be alike, as masks and label maps may; else remove them from one split.",
+    ),
     "empty split": Kind(
         WARNING, "A split without a picture",
         "Training needs val, and by default test: add the folder or the rows, or raise data.val_fraction, "

@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image
 
 from image_translation import __version__
-from image_translation.checking.facts import Facts, agreement_of, gather
+from image_translation.checking.facts import FEW, Facts, agreement_of, gather
 from image_translation.checking.findings import KINDS, PROBLEM, WARNING, Finding, by_kind, of_troubles
-from image_translation.checking.judge import FEW, judge
+from image_translation.checking.judge import judge
 from image_translation.data import PairedImageDataModule
 from image_translation.data.layout import SPLITS, TROUBLES, Layout
 from image_translation.data.quick_check import decode, fingerprint
