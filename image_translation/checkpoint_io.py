@@ -14,13 +14,16 @@ from image_translation.files import whole
 class SafeCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside the one that it replaces, which stays until the new one is on the disk."""
 
+    def __init__(self) -> None:
+        self.folders: set[Path] = set()  # that this training has made
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
-        if not path.parent.parent.is_dir():
-            raise UserError(
-                f"{path.parent.parent} is gone, so the state of training can't be saved. The run ends here."
-            )
+        gone = [folder for folder in (path.parent.parent, *self.folders & {path.parent}) if not folder.is_dir()]
+        if gone:
+            raise UserError(f"{gone[0]} is gone, so the state of training can't be saved, and the run ends here.")
         path.parent.mkdir(exist_ok=True)
+        self.folders.add(path.parent)
         try:
             with whole(path) as file:
                 torch.save(checkpoint, file)

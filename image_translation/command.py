@@ -55,6 +55,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
             for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="backslashreplace")
+            logging.raiseExceptions = False  # no traceback where a log can't be written: the disk is full, say
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
             signal.signal(signal.SIGTERM, _terminate)
             try:

@@ -1,5 +1,6 @@
 """The run folder: its manifest ``run.json``, its tables, and what a sweep made of several."""
 
+import logging
 import os
 import platform
 import shutil
@@ -23,6 +24,7 @@ from yaml import YAMLError
 from image_translation.errors import UserError
 from image_translation.files import read_json, write_json, write_whole
 
+log = logging.getLogger(__name__)
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
 PARTS = ("data", "model", "trainer", "run")  # of a config
 # Options that change nothing in the results.
@@ -136,7 +138,13 @@ class Run:
         facts: dict[str, Any] = {"status": status, "wall_time_s": round(time.perf_counter() - self.start, 1)}
         if status == "failed":
             facts["error"] = str(error) or repr(error)
-        self.update(**facts)
+        try:
+            self.update(**facts)
+        except OSError as unwritten:
+            if error is None:
+                raise
+            # What ended the run says more: a full disk. A run whose process is gone is known as interrupted anyway.
+            log.warning("%s can't be written: %s", self.path, unwritten.strerror)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

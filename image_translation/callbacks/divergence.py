@@ -11,8 +11,8 @@ from image_translation.errors import UserError
 from image_translation.models import Translator
 
 ADVICE = (
-    "What was saved before is kept. Try a lower model.learning_rate, model.gradient_clip=1 or trainer.precision=32-true, "
-    "in a new run."
+    "What was saved before is kept. Try a lower model.learning_rate, model.gradient_clip=1 or "
+    "trainer.precision=32-true in a new run."
 )
 
 

@@ -125,6 +125,7 @@ def test_killed_while_it_writes_a_state(
     assert results_unlike(whole, run) == []
 
 
+@pytest.mark.slow
 def test_resume_last_takes_the_latest_that_was_stopped(
     root: Path, whole: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_resume_last_takes_the_latest_that_was_stopped(
     assert "this run is finished. To train it longer: trainer.max_epochs=" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_longer(root: Path, command: Command, tmp_path: Path) -> None:
     """Ten epochs, or seven and then ten: the same."""
     options = (*OPTIONS[:-2], f"data.root={root}")

@@ -181,8 +181,15 @@ def test_an_archive_that_unpacks_into_more_is_refused(checkpoint: Path) -> None:
         read_checkpoint(bomb)
 
 
-@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "image_translation.models.pix2pix.frozen"])
-@pytest.mark.parametrize("part", ["data", "data.derive", "model", "callbacks.panels"])
+@pytest.mark.parametrize(
+    ("part", "target"),
+    [
+        ("data", "os.system"),
+        ("data.derive", "builtins.eval"),
+        ("model", "os.system"),
+        ("callbacks.panels", "image_translation.models.pix2pix.frozen"),
+    ],
+)
 def test_a_config_cannot_name_what_is_called(part: str, target: str, finished: Path, command: Command) -> None:
     path = finished / ".hydra" / "config.yaml"
     manifest = (finished / "run.json").read_text()
