@@ -1,7 +1,7 @@
 """The base of all models: everything but the training objective."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
@@ -77,6 +77,7 @@ class Translator(LightningModule):
         at_least("model.accumulate", self.accumulate, 1, whole=True)
         self.test_split = "test"
         self.measures, self.baseline = Measures(), Measures()
+        self.averaged: Callable[[], AbstractContextManager[None]] = nullcontext  # uses the weights' average, if any
         self.means = EpochMeans()  # of what training logs
         self.gradient_norms: dict[str, Tensor] = {}  # of this batch's updates
         self.finite: Tensor | bool = True  # whether all of an epoch's evaluated outputs were
@@ -283,7 +284,7 @@ class Translator(LightningModule):
         """Evaluation mode without gradients, in the trainer's precision, for a forward pass outside of its loops."""
         training = self.training
         self.eval()
-        with torch.inference_mode(), self.trainer.precision_plugin.forward_context():
+        with self.averaged(), torch.inference_mode(), self.trainer.precision_plugin.forward_context():
             yield
         self.train(training)
 
@@ -320,6 +321,9 @@ class Translator(LightningModule):
         return Image.fromarray(output) if isinstance(picture, Image.Image) else output
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "optimizer_states" not in checkpoint:  # the best state, not the last
+            with self.averaged():
+                checkpoint["state_dict"] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         checkpoint.setdefault("hyper_parameters", {})  # a model without options has none
         checkpoint["image_translation"] = {"model": type(self).__name__, "version": __version__}
 

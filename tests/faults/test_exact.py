@@ -11,7 +11,7 @@ import torch
 from conftest import SIZE, make_comic_root
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from image_translation.callbacks import LastState, MetricsCSV
+from image_translation.callbacks import EMA, LastState, MetricsCSV
 from image_translation.checkpoint_io import SafeCheckpointIO
 from image_translation.data import PairedImageDataModule
 from image_translation.models import Pix2Pix
@@ -52,6 +52,7 @@ def fit(root: Path, folder: Path, stop_at: int = 0, **options: Any) -> int | Non
         MetricsCSV(str(folder / "metrics.csv")), stop, LastState(str(last.parent), **options.pop("state", {})),
         ModelCheckpoint(last.parent, "best", "val/psnr", mode="max", save_weights_only=True,
                         enable_version_counter=False),
+        *([EMA(options.pop("ema"))] if "ema" in options else []),
     ]  # fmt: skip
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -104,9 +105,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "a part of the batches": {"limit_train_batches": 3},
     "with a reader": {"num_workers": 1},
     "a state a step": {"state": {"every_n_steps": 1, "keep": 3}},
+    "averaging": {"ema": 0.9},
     "only one state": {"state": {"every_n_epochs": 0}},
 }
-QUICK = {"plain": 3, "accumulating": 7, "often validating": 8, "with a reader": 17}  # every so many moments
+QUICK = {
+    "plain": 3,
+    "averaging": 7,
+    "accumulating": 7,
+    "often validating": 8,
+    "with a reader": 17,
+}  # every so many moments
 
 
 @pytest.fixture(scope="module")
