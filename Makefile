@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train study bench test test-all lint format clean
+.PHONY: help demo train study bench test test-all faults lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(READY) ## all tests but the slow ones
 
 test-all: $(READY) ## all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+
+faults: $(READY) ## stop, kill and damage runs in many ways, and compare what comes of them: some 20 minutes; docs/reliability.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/faults $(ARGS)
 
 lint: $(READY) ## style and types
 	@$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from yaml import YAMLError
 
 from image_translation.errors import UserError
 from image_translation.files import read_json, write_json, write_whole
+from image_translation.privacy import private
 
 log = logging.getLogger(__name__)
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
@@ -127,7 +128,7 @@ class Run:
         """Add facts, and write the manifest."""
         self.facts |= facts
         if is_main_process():
-            write_json(self.path, self.facts)
+            write_json(self.path, private(self.facts))
 
     def __enter__(self) -> "Run":
         self.update()

@@ -36,6 +36,7 @@ UNWANTED_WARNINGS = {
     r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
     "Metric `KernelInceptionDistance` will save all": "the features of a test's pictures fit",
     "You're resuming from a checkpoint that ended before the epoch": "the order begins where it ended (randomness.py)",
+    r"Detected call of `lr_scheduler.step\(\)` before": "an epoch whose last step was taken before a stop is ended",
     "The `srun` command is available": "one process is enough unless trainer=ddp is asked for",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
+from image_translation.privacy import private
 from image_translation.resuming import earlier_run, resumed, same_data, same_devices
 from image_translation.runs import Run, is_main_process, print_results
 
@@ -117,7 +118,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
         run.update(wandb_id=wandb_id(trainer.loggers))
         for logger in trainer.loggers:
-            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+            logger.log_hyperparams(private(OmegaConf.to_container(cfg, resolve=True)))
         with fitting_named(partial(instantiate, cfg.model), datamodule.batch_size, size, trainer):
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
         best = folder / "checkpoints" / "best.ckpt"

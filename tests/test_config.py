@@ -48,7 +48,7 @@ def test_every_combination_instantiates(task: str, model: str, trainer: str, tmp
     built = instantiate(cfg.model)
     assert type(built) is MODELS[model]
     assert isinstance(instantiate(cfg.trainer), pl.Trainer)
-    assert len([instantiate(callback) for callback in cfg.callbacks.values()]) == 7
+    assert len([instantiate(callback) for callback in cfg.callbacks.values()]) == 9
     if task == "coloring":
         grey = data.derive(torch.rand(2, 3, 4, 4))
         assert torch.equal(grey[:, 0], grey[:, 2])

@@ -141,7 +141,7 @@ def test_a_run_that_is_still_going_on_is_left_alone(comic_root: Path, command: C
     assert read_json(run / "run.json") == manifest
     manifest["process"]["started"] -= 1  # the id is another process's now
     (run / "run.json").write_text(json.dumps(manifest))
-    assert "goes on from its last state" in succeeded(command(*arguments)).stdout
+    assert "goes on from last.ckpt, step " in succeeded(command(*arguments)).stdout
 
 
 def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def test_metrics_csv_has_one_row_an_epoch(finished_run: Path) -> None:
     rows = read_csv(finished_run / "metrics.csv")
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "3"), ("2", "6")]
     names = {"train/l1", "train/gan", "train/discriminator", "train/score_real", "train/score_fake",
-             "train/learning_rate", "val/mse", "val/psnr", "val/ssim"}  # fmt: skip
+             "train/learning_rate", "train/accuracy", "train/loss_ratio", "train/gradient_generator",
+             "train/gradient_discriminator", "val/mse", "val/psnr", "val/ssim"}  # fmt: skip
     assert names == set(rows[0]) - {"epoch", "step"}
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
 
