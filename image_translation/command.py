@@ -57,9 +57,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callab
                     stream.reconfigure(errors="backslashreplace")
             logging.raiseExceptions = False  # no traceback where a log can't be written: the disk is full, say
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
-            signal.signal(signal.SIGTERM, _terminate)
+            for name in ("SIGTERM", "SIGUSR1"):  # the second is what queues send before their limit
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), _terminate)
             try:
                 application()
+            except BrokenPipeError:  # who reads our output has seen enough: --help | head
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(1)
             except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:  # before or beside the job
                 report(_mistake(error, config_name), debug="debug=true" in sys.argv)
                 sys.exit(1)
@@ -132,6 +137,9 @@ def _explain(error: Exception, config_name: str) -> str:
         return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{nearest(name, error.options)}"
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return _describe_os_error(error)
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, UserError):  # from a resolver of our own
+        return str(cause)
     text = str(error).strip()
     if isinstance(error, MissingMandatoryValue) and error.full_key:
         return f"{error.full_key} is not set: {error.full_key}=… (--help lists the options)."

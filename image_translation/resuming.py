@@ -33,6 +33,8 @@ def run_folder(resume: str | None, new: str) -> str:
         return new
     if resume != "last":
         folder = Path(str(resume)).expanduser()
+        if not (folder / "run.json").is_file():
+            raise UserError(f"resume={resume} is not a run folder: it has no run.json.")
         read_run(folder)
         return str(folder)
     stopped = [(str(run.get("started")), folder) for folder, run in _runs() if run["status"] != "finished"]
@@ -64,6 +66,8 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
     if hydra.mode == RunMode.MULTIRUN:
         raise UserError("resume goes on with one run. A sweep goes on where it is, if it is typed again with "
                         "if_exists=continue hydra.sweep.dir=…")  # fmt: skip
+    if is_main_process() and Path(run_folder(config.resume, "")).resolve() != folder.resolve():
+        raise UserError("hydra.run.dir and resume both name the run's folder; leave hydra.run.dir out.")
     manifest, stored = read_run(folder), read_config(folder)
     if manifest["status"] == "running" and is_main_process() and is_alive(manifest):
         raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")

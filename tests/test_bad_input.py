@@ -103,6 +103,21 @@ def test_one_message_and_nothing_lost(case: str, comic_root: Path, command: Comm
     assert "Traceback" in log  # for whoever looks into it later
 
 
+def test_nothing_to_resume(command: Command, tmp_path: Path) -> None:
+    command("train", *TINY_PIX2PIX, "data.root=/no/such/folder", f"hydra.run.dir={tmp_path / 'run'}")
+    for arguments, expected in {
+        ("resume=nowhere",): "resume=nowhere is not a run folder: it has no run.json.",
+        ("resume=last",): "resume=last: no run in outputs or multirun was stopped. Name its folder: resume=…",
+        (f"resume={tmp_path / 'run'}", "hydra.run.dir=there"): "hydra.run.dir and resume both name the run's folder",
+        (f"resume={tmp_path / 'run'}",): "data.root=/no/such/folder does not exist",
+        ("-m", f"resume={tmp_path / 'run'}", "seed=0,1"): "resume goes on with one run",
+    }.items():
+        result = command("train", *arguments)
+        assert result.returncode == 1
+        assert expected in result.stderr
+        assert "Traceback" not in result.stderr
+
+
 def test_evaluate_of_a_run_that_failed_early(command: Command, tmp_path: Path) -> None:
     command("train", *TINY_PIX2PIX, "data.root=/no/such/folder", f"hydra.run.dir={tmp_path / 'run'}")
     result = command("evaluate", f"run={tmp_path / 'run'}")
