@@ -137,9 +137,9 @@ def _explain(error: Exception, config_name: str) -> str:
         return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{nearest(name, error.options)}"
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return _describe_os_error(error)
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, UserError):  # from a resolver of our own
-        return str(cause)
+    for cause in _causes(error):
+        if isinstance(cause, UserError):  # from a resolver of our own
+            return str(cause)
     text = str(error).strip()
     if isinstance(error, MissingMandatoryValue) and error.full_key:
         return f"{error.full_key} is not set: {error.full_key}=… (--help lists the options)."
@@ -154,6 +154,12 @@ def _explain(error: Exception, config_name: str) -> str:
             return f"the option {match[1]!r} does not exist with these choices, only with the default ones."
         return f"unknown option {match[1]!r}.{nearest(match[1], known)} --cfg job lists all; +{match[1]}=… adds one."
     return text
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        yield cause
+        error = cause
 
 
 def _known_options(config_name: str) -> Iterator[str]:
