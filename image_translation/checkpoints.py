@@ -115,7 +115,7 @@ def state_to_go_on_from(folder: Path, required: bool = False) -> State | None:
         if path.exists():
             try:
                 state = read_checkpoint(path)
-                if "last_state" not in state:
+                if not isinstance(state.get("last_state"), dict) or not isinstance(state.get("global_step"), int):
                     raise UserError(f"{path}: weights only, or the state of a training by an earlier version.")
                 if not all(bool(value.isfinite().all()) for value in state["state_dict"].values()):
                     raise UserError(f"{path}: some weights are not finite.")

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from image_translation.command import CONF
 from image_translation.errors import UserError, one_of
 from image_translation.runs import WITHOUT_EFFECT, flat, is_alive, is_main_process, read_config, read_run, recorded
 from image_translation.trust import require_known_targets, targets
@@ -20,6 +21,7 @@ LONGER = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 # What may differ from the run's own options: how long and on what it trains, and what changes nothing in its results.
 ALLOWED = (*LONGER, "trainer.accelerator", "trainer.devices", "checkpoint", "callbacks.panels", "callbacks.results",
            "data.root", "evaluate", "protocol", *WITHOUT_EFFECT)  # fmt: skip
+WRITTEN = {"dirpath", "folder", "path", "others", "save_dir"}  # options of callbacks and loggers that are places
 GROUPS = {"trainer": ("accelerator", "devices"), "logger": ()}  # groups that may be chosen, and what of them counts
 
 
@@ -73,6 +75,7 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
         raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
     advice = "name the choice that brings it on the command line too (model=…, task=…), with --config-dir=…"
     require_known_targets(stored, folder / ".hydra" / "config.yaml", targets(config), advice)
+    _write_where_own_config_says(stored, config)
     refused, longer = [], False
     for override in hydra.overrides.task:
         name, _, value = override.lstrip("+~").partition("=")
@@ -99,10 +102,27 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
             + f"\nWhat may be given: {', '.join(ALLOWED)}. For anything else start a new run."
         )
     OmegaConf.update(stored, "run", {"dir": config.run.dir, "task": manifest["task"], "model": manifest["model"]})
-    stored.seed = manifest.get("seed", stored.get("seed"))
     if manifest["status"] == "finished" and not longer:
         raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=…")
     return stored, manifest
+
+
+def _write_where_own_config_says(stored: DictConfig, own: DictConfig) -> None:
+    """Take all places that are written to from the user's own config: a stranger's could name any file."""
+    defaults = OmegaConf.load(CONF / "callbacks" / "ema.yaml"), *(OmegaConf.load(p) for p in CONF.glob("logger/*.yaml"))
+    for group in ("callbacks", "logger"):
+        for name, node in stored.get(group, {}).items():
+            known = own[group].get(name) or next((default[name] for default in defaults if name in default), None)
+            if known is None and group == "logger":  # a logger's file is the node itself
+                path = CONF / "logger" / f"{name}.yaml"
+                known = OmegaConf.load(path) if path.is_file() else None
+            if known is None:
+                raise UserError(f"The run's config has {group}.{name}, which is no part of this project; "
+                                "name the choice that brings it on the command line too.")  # fmt: skip
+            for key in WRITTEN & node.keys():
+                node[key] = OmegaConf.to_container(known).get(key)  # type: ignore[union-attr]
+    stored.data.cache_folder = own.data.cache_folder
+    stored.trainer.default_root_dir = "${run.dir}"
 
 
 def _is_one_of(name: str, options: tuple[str, ...]) -> bool:

@@ -34,6 +34,10 @@ WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "trainer.default_ro
                   "model.compile")  # fmt: skip
 REPLACED = ("run.json", ".hydra")  # whole at any moment, so that a run is always seen as one
 GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # what a run that goes on keeps
+# What some values of a manifest must be, if they are there.
+KINDS: dict[str, Any] = {"data": dict, "device": dict, "process": dict, "cost": (dict, type(None)), "test": dict,
+                         "wall_time_s": (int, float), "seed": int, "batch_size": int, "started": str,
+                         "precision": str, "wandb_id": (str, type(None)), "versions": dict}  # fmt: skip
 TERMINATED = 143
 INTERRUPTED = 130
 MEASURES = ("mse", "psnr", "ssim")
@@ -163,6 +167,9 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {error}.") from error
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(k), str) for k in ("status", "task", "model")):
         raise UserError(f"{path} is damaged: status, task and model are expected in it.")
+    for key, kinds in KINDS.items():
+        if key in manifest and not isinstance(manifest[key], kinds):
+            raise UserError(f"{path} is damaged: {key} is {manifest[key]!r}.")
     return manifest
 
 

@@ -80,7 +80,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     from image_translation.metrics import PROTOCOLS, Measures, summarise
     from image_translation.session import check_trainer, describe, seed_all
 
-    seed = seed_all(cfg.seed)
+    earlier_seed = run.before.get("seed") if run.before and run.checkpoint else None  # the run may have drawn it
+    seed = seed_all(cfg.seed if earlier_seed is None else earlier_seed)
     run.update(seed=seed)
     wanted = [cfg.evaluate] if isinstance(cfg.evaluate, str) else cfg.evaluate
     splits = [one_of("evaluate", split, SPLITS) for split in wanted]

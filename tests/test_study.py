@@ -68,7 +68,7 @@ def test_an_interrupted_run_goes_on(
     sent: signal.Signals, options: tuple[str, ...], comic_root: Path, command: Command, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    arguments = [*options, f"data.root={comic_root}", f"trainer.max_epochs={EPOCHS}", "logger=wandb",
+    arguments = [*options, f"data.root={comic_root}", f"trainer.max_epochs={EPOCHS}", "logger=wandb", "seed=null",
                  "if_exists=continue", f"hydra.run.dir={run}"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "image_translation.train", *arguments],
@@ -103,6 +103,7 @@ def test_an_interrupted_run_goes_on(
     after = read_json(run / "run.json")
     assert (after["status"], after["epochs"], after["steps"]) == ("finished", EPOCHS, 3 * EPOCHS)
     assert after["wandb_id"] == before["wandb_id"]
+    assert after["seed"] == before["seed"]  # which was drawn
     rows = [line.split(",")[:2] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
     assert rows == [[str(epoch), str(3 * epoch)] for epoch in range(1, EPOCHS + 1)]
     assert {f"{path.stem}" for path in (run / "panels").iterdir()} >= {"epoch_0000", f"epoch_{EPOCHS:04}"}

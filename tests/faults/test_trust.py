@@ -213,6 +213,47 @@ def test_a_config_cannot_name_what_is_called(part: str, target: str, finished: P
         path.write_text(before)
 
 
+def test_a_config_cannot_name_where_to_write(finished: Path, command: Command, tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    path, precious = finished / ".hydra" / "config.yaml", tmp_path / "precious.txt"
+    precious.write_text("mine")
+    before, manifest = path.read_text(), (finished / "run.json").read_text()
+    config = read_config(finished)
+    for key, place in {"metrics_csv.path": precious, "panels.folder": tmp_path / "a", "last.folder": tmp_path / "b",
+                       "best.dirpath": tmp_path / "c", "results.folder": tmp_path / "d"}.items():  # fmt: skip
+        OmegaConf.update(config, f"callbacks.{key}", str(place))
+    OmegaConf.update(config, "data.cache_folder", str(tmp_path / "e"))
+    path.write_text(OmegaConf.to_yaml(config))
+    try:
+        there = sorted(tmp_path.iterdir())
+        succeeded(command("train", f"resume={finished}", "trainer.max_epochs=2", "data.cache=disk"))
+        assert precious.read_text() == "mine"
+        assert sorted(p for p in tmp_path.iterdir() if p.suffix != ".txt") == [p for p in there if p.suffix != ".txt"]
+        assert len((finished / "metrics.csv").read_text().splitlines()) == 3
+        OmegaConf.update(config, "callbacks.more", {"_target_": "image_translation.callbacks.MetricsCSV", "path": "x"},
+                         force_add=True)  # fmt: skip
+        path.write_text(OmegaConf.to_yaml(config))
+        refused = command("train", f"resume={finished}", "trainer.max_epochs=3")
+        assert refused.returncode == 1
+        assert "callbacks.more, which is no part of this project" in refused.stderr
+    finally:
+        path.write_text(before)
+        (finished / "run.json").write_text(manifest)
+
+
+@pytest.mark.parametrize("changes", [{"device": []}, {"wall_time_s": "x"}, {"data": 5}, {"seed": "x"}, {"process": 1}])
+def test_a_manifest_of_other_kinds_is_damaged(changes: dict[str, Any], finished: Path) -> None:
+    path = finished / "run.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | changes))
+    try:
+        with pytest.raises(UserError, match=f"is damaged: {next(iter(changes))} is "):
+            read_run(finished)
+    finally:
+        path.write_text(before)
+
+
 def test_an_exported_generator_is_the_runs(finished: Path, command: Command, tmp_path: Path) -> None:
     file = tmp_path / "generator.safetensors"
     result = succeeded(command("export", f"run={finished}", f"output={file}"))
