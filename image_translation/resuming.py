@@ -1,6 +1,7 @@
 """Going on with a run that was stopped, whatever stopped it."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,9 +92,12 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
             if not GROUPS[name]:
                 stored[name] = chosen
         elif _is_one_of(name, ALLOWED):
-            OmegaConf.update(stored, name, OmegaConf.select(config, name), force_add=True)
-            longer |= name in LONGER
-        elif OmegaConf.select(stored, name) != OmegaConf.select(config, name):
+            was, wanted = OmegaConf.select(stored, name), OmegaConf.select(config, name)
+            if name in LONGER[:2] and _limit(wanted) < _limit(was):
+                refused.append(f"{override}: it is {was}, and can only grow")
+            longer |= name in LONGER and wanted != was
+            OmegaConf.update(stored, name, wanted, force_add=True)
+        elif (CONF / name).is_dir() or OmegaConf.select(stored, name) != OmegaConf.select(config, name):
             refused.append(f"{override}: it is {OmegaConf.select(stored, name)}")
     if refused:
         raise UserError(
@@ -105,6 +109,11 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
     if manifest["status"] == "finished" and not longer:
         raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=…")
     return stored, manifest
+
+
+def _limit(value: Any) -> float:
+    """A number of epochs or steps; None and -1 are no limit."""
+    return math.inf if value is None or value == -1 else float(value)
 
 
 def _write_where_own_config_says(stored: DictConfig, own: DictConfig) -> None:

@@ -38,6 +38,7 @@ GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # wh
 KINDS: dict[str, Any] = {"data": dict, "device": dict, "process": dict, "cost": (dict, type(None)), "test": dict,
                          "wall_time_s": (int, float), "seed": int, "batch_size": int, "started": str,
                          "precision": str, "wandb_id": (str, type(None)), "versions": dict}  # fmt: skip
+KEPT = ("data", "wandb_id", "seed", "batch_size", "device", "precision", "wall_time_s")  # by a run that goes on
 TERMINATED = 143
 INTERRUPTED = 130
 MEASURES = ("mse", "psnr", "ssim")
@@ -122,7 +123,7 @@ class Run:
             "process": {"host": platform.node(), "id": os.getpid(), "started": _process_start(os.getpid())},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "goes_on_from": self.checkpoint.name if self.checkpoint else None,
-            **{key: before[key] for key in ("data", "wandb_id") if before and key in before},
+            **{key: before[key] for key in KEPT if before and key in before and (goes_on or key in KEPT[:2])},
             **facts,
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},

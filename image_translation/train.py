@@ -117,7 +117,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     run.update(data=datamodule.description, batch_size=datamodule.batch_size, **describe(trainer, model))
 
     with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
-        run.update(wandb_id=wandb_id(trainer.loggers))
+        run.update(wandb_id=wandb_id(trainer.loggers) or run.facts.get("wandb_id"))
         for logger in trainer.loggers:
             logger.log_hyperparams(private(OmegaConf.to_container(cfg, resolve=True)))
         with fitting_named(partial(instantiate, cfg.model), datamodule.batch_size, size, trainer):

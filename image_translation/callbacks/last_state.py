@@ -53,6 +53,7 @@ class LastState(Checkpoint):
         self.signals: Signals | None = None
         self.moment: Moment | None = None  # of the state that is being saved
         self.saved = (0, Moment.EPOCH)  # the step and the moment of last.ckpt
+        self.is_ours = False  # whether this process wrote last.ckpt; one from before may be damaged
         self.since = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
@@ -98,10 +99,11 @@ class LastState(Checkpoint):
 
     def _save(self, trainer: Trainer, moment: Moment) -> None:
         last = self.folder / LAST
-        if self.keep > 1 and trainer.is_global_zero and last.exists():
+        if self.keep > 1 and trainer.is_global_zero and self.is_ours and last.exists():
             _also_named(last, self.folder / EARLIER.format(f"{self.saved[0]:08d}"))
         self.moment = moment
         trainer.save_checkpoint(last, weights_only=False)
+        self.is_ours = True
         self.moment, self.saved, self.since = None, (trainer.global_step, moment), time.monotonic()
         if trainer.is_global_zero:
             for old in sorted(self.folder.glob(EARLIER.format("*")))[: 1 - self.keep or None]:
@@ -121,6 +123,13 @@ class LastState(Checkpoint):
         state = checkpoint["last_state"]
         self.saved = (checkpoint["global_step"], Moment[state["moment"]])
         pl_module.means.load(state["epoch_means"])
+        for kept in checkpoint["callbacks"].values():  # Lightning forgets the best of a folder that was moved
+            if isinstance(kept, dict) and (old := kept.get("dirpath")):
+                new = os.path.realpath(self.folder)
+                for key in ("best_model_path", "kth_best_model_path"):
+                    kept[key] = kept[key].replace(old, new, 1)
+                kept["best_k_models"] = {p.replace(old, new, 1): score for p, score in kept["best_k_models"].items()}
+                kept["dirpath"] = new
 
 
 def _place(loops: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
