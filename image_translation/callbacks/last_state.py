@@ -1,6 +1,5 @@
 """The whole state of a training, so that it can go on as if nothing had happened."""
 
-import logging
 import os
 import shutil
 import time
@@ -15,8 +14,6 @@ from image_translation.checkpoints import EARLIER, LAST
 from image_translation.errors import at_least
 from image_translation.models import Translator
 from image_translation.signals import Signals
-
-log = logging.getLogger(__name__)
 
 
 class Moment(Enum):

@@ -321,7 +321,7 @@ class Translator(LightningModule):
         return Image.fromarray(output) if isinstance(picture, Image.Image) else output
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "optimizer_states" not in checkpoint:  # the best state, not the last
+        if self.averaged is not nullcontext and "optimizer_states" not in checkpoint:  # the best state, not the last
             with self.averaged():
                 checkpoint["state_dict"] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         checkpoint.setdefault("hyper_parameters", {})  # a model without options has none
