@@ -43,7 +43,8 @@ def main(cfg: DictConfig) -> None:
     if manifest["status"] != "finished":
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
     prepare_device(cfg.trainer.accelerator)
-    precision: Any = choose_precision(cfg.trainer.precision or manifest["precision"], cfg.trainer.accelerator)
+    precision: Any = cfg.trainer.precision or manifest.get("precision", "auto")
+    precision = choose_precision(precision, cfg.trainer.accelerator)
     output = folder / "evaluate" if cfg.output is None else folder_of("output", cfg.output)
     for split in splits:
         if cfg.output is not None and (output / split).exists():

@@ -9,6 +9,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
+from image_translation.errors import UserError
+
+LOCK, PATIENCE = ".lock", 6  # seconds: readers of a process that was killed can live on for five
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other process that asks for it out of a folder, on other machines too if they share it.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    lock = FileLock((folder / LOCK).absolute(), timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: another process is at work there. Wait for it, or name another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:

@@ -25,17 +25,61 @@ STEP = "trainer/global_step"
 BEST = {"val/mse": "min", "val/psnr": "max", "val/ssim": "max"}
 
 
+def _not_yet_logged(metrics: Mapping[str, Any], step: int, earlier: Mapping[str, int]) -> dict[str, Any]:
+    """What a logger has not had of a step.
+
+    A run that goes on repeats the steps since its last state, and these may be logged already.
+
+    Args:
+        metrics: what is to be logged.
+        step: its step.
+        earlier: the last step of each name when the run was stopped.
+    """
+    new = {name: value for name, value in metrics.items() if step > earlier.get(name, -1)}
+    if not new.keys() - {"epoch"}:
+        return {}
+    return new | {name: metrics[name] for name in ("epoch",) if name in metrics}
+
+
+class OnceTensorBoardLogger(TensorBoardLogger):
+    """Logs nothing twice; what it had before stands in its own files.
+
+    Args:
+        options: those of TensorBoardLogger.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.earlier: dict[str, int] = {}
+        if Path(self.log_dir).is_dir():
+            from tensorboard.backend.event_processing import event_accumulator as files  # an extra of its own
+
+            last_only = {files.SCALARS: 1, files.IMAGES: 1}
+            events = files.EventAccumulator(self.log_dir, last_only).Reload()
+            self.earlier = {tag: events.Scalars(tag)[-1].step for tag in events.Tags()[files.SCALARS]}
+            self.earlier |= {tag: events.Images(tag)[-1].step for tag in events.Tags()[files.IMAGES]}
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if step is not None:
+            metrics = _not_yet_logged(metrics, step, self.earlier)
+        super().log_metrics(dict(metrics), step)
+
+    def log_picture(self, name: str, picture: Image.Image, step: int) -> None:
+        if step > self.earlier.get(name, -1):
+            self.experiment.add_image(name, np.asarray(picture), step, dataformats="HWC")
+
+
 class OnceWandbLogger(WandbLogger):
-    """Logs nothing twice: a run that goes on repeats the steps since its last state, which are logged already.
+    """Logs nothing twice; what it had before is remembered here, because it may be on a server only.
 
     Args:
         run: the W&B run.
-        record: a file that remembers the last step of each name.
+        folder: where to remember the last step of each name, in a file of this run.
     """
 
-    def __init__(self, run: wandb.Run, record: Path) -> None:
+    def __init__(self, run: wandb.Run, folder: Path) -> None:
         super().__init__(experiment=run)
-        self.record = record
+        self.record = record = folder / f"logged-{run.id}.json"
         try:
             self.earlier: dict[str, int] = read_json(record)
         except (OSError, ValueError):
@@ -46,10 +90,10 @@ class OnceWandbLogger(WandbLogger):
         if step is None:
             super().log_metrics(metrics, step)
             return
-        new = {name: value for name, value in metrics.items() if step > self.earlier.get(name, -1)}
-        if not new.keys() - {"epoch"}:
+        new = _not_yet_logged(metrics, step, self.earlier)
+        if not new:
             return
-        super().log_metrics(new | {name: metrics[name] for name in ("epoch",) if name in metrics}, step)
+        super().log_metrics(new, step)
         self.latest |= dict.fromkeys(new, step)
         scratch = self.record.with_suffix(".tmp")  # at every logged step, so not forced to the disk
         scratch.write_text(json.dumps(self.latest))
@@ -82,7 +126,7 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
         run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
     if run.settings.mode == "offline":
         log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
-    return OnceWandbLogger(run, Path(save_dir) / "wandb" / "logged.json")
+    return OnceWandbLogger(run, Path(save_dir) / "wandb")
 
 
 def _can_go_online() -> bool:
@@ -121,8 +165,8 @@ def log_picture(loggers: Sequence[Logger], name: str, picture: Image.Image, step
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [picture], step=step)
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, np.asarray(picture), step, dataformats="HWC")
+        elif isinstance(logger, OnceTensorBoardLogger):
+            logger.log_picture(name, picture, step)
 
 
 def log_best(trainer: Trainer) -> None:
@@ -150,9 +194,9 @@ def log_comparison(folder: Path, files: Sequence[str], rows: Sequence[dict[str, 
         run.log_artifact(artifact)
 
 
-def log_rows(loggers: Sequence[Logger], name: str, rows: Sequence[dict[str, Any]]) -> None:
+def log_rows(loggers: Sequence[Logger], name: str, rows: Sequence[dict[str, Any]], step: int) -> None:
     """Log a table with pictures in it, where a logger has tables."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]
-            logger.experiment.log({name: wandb.Table(columns=list(rows[0]), data=data)})
+            logger.log_table(name, list(rows[0]), data, step=step)

@@ -13,7 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import CONF
 from image_translation.errors import UserError, one_of
-from image_translation.runs import WITHOUT_EFFECT, flat, is_alive, is_main_process, read_config, read_run, recorded
+from image_translation.runs import (
+    WITHOUT_EFFECT,
+    flat,
+    is_alive,
+    is_main_process,
+    is_of_a_run,
+    read_config,
+    read_run,
+    recorded,
+)
 from image_translation.trust import require_known_targets, targets
 
 log = logging.getLogger(__name__)
@@ -27,7 +36,9 @@ GROUPS = {"trainer": ("accelerator", "devices"), "logger": ()}  # groups that ma
 
 
 def run_folder(resume: str | None, new: str) -> str:
-    """The run folder: a new one, or that of the run to go on with (``resume=last``: the latest that is not finished).
+    """The run folder: a new one, or that of the run to go on with.
+
+    ``resume=last`` is the latest that was stopped: not finished, not going on, and not failed before its first state.
 
     Raises:
         UserError: there is no such run.
@@ -40,11 +51,18 @@ def run_folder(resume: str | None, new: str) -> str:
             raise UserError(f"resume={resume} is not a run folder: it has no run.json.")
         read_run(folder)
         return str(folder)
-    stopped = [(str(run.get("started")), folder) for folder, run in _runs() if run["status"] != "finished"]
-    stopped = [(started, folder) for started, folder in stopped if not is_alive(read_run(folder))]
+    stopped = [
+        (str(run.get("started")), folder)
+        for folder, run in _runs()
+        if run["status"] != "finished" and not is_alive(run) and not _failed_at_its_start(folder, run)
+    ]
     if not stopped:
         raise UserError(f"resume=last: no run in {' or '.join(PLACES)} was stopped. Name its folder: resume=…")
     return str(max(stopped)[1])
+
+
+def _failed_at_its_start(folder: Path, run: Mapping[str, Any]) -> bool:
+    return run["status"] == "failed" and not any((folder / "checkpoints").glob("*.ckpt"))
 
 
 def _runs() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -57,6 +75,19 @@ def _runs() -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+
+
+def require_stopped(folder: Path) -> None:
+    """Check that no run is going on in a folder, as far as this machine can tell.
+
+    Raises:
+        UserError: one is.
+    """
+    if not (folder / "run.json").exists():
+        return
+    manifest = read_run(folder)
+    if manifest["status"] == "running" and is_alive(manifest):
+        raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
 
 
 def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any]]:
@@ -72,12 +103,10 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
     if is_main_process() and Path(run_folder(config.resume, "")).resolve() != folder.resolve():
         raise UserError("hydra.run.dir and resume both name the run's folder; leave hydra.run.dir out.")
     manifest, stored = read_run(folder), read_config(folder)
-    if manifest["status"] == "running" and is_main_process() and is_alive(manifest):
-        raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
     advice = "name the choice that brings it on the command line too (model=…, task=…), with --config-dir=…"
     require_known_targets(stored, folder / ".hydra" / "config.yaml", targets(config), advice)
     _write_where_own_config_says(stored, config)
-    refused, longer = [], False
+    refused, longer, epochs = [], False, stored.trainer.max_epochs
     for override in hydra.overrides.task:
         name, _, value = override.lstrip("+~").partition("=")
         if name == "resume":
@@ -106,8 +135,12 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
             + f"\nWhat may be given: {', '.join(ALLOWED)}. For anything else start a new run."
         )
     OmegaConf.update(stored, "run", {"dir": config.run.dir, "task": manifest["task"], "model": manifest["model"]})
+    if stored.trainer.max_epochs != epochs and (decay := stored.model.get("lr_decay_epochs")):
+        log.warning("The learning rate falls over the last %s epochs, and these are later now. "
+                    "If it has begun to fall, it rises again first.", decay)  # fmt: skip
     if manifest["status"] == "finished" and not longer:
-        raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=…")
+        raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=… To measure it on "
+                        f"other splits: python -m image_translation.evaluate run={folder} split=all")  # fmt: skip
     return stored, manifest
 
 
@@ -142,7 +175,7 @@ def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, A
     """The manifest of an earlier run of the same config in this folder; None if there was none, or to be none.
 
     Raises:
-        UserError: it had other options, or it is still running, or its files are damaged.
+        UserError: it had other options, or its files are damaged.
     """
     one_of("if_exists", if_exists, ("refuse", "continue"))
     if if_exists == "refuse":
@@ -155,7 +188,8 @@ def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, A
         return None
     if not (folder / "run.json").exists():
         # A run that was killed in its first moment has nothing but its config.
-        barely_begun = folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".log"} == {".hydra"}
+        begun = [path.name for path in folder.iterdir() if is_of_a_run(path)]
+        barely_begun = ".hydra" in begun and all(name.startswith(".") for name in begun)
         return {"status": "failed"} if barely_begun else None
     manifest, before, now = read_run(folder), flat(read_config(folder)), flat(recorded(config))
     changed = sorted(
@@ -169,8 +203,6 @@ def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, A
             f"{folder} holds a run with other options, and nothing is overwritten:{lines}\n"
             "Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
         )
-    if manifest["status"] == "running" and is_alive(manifest):
-        raise UserError(f"{folder}: this run is still going on (process {manifest['process']['id']}).")
     return manifest
 
 

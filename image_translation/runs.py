@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +23,7 @@ from rich.text import Text
 from yaml import YAMLError
 
 from image_translation.errors import UserError
-from image_translation.files import read_json, write_json, write_whole
+from image_translation.files import LOCK, read_json, write_json, write_whole
 from image_translation.privacy import private
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,11 @@ GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # wh
 KINDS: dict[str, Any] = {"data": dict, "device": dict, "process": dict, "cost": (dict, type(None)), "test": dict,
                          "wall_time_s": (int, float), "seed": int, "batch_size": int, "started": str,
                          "precision": str, "wandb_id": (str, type(None)), "versions": dict}  # fmt: skip
+# What must be in those parts.
+INSIDE: dict[str, dict[str, type]] = {
+    "data": {"root": str, "sample": bool, "fingerprint": str},
+    "device": {"count": int},
+}
 KEPT = ("data", "wandb_id", "seed", "batch_size", "device", "precision", "wall_time_s")  # by a run that goes on
 TERMINATED = 143
 INTERRUPTED = 130
@@ -111,13 +117,13 @@ class Run:
         if is_main_process():
             if before:
                 _clear(folder, but=(*REPLACED, *GOES_ON) if goes_on else REPLACED)
-            elif not before and any(path.suffix != ".log" for path in folder.glob("*")):
+            elif not before and any(is_of_a_run(path) for path in folder.glob("*")):
                 raise UserError(
                     f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
                 )
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
             write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(recorded(config)))
-        self.start = time.perf_counter() - (before.get("wall_time_s", 0.0) if before and goes_on else 0.0)
+        self.start = time.perf_counter() - (_seconds_so_far(before, self.checkpoint) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {
             "status": "running",
             "process": {"host": platform.node(), "id": os.getpid(), "started": _process_start(os.getpid())},
@@ -171,6 +177,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     for key, kinds in KINDS.items():
         if key in manifest and not isinstance(manifest[key], kinds):
             raise UserError(f"{path} is damaged: {key} is {manifest[key]!r}.")
+    for key, names in INSIDE.items():
+        for name, kind in names.items():
+            if key in manifest and not isinstance(manifest[key].get(name), kind):
+                raise UserError(f"{path} is damaged: {key}.{name} is {manifest[key].get(name)!r}.")
     return manifest
 
 
@@ -237,10 +247,25 @@ def _process_start(process: int) -> int | None:
         return None
 
 
+def _seconds_so_far(before: Mapping[str, Any], checkpoint: Path | None) -> float:
+    """How long an earlier run took, which a killed one could not write down: then up to the state that it left."""
+    seconds = float(before.get("wall_time_s", 0.0))
+    if before["status"] == "running" and checkpoint is not None:
+        with suppress(OSError, ValueError):
+            started = datetime.fromisoformat(before.get("started", "")).timestamp()
+            seconds += max(0.0, checkpoint.stat().st_mtime - started)
+    return seconds
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Not so are logs, which Hydra begins before anything is checked, and the lock."""
+    return path.suffix != ".log" and path.name != LOCK
+
+
 def _clear(folder: Path, but: Sequence[str] = ()) -> None:
     """Remove an earlier attempt, but for its logs and what is named."""
     for path in folder.iterdir():
-        if path.name in but or path.suffix == ".log":
+        if path.name in but or not is_of_a_run(path):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import command, instantiate
+from image_translation.files import alone_in
 from image_translation.privacy import private
-from image_translation.resuming import earlier_run, resumed, same_data, same_devices
+from image_translation.resuming import earlier_run, require_stopped, resumed, same_data, same_devices
 from image_translation.runs import Run, is_main_process, print_results
 
 if TYPE_CHECKING:
@@ -24,10 +25,22 @@ log = logging.getLogger(__name__)
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.session import own_processes, quieten
+    from image_translation.session import quieten
 
     quieten()
     folder = Path(cfg.run.dir)
+    if not is_main_process():  # what the main process may do, it may too
+        begin_or_go_on(cfg, folder)
+        return
+    require_stopped(folder)
+    with alone_in(folder):
+        begin_or_go_on(cfg, folder)
+
+
+def begin_or_go_on(cfg: DictConfig, folder: Path) -> None:
+    """Train in a new run folder, or in that of an earlier run."""
+    from image_translation.session import own_processes
+
     config, before, state = cfg, earlier_run(folder, cfg, cfg.if_exists), None
     if cfg.resume is not None:
         config, before = resumed(cfg, folder)
@@ -37,9 +50,10 @@ def main(cfg: DictConfig) -> None:
             log.info("%s: finished already, with the same options and data.", folder)
             return
         how = f"goes on from {state.path.name}, step {state.step}" if state else "starts again"
-        log.info("%s: %s earlier, %s.", folder, before["status"], how)
-        if state:
-            log_no_step_twice(config.logger, before, state.step)
+        status = "killed" if before["status"] == "running" else before["status"]
+        log.info("%s: %s earlier, %s.", folder, status, how)
+        if state and "wandb" in config.logger:
+            config.logger.wandb.id = before.get("wandb_id")
     names = {"task": config.run.task, "model": config.run.model}
     with own_processes(folder), Run(folder, config, before, state and state.path, **names) as run:
         train(config, folder, run)
@@ -57,14 +71,6 @@ def state_of(cfg: DictConfig, folder: Path, before: dict[str, Any], required: bo
     datamodule.setup()
     same_data(folder, before, datamodule.description)
     return state_to_go_on_from(folder / "checkpoints", required)
-
-
-def log_no_step_twice(loggers: DictConfig, before: dict[str, Any], step: int) -> None:
-    """Have the loggers go on where an earlier run was after so many steps."""
-    if "wandb" in loggers:
-        loggers.wandb.id = before.get("wandb_id")
-    if "tensorboard" in loggers:
-        OmegaConf.update(loggers, "tensorboard.purge_step", step + 1, force_add=True)
 
 
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
@@ -125,7 +131,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         best = folder / "checkpoints" / "best.ckpt"
         if not best.exists():
             if model.trains:
-                log.warning("No validation took place, so best.ckpt is the last state.")
+                since = " since the run went on" if run.checkpoint else ""
+                log.warning("No validation took place%s, so best.ckpt is the last state.", since)
             trainer.save_checkpoint(best, weights_only=True)
         run.update(
             epochs=trainer.current_epoch,

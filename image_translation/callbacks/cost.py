@@ -31,6 +31,7 @@ class Cost(Callback):
 
     def __init__(self) -> None:
         self.seconds, self.pictures, self.peak = 0.0, 0, 0
+        self.device: torch.device | None = None  # once training has begun
         self.since: float | None = None
         self.flops = 0
 
@@ -45,6 +46,7 @@ class Cost(Callback):
         }
 
     def state_dict(self) -> dict[str, Any]:
+        self._notice_peak()
         return {"seconds": self.seconds, "pictures": self.pictures, "peak": self.peak}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -52,7 +54,8 @@ class Cost(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
         self.flops = flops_per_picture(pl_module, trainer.datamodule.image_size)  # type: ignore[attr-defined]
-        forget_peak(pl_module.device)
+        self.device = pl_module.device
+        forget_peak(self.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.since = time.perf_counter()
@@ -75,7 +78,11 @@ class Cost(Callback):
         self._pause(torch.device("cpu"))  # an ill device is not asked
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.peak = max(self.peak, peak_memory(pl_module.device))
+        self._notice_peak()
+
+    def _notice_peak(self) -> None:
+        if self.device is not None:
+            self.peak = max(self.peak, peak_memory(self.device))
 
     def _pause(self, device: torch.device) -> None:
         if self.since is not None:

@@ -1,5 +1,6 @@
 """The whole state of a training, so that it can go on as if nothing had happened."""
 
+import logging
 import os
 import shutil
 import time
@@ -10,10 +11,12 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from image_translation.checkpoints import EARLIER, LAST
-from image_translation.errors import at_least
+from image_translation.checkpoints import EARLIER, LAST, read_checkpoint
+from image_translation.errors import UserError, at_least
 from image_translation.models import Translator
 from image_translation.signals import Signals
+
+log = logging.getLogger(__name__)
 
 
 class Moment(Enum):
@@ -127,6 +130,7 @@ class LastState(Checkpoint):
                     kept[key] = kept[key].replace(old, new, 1)
                 kept["best_k_models"] = {p.replace(old, new, 1): score for p, score in kept["best_k_models"].items()}
                 kept["dirpath"] = new
+                _forget_best_if_gone(kept, trainer.is_global_zero)
 
 
 def _place(loops: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
@@ -154,6 +158,25 @@ def _place(loops: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
     passes = not batches[count]["ready"] % trainer.val_check_batch and not epochs["total"]["ready"] % (every or 1)
     if passes and moment is not Moment.VALIDATION:
         loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def _forget_best_if_gone(kept: dict[str, Any], is_main: bool) -> None:
+    """Let a new best state be chosen if the file of the one so far is missing or damaged.
+
+    Args:
+        kept: the state of a ModelCheckpoint.
+        is_main: whether to say so, and to remove a damaged file.
+    """
+    best = Path(kept["best_model_path"])
+    if kept["best_model_path"]:
+        try:
+            read_checkpoint(best)
+        except UserError as error:
+            if is_main:
+                reason = error if best.exists() else f"{best} is gone."
+                log.warning("%s The best state is chosen anew from here on.", reason)
+                best.unlink(missing_ok=True)
+            kept |= {"best_model_path": "", "kth_best_model_path": "", "best_model_score": None, "best_k_models": {}}
 
 
 def _also_named(file: Path, name: Path) -> None:

@@ -75,4 +75,4 @@ class Results(Callback):
         write_json(folder / "metrics.json", means | identity | {"pictures": len(scores)})
         rows = [row | scores[name] for name, row in self.shown.items()]
         if rows:
-            log_rows(trainer.loggers, f"{split}/pictures", rows)
+            log_rows(trainer.loggers, f"{split}/pictures", rows, trainer.global_step)
