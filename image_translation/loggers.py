@@ -1,11 +1,11 @@
 """W&B without questions, and pictures for whichever loggers there are."""
 
 import functools
-import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from image_translation.files import read_json
 from image_translation.runs import is_main_process
+from image_translation.wandb_log import WandbFile
 
 log = logging.getLogger(__name__)
 STEP = "trainer/global_step"
+FLUSH_INTERVAL, PATIENCE = 0.1, 5.0  # seconds, of W&B's writing
 BEST = {"val/mse": "min", "val/psnr": "max", "val/ssim": "max"}
 
 
@@ -70,34 +71,57 @@ class OnceTensorBoardLogger(TensorBoardLogger):
 
 
 class OnceWandbLogger(WandbLogger):
-    """Logs nothing twice; what it had before is remembered here, because it may be on a server only.
+    """Logs nothing twice; what it had before stands in its own files.
 
     Args:
         run: the W&B run.
-        folder: where to remember the last step of each name, in a file of this run.
+        folder: where the files of its earlier parts are.
     """
 
     def __init__(self, run: wandb.Run, folder: Path) -> None:
         super().__init__(experiment=run)
-        self.record = record = folder / f"logged-{run.id}.json"
+        self.file = WandbFile(Path(run.settings.sync_file))
+        self.logged, self.on_disk = 0, 0  # rows
+        self.earlier: dict[str, int] = {}
+        for path in sorted(folder.glob(f"*run-*/{self.file.path.name}")):
+            if path != self.file.path:
+                self._read_earlier(path)
+
+    def _read_earlier(self, path: Path) -> None:
         try:
-            self.earlier: dict[str, int] = read_json(record)
-        except (OSError, ValueError):
-            self.earlier = {}
-        self.latest = dict(self.earlier)
+            for row in _rows(WandbFile(path)):
+                self.earlier |= row
+        except (OSError, ValueError) as error:
+            log.warning("W&B: %s can't be read (%s), so some steps may be logged twice.", path, error)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        if step is None:
-            super().log_metrics(metrics, step)
-            return
-        new = _not_yet_logged(metrics, step, self.earlier)
-        if not new:
-            return
-        super().log_metrics(new, step)
-        self.latest |= dict.fromkeys(new, step)
-        scratch = self.record.with_suffix(".tmp")  # at every logged step, so not forced to the disk
-        scratch.write_text(json.dumps(self.latest))
-        scratch.replace(self.record)
+        new = dict(metrics) if step is None else _not_yet_logged(metrics, step, self.earlier)
+        if new:
+            super().log_metrics(new, step)
+            self.logged += 1
+
+    def settle(self) -> None:
+        """Wait until W&B, which is a process of its own, has written what was logged."""
+        deadline = time.monotonic() + PATIENCE
+        with suppress(OSError, ValueError):
+            while self.on_disk < self.logged and time.monotonic() < deadline:
+                time.sleep(FLUSH_INTERVAL / 5)
+                self.on_disk += sum(1 for _ in _rows(self.file))
+
+
+def _rows(file: WandbFile) -> Iterator[dict[str, int]]:
+    """Of each row that was logged its names, and with each the step."""
+    for record in file.new_records():
+        if record.WhichOneof("record_type") == "history":
+            row = {(item.key or item.nested_key[0]): item.value_json for item in record.history.item}
+            yield dict.fromkeys(row, int(row[STEP])) if STEP in row else {}
+
+
+def settle(loggers: Iterable[Logger]) -> None:
+    """Wait until what was logged can't be lost any more."""
+    for logger in loggers:
+        if isinstance(logger, OnceWandbLogger):
+            logger.settle()
 
 
 def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> WandbLogger:
@@ -113,7 +137,8 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if _can_go_online() else "offline")
     # An offline run's pictures wait here for their upload: keep them in the run folder too, not in the user's home.
     os.environ["WANDB_DATA_DIR"] = str(Path(save_dir).absolute() / "wandb")
-    settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=30,
+                              x_transaction_log_flush_interval=FLUSH_INTERVAL)  # fmt: skip
     start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
     try:
         run = start(mode=mode)

@@ -1,33 +1,12 @@
-"""Reads a W&B offline run's file: LevelDB log framing around W&B's own protobuf records."""
+"""What W&B's offline runs hold."""
 
 import json
-import struct
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wandb.proto.wandb_internal_pb2 import Record
-
-BLOCK, HEADER = 32768, 7
-
-
-def records(path: Path) -> list[Record]:
-    data = path.read_bytes()
-    assert data[:4] == b":W&B"
-    position, parts, found = HEADER, b"", []
-    while position + HEADER <= len(data):
-        if BLOCK - position % BLOCK < HEADER:  # padding at the end of a block
-            position += BLOCK - position % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + HEADER])
-        parts += data[position + HEADER : position + HEADER + length]
-        position += HEADER + length
-        if kind in (1, 4):  # a whole record, or its last part
-            record = Record()
-            record.ParseFromString(parts)
-            found.append(record)
-            parts = b""
-    return found
+from image_translation.wandb_log import WandbFile
 
 
 @dataclass
@@ -57,13 +36,23 @@ def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
     return [_read(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
+def steps_logged(run_folder: Path) -> "Counter[tuple[str, int]]":
+    """How often each name was logged at each step, in all offline runs below a run folder."""
+    return Counter(
+        (name, row["trainer/global_step"])
+        for part in read_offline_runs(run_folder)
+        for row in part.history
+        for name in {"/".join(name.split("/")[:2]) for name in row if "/" in name} - {"trainer/global_step"}
+    )
+
+
 def _values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
 def _read(path: Path) -> OfflineRun:
     run = OfflineRun(path.parent)
-    for record in records(path):
+    for record in WandbFile(path).new_records():
         match record.WhichOneof("record_type"):
             case "run":
                 run.id, run.name = record.run.run_id, record.run.display_name

@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from image_translation.checkpoints import EARLIER, LAST, read_checkpoint
 from image_translation.errors import UserError, at_least
+from image_translation.loggers import settle
 from image_translation.models import Translator
 from image_translation.signals import Signals
 
@@ -101,6 +102,7 @@ class LastState(Checkpoint):
         last = self.folder / LAST
         if self.keep > 1 and trainer.is_global_zero and self.is_ours and last.exists():
             _also_named(last, self.folder / EARLIER.format(f"{self.saved[0]:08d}"))
+        settle(trainer.loggers)  # a run goes on after its last state, so nothing from before it is logged again
         self.moment = moment
         trainer.save_checkpoint(last, weights_only=False)
         self.is_ours = True

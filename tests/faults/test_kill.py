@@ -7,16 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import PROJECT, TINY_PIX2PIX, Command, make_comic_root, succeeded
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_exact import unlike
+from wandb_file import steps_logged
 
 EPOCHS, STEPS = 10, 30
 OPTIONS = (*TINY_PIX2PIX, f"trainer.max_epochs={EPOCHS}", "model.lr_decay_epochs=5", "checkpoint.every_n_steps=2")
+LOGGED = ("logger=[wandb,tensorboard]", "trainer.log_every_n_steps=1")
 TWO_DEVICES = ("trainer.strategy=ddp", "trainer.devices=2")
 
 
@@ -28,9 +32,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     """A training in processes of its own."""
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    place = [] if arguments[0].startswith("resume=") else [f"hydra.run.dir={folder}"]
     with (folder.parent / f"{folder.name}.txt").open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "image_translation.train", *arguments, f"hydra.run.dir={folder}"],
+            [sys.executable, "-m", "image_translation.train", *arguments, *place],
             cwd=folder.parent, env=environment, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
@@ -70,9 +75,17 @@ def results_unlike(one: Path, other: Path) -> list[str]:
 def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbed."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    process = start(run, *OPTIONS, f"data.root={root}")
+    process = start(run, *OPTIONS, *LOGGED, f"data.root={root}")
     assert process.wait(300) == 0, (run.parent / "run.txt").read_text()
     return run
+
+
+def logged(run: Path) -> "list[Counter[tuple[str, int]]]":
+    """How often each name was logged at each step, with W&B and with TensorBoard."""
+    events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0, "images": 0}).Reload()
+    scalars = [(tag, event.step) for tag in events.Tags()["scalars"] if tag != "epoch" for event in events.Scalars(tag)]
+    images = [(tag, event.step) for tag in events.Tags()["images"] for event in events.Images(tag)]
+    return [steps_logged(run), Counter(scalars + images)]
 
 
 def begun(run: Path) -> bool:
@@ -82,7 +95,7 @@ def begun(run: Path) -> bool:
 @pytest.mark.parametrize("attempt", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 14))])
 def test_killed_at_a_random_moment(attempt: int, root: Path, whole: Path, command: Command, tmp_path: Path) -> None:
     run, chance = tmp_path / "run", random.Random(attempt)
-    process = start(run, *OPTIONS, f"data.root={root}")
+    process = start(run, *OPTIONS, *LOGGED, f"data.root={root}")
     assert wait_for(process, lambda: begun(run))
     step = chance.randrange(STEPS)
     rows = step // (STEPS // EPOCHS)  # of metrics.csv
@@ -93,6 +106,23 @@ def test_killed_at_a_random_moment(attempt: int, root: Path, whole: Path, comman
         pytest.skip("it was done before it could be killed")
     assert status(run) == "running"
     go_on(command, run)
+    assert results_unlike(whole, run) == []
+    assert logged(run) == logged(whole)  # no step is lost, none is there twice
+    assert all(set(counts.values()) == {1} for counts in logged(run))
+
+
+@pytest.mark.slow
+def test_two_that_go_on_with_one_run(root: Path, whole: Path, tmp_path: Path) -> None:
+    """One does, the other is told so."""
+    run = tmp_path / "run"
+    process = start(run, *OPTIONS, f"data.root={root}")
+    assert wait_for(process, lambda: _rows(run) >= 2)
+    kill(process)
+    both = [start(tmp_path / name, f"resume={run}") for name in ("one", "two")]
+    assert sorted(process.wait(300) for process in both) == [0, 1]
+    said = "".join((tmp_path / f"{name}.txt").read_text() for name in ("one", "two"))
+    reasons = ("another process is at work there", "this run is still going on", "this run is finished")
+    assert any(reason in said for reason in reasons)
     assert results_unlike(whole, run) == []
 
 
