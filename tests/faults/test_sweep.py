@@ -69,4 +69,5 @@ def test_many_jobs_take_no_more_than_few(logger: str, count: int, tmp_path: Path
     print({name: (median(values[few]), median(values[-fifth:])) for name, values in facts.items()})
     assert median(handles[-fifth:]) <= median(handles[few]) + 2
     assert median(threads[-fifth:]) <= median(threads[few]) + 2
-    assert median(memory[-fifth:]) < 1.05 * median(memory[few])
+    growth = 1.02 if logger == "none" else 1.05  # W&B keeps some of each run
+    assert median(memory[-fifth:]) < growth * median(memory[few])
