@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from image_translation.checkpoints import EARLIER, LAST, read_checkpoint
 from image_translation.errors import UserError, at_least
@@ -125,13 +125,10 @@ class LastState(Checkpoint):
         state = checkpoint["last_state"]
         self.saved = (checkpoint["global_step"], Moment[state["moment"]])
         pl_module.means.load(state["epoch_means"])
-        for kept in checkpoint["callbacks"].values():  # Lightning forgets the best of a folder that was moved
-            if isinstance(kept, dict) and (old := kept.get("dirpath")):
-                new = os.path.realpath(self.folder)
-                for key in ("best_model_path", "kth_best_model_path"):
-                    kept[key] = kept[key].replace(old, new, 1)
-                kept["best_k_models"] = {p.replace(old, new, 1): score for p, score in kept["best_k_models"].items()}
-                kept["dirpath"] = new
+        for callback in trainer.checkpoint_callbacks:
+            kept = checkpoint["callbacks"].get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and kept:
+                _take_from(Path(str(callback.dirpath)), kept)
                 _forget_best_if_gone(kept, trainer.is_global_zero)
 
 
@@ -160,6 +157,17 @@ def _place(loops: dict[str, Any], moment: Moment, trainer: Trainer) -> None:
     passes = not batches[count]["ready"] % trainer.val_check_batch and not epochs["total"]["ready"] % (every or 1)
     if passes and moment is not Moment.VALIDATION:
         loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def _take_from(folder: Path, kept: dict[str, Any]) -> None:
+    """Let the state of a ModelCheckpoint name files in its own folder only, wherever they were when it was saved.
+
+    Lightning forgets the best state of a run that was moved. And a stranger's could name any file, to be replaced.
+    """
+    for key in ("best_model_path", "kth_best_model_path"):
+        kept[key] = kept[key] and str(folder / Path(kept[key]).name)
+    kept["best_k_models"] = {str(folder / Path(path).name): score for path, score in kept["best_k_models"].items()}
+    kept["dirpath"] = str(folder)
 
 
 def _forget_best_if_gone(kept: dict[str, Any], is_main: bool) -> None:

@@ -58,13 +58,14 @@ def own_config(run: Path) -> DictConfig:
     return config
 
 
-def boast(run: Path) -> None:
-    """Make the best state so far one that nothing will beat."""
+def claim(run: Path, best: Path, score: float = 99) -> None:
+    """Have the last state say that a file holds the best state so far, which nothing will beat."""
     last = run / "checkpoints" / "last.ckpt"
     state = torch.load(last, weights_only=True)
-    best = next(kept for kept in state["callbacks"].values() if "best_model_path" in kept)
-    best["best_model_score"] = best["kth_value"] = torch.tensor(99.0)
-    best["best_k_models"] = {best["best_model_path"]: torch.tensor(99.0)}
+    kept = next(kept for kept in state["callbacks"].values() if "best_model_path" in kept)
+    kept["best_model_path"] = kept["kth_best_model_path"] = str(best)
+    kept["best_model_score"] = kept["kth_value"] = torch.tensor(score)
+    kept["best_k_models"] = {str(best): torch.tensor(score)}
     torch.save(state, last)
 
 
@@ -74,7 +75,7 @@ def best_score(run: Path) -> float:
 
 
 def test_a_copied_run_keeps_its_best_state(run: Path, command: Command) -> None:
-    boast(run)
+    claim(run, run.parent / "elsewhere" / "best.ckpt")  # where it was copied from
     best = (run / "checkpoints" / "best.ckpt").read_bytes()
     succeeded(command("train", f"resume={run}", "trainer.max_epochs=2"))
     assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
@@ -83,7 +84,7 @@ def test_a_copied_run_keeps_its_best_state(run: Path, command: Command) -> None:
 
 @pytest.mark.parametrize("how", ["is gone", "damaged"])
 def test_a_best_state_that_is_gone_is_chosen_anew(how: str, run: Path, command: Command) -> None:
-    boast(run)
+    claim(run, run / "checkpoints" / "best.ckpt")
     best = run / "checkpoints" / "best.ckpt"
     if how == "damaged":
         best.write_bytes(best.read_bytes()[:5000])
@@ -113,6 +114,15 @@ def test_a_damaged_state_is_never_kept_as_an_earlier_one(run: Path, command: Com
     assert "goes on from step_00000002.ckpt, step 2" in result.stdout
     for path in last.parent.iterdir():
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("score", [99.0, -99.0])
+def test_a_state_cannot_name_a_file_to_be_removed(score: float, run: Path, command: Command, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.ckpt"
+    precious.write_text("mine")
+    claim(run, precious, score)
+    succeeded(command("train", f"resume={run}", "trainer.max_epochs=2"))
+    assert precious.read_text() == "mine"
 
 
 REFUSED = {
