@@ -17,6 +17,8 @@ from image_translation.errors import UserError
 from image_translation.models import Translator
 
 log = logging.getLogger(__name__)
+PARTS_OF_A_STATE = {"global_step": int, "epoch": int, "loops": dict, "callbacks": dict, "optimizer_states": list,
+                    "lr_schedulers": list, "last_state": dict}  # fmt: skip
 LAST, EARLIER = "last.ckpt", "step_{}.ckpt"  # the states of a training
 
 
@@ -115,7 +117,7 @@ def state_to_go_on_from(folder: Path, required: bool = False) -> State | None:
         if path.exists():
             try:
                 state = read_checkpoint(path)
-                if not isinstance(state.get("last_state"), dict) or not isinstance(state.get("global_step"), int):
+                if not all(isinstance(state.get(part), kind) for part, kind in PARTS_OF_A_STATE.items()):
                     raise UserError(f"{path}: weights only, or the state of a training by an earlier version.")
                 if not all(bool(value.isfinite().all()) for value in state["state_dict"].values()):
                     raise UserError(f"{path}: some weights are not finite.")

@@ -77,6 +77,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
     from image_translation.batch_size import chosen_batch, fitting_named
     from image_translation.callbacks import Cost
+    from image_translation.callbacks.last_state import state_named
     from image_translation.checkpoint_io import SafeCheckpointIO
     from image_translation.checkpoints import read_checkpoint
     from image_translation.data.layout import SPLITS
@@ -126,7 +127,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         run.update(wandb_id=wandb_id(trainer.loggers) or run.facts.get("wandb_id"))
         for logger in trainer.loggers:
             logger.log_hyperparams(private(OmegaConf.to_container(cfg, resolve=True)))
-        with fitting_named(partial(instantiate, cfg.model), datamodule.batch_size, size, trainer):
+        fitting = fitting_named(partial(instantiate, cfg.model), datamodule.batch_size, size, trainer)
+        with state_named(run.checkpoint, trainer), fitting:
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
         best = folder / "checkpoints" / "best.ckpt"
         if not best.exists():

@@ -4,6 +4,8 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,23 @@ class LastState(Checkpoint):
             if isinstance(callback, ModelCheckpoint) and kept:
                 _take_from(Path(str(callback.dirpath)), kept)
                 _forget_best_if_gone(kept, trainer.is_global_zero)
+
+
+@contextmanager
+def state_named(state: Path | None, trainer: Trainer) -> Iterator[None]:
+    """Name the state that a training was to go on from, if it can't begin with what is in it.
+
+    Raises:
+        UserError: so it is.
+    """
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        begun = any(callback.signals for callback in trainer.checkpoint_callbacks if isinstance(callback, LastState))
+        if state is None or begun:
+            raise
+        reason = (str(error) or repr(error)).strip().splitlines()[0]
+        raise UserError(f"{state}: training can't go on from what is in it ({reason}).") from error
 
 
 def _place(loops: dict[str, Any], moment: Moment, trainer: Trainer) -> None:

@@ -102,7 +102,9 @@ class Translator(LightningModule):
         for optimizer in self._optimizers() if self.trains else []:
             for parameter, state in optimizer.state.items():
                 for name, value in state.items():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    if isinstance(value, Tensor) and value.dim():
+                        if value.shape != parameter.shape:  # fused Adam would write beyond it
+                            raise UserError(f"{self.trainer.ckpt_path}: an optimizer's state is of another size.")
                         state[name] = torch.empty_like(parameter).copy_(value)
 
     # Training

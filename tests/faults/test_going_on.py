@@ -269,3 +269,29 @@ def test_one_process_at_a_time(run: Path, command: Command, monkeypatch: pytest.
     with alone_in(run):  # free again
         pass
     succeeded(command("train", f"resume={run}"))
+
+
+ODD: dict[str, Any] = {
+    "without a part": lambda state: state.pop("loops"),
+    "a part of another kind": lambda state: state.update(callbacks=[1]),
+    "another moment": lambda state: state["last_state"].update(moment="x"),
+    "a weight more": lambda state: state["state_dict"].update(more=torch.zeros(1)),
+    "small weights": lambda state: state["state_dict"].update({key: torch.zeros(1) for key in state["state_dict"]}),
+    "small optimizers": lambda state: state["optimizer_states"][0]["state"][0].update(exp_avg=torch.zeros(1)),
+    "odd callbacks": lambda state: state["callbacks"].update({key: [1] for key in state["callbacks"]}),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if "a" in n.split() else []) for n in ODD])
+def test_a_state_that_is_none_of_a_training(name: str, run: Path, command: Command) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    ODD[name](state)
+    torch.save(state, last)
+    for earlier in last.parent.glob("step_*"):
+        earlier.unlink()
+    result = command("train", f"resume={run}", "trainer.max_epochs=2")
+    assert result.returncode == 1
+    assert "last.ckpt" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
