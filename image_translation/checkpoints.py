@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from pickletools import genops
 from typing import Any, NamedTuple
 
 import torch
@@ -57,8 +58,10 @@ def rebuilt(path: Path, name: Any, options: dict[str, Any], weights: dict[str, A
     Raises:
         UserError: the model is not known, can't be built so, or has other weights.
     """
-    if name not in Translator.registry:
+    if not isinstance(name, str) or name not in Translator.registry:
         raise UserError(f"{path}: model {name!r} is not known here; known are {', '.join(Translator.registry)}.")
+    if not _is_plain(options):
+        raise UserError(f"{path}: the options of its model are no plain values.")
     unfit = f"{path}: the weights don't fit the {name} that it describes"
     try:
         with torch.device("meta"):
@@ -75,6 +78,12 @@ def rebuilt(path: Path, name: Any, options: dict[str, Any], weights: dict[str, A
     model = Translator.registry[name](**options)
     model.get_submodule(part).load_state_dict(weights)
     return model
+
+
+def _is_plain(options: dict[str, Any]) -> bool:
+    plain = (str, int, float, bool, type(None))
+    return all(isinstance(v, plain) or (isinstance(v, list | tuple) and all(isinstance(p, plain) for p in v))
+               for v in options.values())  # fmt: skip
 
 
 def read_generator(path: Path) -> Translator:
@@ -119,8 +128,8 @@ def state_to_go_on_from(folder: Path, required: bool = False) -> State | None:
                 state = read_checkpoint(path)
                 if not all(isinstance(state.get(part), kind) for part, kind in PARTS_OF_A_STATE.items()):
                     raise UserError(f"{path}: weights only, or the state of a training by an earlier version.")
-                if not all(bool(value.isfinite().all()) for value in state["state_dict"].values()):
-                    raise UserError(f"{path}: some weights are not finite.")
+                if not all(isinstance(v, Tensor) and bool(v.isfinite().all()) for v in state["state_dict"].values()):
+                    raise UserError(f"{path}: some weights are missing or not finite.")
             except UserError as error:
                 log.warning("%s", error)
                 reasons.append(str(error))
@@ -168,20 +177,30 @@ def _require_whole(path: Path) -> None:
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
                 raise UserError(f"{path}: damaged, or refused: it claims to hold more than its size.")
             damaged = archive.testzip()
+            pickled = [archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+            names = {str(arg) for content in pickled for op, arg, _ in genops(content) if op.name == "GLOBAL"}
     except UserError:
         raise
     except Exception as error:  # zipfile raises many kinds
         raise UserError(f"{path}: refused: damaged, or no checkpoint ({error}).") from error
+    if names & {"__builtin__ bytearray", "builtins bytearray"}:  # of any length, from a few bytes
+        raise UserError(f"{path}: refused: it holds more than tensors and plain values. Nothing was run.")
     if damaged:
         raise UserError(f"{path}: damaged: {damaged} in it is not what was written.")
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """All tensors in nested values, each once: the same list may stand in it any number of times, or in itself."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _is_filled(tensor: Tensor) -> bool:

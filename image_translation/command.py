@@ -1,5 +1,6 @@
 """What all commands share: Hydra's grammar, one clear message for a user's mistake, and the exit status."""
 
+import errno
 import functools
 import io
 import logging
@@ -25,6 +26,7 @@ from image_translation.runs import TERMINATED, exit_status, is_main_process
 
 log = logging.getLogger(__name__)  # goes to the run's log file only, see conf/hydra/job_logging
 log.addHandler(logging.NullHandler())
+OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # errors that don't always say where
 _PACKAGE = Path(__file__).parent
 # A wheel carries its conf in the package; a checkout has it beside the package.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -107,7 +109,9 @@ def report(error: BaseException, debug: bool = False) -> None:
     """Say what went wrong: one message for a user's mistake, the traceback for anything else; both to the run's log."""
     if not is_main_process():
         return
-    is_mistake = isinstance(error, UserError) or (isinstance(error, OSError) and error.filename)
+    is_mistake = isinstance(error, UserError) or (
+        isinstance(error, OSError) and (error.filename or error.errno in OF_A_DISK)
+    )
     if debug or not is_mistake:
         traceback.print_exception(error)
     text = _describe_os_error(error) if isinstance(error, OSError) else str(error)
@@ -121,7 +125,7 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _describe_os_error(error: OSError) -> str:
-    return f"{error.filename or 'a file'} cannot be used: {error.strerror or error}."
+    return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
 
 
 def _mistake(error: Exception, config_name: str) -> UserError:

@@ -10,13 +10,14 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from image_translation.command import command, folder_of, instantiate
+from image_translation.command import CONF, command, folder_of, instantiate
 from image_translation.errors import UserError, one_of
 from image_translation.files import read_json, write_json
 from image_translation.runs import print_results, read_config, read_run
-from image_translation.trust import require_known_targets
+from image_translation.trust import arguments, require_known_targets
 
 log = logging.getLogger(__name__)
+LARGEST = 1e300  # measure that is believed
 
 
 @command("evaluate")
@@ -41,6 +42,9 @@ def main(cfg: DictConfig) -> None:
     if "data" not in manifest:
         raise UserError(f"{folder}: this run {manifest['status']} before it had read its pairs, so there is no model.")
     if manifest["status"] != "finished":
+        if not (folder / "checkpoints" / "best.ckpt").exists():
+            raise UserError(f"{folder}: this run is {manifest['status']} and has no best checkpoint yet. "
+                            f"Go on with it first: python -m image_translation.train resume={folder}")  # fmt: skip
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
     prepare_device(cfg.trainer.accelerator)
     precision: Any = cfg.trainer.precision or manifest.get("precision", "auto")
@@ -50,7 +54,10 @@ def main(cfg: DictConfig) -> None:
         if cfg.output is not None and (output / split).exists():
             raise UserError(f"{output / split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
-    require_known_targets(trained, folder / ".hydra" / "config.yaml", cfg.trust, "trust it: trust=[…]")
+    file = folder / ".hydra" / "config.yaml"
+    require_known_targets(trained, file, cfg.trust, "trust it: trust=[…]")
+    known = trained.data if trained.data.get("_target_") in cfg.trust else OmegaConf.load(CONF / "data" / "pairs.yaml")
+    trained.data = arguments(trained, "data", known, file)
 
     model = load(folder)
     expected = trained.model._target_.rpartition(".")[2]
@@ -112,7 +119,9 @@ def earlier_means(file: Path) -> dict[str, float]:
         content = read_json(file)
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(value, float | int) and abs(value) < LARGEST}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whatever happens while they are written."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from image_translation.errors import UserError
 
+LARGEST = 256 * 2**20  # bytes of a text that is read
 LOCK, PATIENCE = ".lock", 6  # seconds: readers of a process that was killed can live on for five
 
 
@@ -42,7 +44,8 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     """
     scratch = path.with_name(f".{path.name}.tmp")
     try:
-        with scratch.open("wb") as file:
+        scratch.unlink(missing_ok=True)  # it may be a link
+        with scratch.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -51,7 +54,8 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not error.filename:  # a full disk doesn't say where
+        # A full disk doesn't say where, and nobody knows the file beside.
+        if isinstance(error, OSError) and error.filename in (None, str(scratch)):
             error.filename = str(path)
         raise
 
@@ -75,10 +79,24 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: there is none, or it is no ordinary file.
+        ValueError: it is none that this project wrote: too large, or not UTF-8.
+    """
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"larger than {LARGEST // 2**20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file; OSError or ValueError if there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -23,7 +23,7 @@ from image_translation.runs import (
     read_run,
     recorded,
 )
-from image_translation.trust import require_known_targets, targets
+from image_translation.trust import adopted, require_known_targets, targets
 
 log = logging.getLogger(__name__)
 PLACES = ("outputs", "multirun")  # where resume=last looks
@@ -31,7 +31,6 @@ LONGER = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 # What may differ from the run's own options: how long and on what it trains, and what changes nothing in its results.
 ALLOWED = (*LONGER, "trainer.accelerator", "trainer.devices", "checkpoint", "callbacks.panels", "callbacks.results",
            "data.root", "evaluate", "protocol", *WITHOUT_EFFECT)  # fmt: skip
-WRITTEN = {"dirpath", "folder", "path", "others", "save_dir"}  # options of callbacks and loggers that are places
 GROUPS = {"trainer": ("accelerator", "devices"), "logger": ()}  # groups that may be chosen, and what of them counts
 
 
@@ -54,15 +53,15 @@ def run_folder(resume: str | None, new: str) -> str:
     stopped = [
         (str(run.get("started")), folder)
         for folder, run in _runs()
-        if run["status"] != "finished" and not is_alive(run) and not _failed_at_its_start(folder, run)
+        if run["status"] != "finished" and not is_alive(run) and (run["status"] != "failed" or _has_state(folder))
     ]
     if not stopped:
         raise UserError(f"resume=last: no run in {' or '.join(PLACES)} was stopped. Name its folder: resume=…")
     return str(max(stopped)[1])
 
 
-def _failed_at_its_start(folder: Path, run: Mapping[str, Any]) -> bool:
-    return run["status"] == "failed" and not any((folder / "checkpoints").glob("*.ckpt"))
+def _has_state(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("*.ckpt"))
 
 
 def _runs() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -105,7 +104,7 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
     manifest, stored = read_run(folder), read_config(folder)
     advice = "name the choice that brings it on the command line too (model=…, task=…), with --config-dir=…"
     require_known_targets(stored, folder / ".hydra" / "config.yaml", targets(config), advice)
-    _write_where_own_config_says(stored, config)
+    stored = adopted(stored, config, folder / ".hydra" / "config.yaml")
     refused, longer, epochs = [], False, stored.trainer.max_epochs
     for override in hydra.overrides.task:
         name, _, value = override.lstrip("+~").partition("=")
@@ -149,24 +148,6 @@ def _limit(value: Any) -> float:
     return math.inf if value is None or value == -1 else float(value)
 
 
-def _write_where_own_config_says(stored: DictConfig, own: DictConfig) -> None:
-    """Take all places that are written to from the user's own config: a stranger's could name any file."""
-    defaults = OmegaConf.load(CONF / "callbacks" / "ema.yaml"), *(OmegaConf.load(p) for p in CONF.glob("logger/*.yaml"))
-    for group in ("callbacks", "logger"):
-        for name, node in stored.get(group, {}).items():
-            known = own[group].get(name) or next((default[name] for default in defaults if name in default), None)
-            if known is None and group == "logger":  # a logger's file is the node itself
-                path = CONF / "logger" / f"{name}.yaml"
-                known = OmegaConf.load(path) if path.is_file() else None
-            if known is None:
-                raise UserError(f"The run's config has {group}.{name}, which is no part of this project; "
-                                "name the choice that brings it on the command line too.")  # fmt: skip
-            for key in WRITTEN & node.keys():
-                node[key] = OmegaConf.to_container(known).get(key)  # type: ignore[union-attr]
-    stored.data.cache_folder = own.data.cache_folder
-    stored.trainer.default_root_dir = "${run.dir}"
-
-
 def _is_one_of(name: str, options: tuple[str, ...]) -> bool:
     return any(name == option or name.startswith(f"{option}.") for option in options)
 
@@ -191,7 +172,10 @@ def earlier_run(folder: Path, config: DictConfig, if_exists: str) -> dict[str, A
         begun = [path.name for path in folder.iterdir() if is_of_a_run(path)]
         barely_begun = ".hydra" in begun and all(name.startswith(".") for name in begun)
         return {"status": "failed"} if barely_begun else None
-    manifest, before, now = read_run(folder), flat(read_config(folder)), flat(recorded(config))
+    manifest = read_run(folder)
+    if manifest["status"] != "finished" and not _has_state(folder):
+        return {"status": manifest["status"]}  # it has learnt nothing that other options or pictures could spoil
+    before, now = flat(read_config(folder)), flat(recorded(config))
     changed = sorted(
         name
         for name in before.keys() | now.keys()
@@ -219,7 +203,7 @@ def same_devices(folder: Path, manifest: Mapping[str, Any] | None, count: int) -
         )
 
 
-def same_data(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+def same_data(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any], advice: str | None = None) -> None:
     """Check that an earlier run in this folder, if it came to read its data, had the same.
 
     Raises:
@@ -229,5 +213,5 @@ def same_data(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]
     if was != now:
         raise UserError(
             f"{folder} holds a run on other pictures (fingerprint {was[:12]}, now {now[:12]}), and nothing is "
-            "overwritten. Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
+            f"overwritten. {advice or 'Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…'}"
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import yaml
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -21,21 +22,22 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from yaml import YAMLError
 
 from image_translation.errors import UserError
-from image_translation.files import LOCK, read_json, write_json, write_whole
+from image_translation.files import LOCK, read_json, read_text, write_json, write_whole
 from image_translation.privacy import private
 
 log = logging.getLogger(__name__)
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
+LONGEST = 1e12  # seconds
+DEEPEST = 20  # nesting of a run's config
 PARTS = ("data", "model", "trainer", "run")  # of a config
 # Options that change nothing in the results.
 WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "trainer.default_root_dir", "data.num_workers",
                   "data.eval_batch_size", "data.cache", "data.cache_folder", "model.recompute",
                   "model.compile")  # fmt: skip
-REPLACED = ("run.json", ".hydra")  # whole at any moment, so that a run is always seen as one
-GOES_ON = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard")  # what a run that goes on keeps
+# What a run writes, and what therefore is removed when it starts again: no file of anybody else.
+OWN = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", "test", "evaluate")
 # What some values of a manifest must be, if they are there.
 KINDS: dict[str, Any] = {"data": dict, "device": dict, "process": dict, "cost": (dict, type(None)), "test": dict,
                          "wall_time_s": (int, float), "seed": int, "batch_size": int, "started": str,
@@ -115,14 +117,18 @@ class Run:
         decided = None if is_main_process() or not self.path.exists() else read_run(folder).get("goes_on_from")
         self.checkpoint = folder / "checkpoints" / str(decided) if decided else checkpoint
         goes_on = self.checkpoint is not None
+        self.earlier: dict[Path, str] = {}  # files as they were, until training has gone on
         if is_main_process():
-            if before:
-                _clear(folder, but=(*REPLACED, *GOES_ON) if goes_on else REPLACED)
+            if before and not goes_on:
+                _remove(folder, OWN)
             elif not before and any(is_of_a_run(path) for path in folder.glob("*")):
                 raise UserError(
                     f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
                 )
+            require_no_way_out(folder)
             (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+            kept = [path for path in (self.path, folder / ".hydra" / "config.yaml") if goes_on]
+            self.earlier = {path: path.read_text(encoding="utf-8") for path in kept}
             write_whole(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(recorded(config)))
         self.start = time.perf_counter() - (_seconds_so_far(before, self.checkpoint) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {
@@ -142,12 +148,28 @@ class Run:
         if is_main_process():
             write_json(self.path, private(self.facts))
 
+    def has_begun(self) -> None:
+        """To be called when training has taken a step: from now on the run is another than before."""
+        self.earlier.clear()
+
+    def forget_results(self) -> None:
+        """Remove what an earlier best state was measured to be."""
+        if is_main_process():
+            _remove(self.path.parent, ("test", "evaluate"))
+
     def __enter__(self) -> "Run":
         self.update()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         status = {0: "finished", 1: "failed"}.get(exit_status(error), "interrupted")
+        if error and self.earlier:
+            for path, text in self.earlier.items():
+                write_whole(path, text)
+            log.info("%s is as it was before.", self.path.parent)
+            return
+        if status == "interrupted" and is_main_process():
+            log.info("Stopped. To go on: python -m image_translation.train resume=%s", self.path.parent)
         facts: dict[str, Any] = {"status": status, "wall_time_s": round(time.perf_counter() - self.start, 1)}
         if status == "failed":
             facts["error"] = str(error) or repr(error)
@@ -178,6 +200,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     for key, kinds in KINDS.items():
         if key in manifest and not isinstance(manifest[key], kinds):
             raise UserError(f"{path} is damaged: {key} is {manifest[key]!r}.")
+    if not abs(manifest.get("wall_time_s", 0)) < LONGEST:
+        raise UserError(f"{path} is damaged: wall_time_s is no time.")
     for key, names in INSIDE.items():
         for name, kind in names.items():
             if key in manifest and not isinstance(manifest[key].get(name), kind):
@@ -195,12 +219,27 @@ def read_config(folder: Path) -> DictConfig:
     if not path.is_file():
         raise UserError(f"run={folder} is not a run folder: it has no {path.relative_to(folder)}.")
     try:
-        config = OmegaConf.load(path)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        text = read_text(path)
+        _require_shallow(text)
+        config = OmegaConf.create(text)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from error
     if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in PARTS):
         raise UserError(f"{path} is damaged: {', '.join(PARTS)} are expected in it.")
     return config
+
+
+def _require_shallow(text: str) -> None:
+    """Check that YAML is as simple as a run's config; a few bytes could unpack into any amount of memory.
+
+    Raises:
+        ValueError: it has references, or is nested too deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+            raise ValueError("it has references in it, or is nested too deeply")
 
 
 def recorded(config: DictConfig) -> DictConfig:
@@ -263,15 +302,26 @@ def is_of_a_run(path: Path) -> bool:
     return path.suffix != ".log" and path.name != LOCK
 
 
-def _clear(folder: Path, but: Sequence[str] = ()) -> None:
-    """Remove an earlier attempt, but for its logs and what is named."""
-    for path in folder.iterdir():
-        if path.name in but or not is_of_a_run(path):
-            continue
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for path in (folder / name for name in names):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
+
+
+def require_no_way_out(folder: Path) -> None:
+    """Check that nothing in a run folder is a link to another place, which would be written to.
+
+    Raises:
+        UserError: something is.
+    """
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place) / name for name in (*folders, *files)):
+            inside = path.resolve().is_relative_to(folder.resolve())
+            if path.is_symlink() and not inside and "wandb" not in path.relative_to(folder).parts[:-1]:
+                raise UserError(f"{path} is a link that leads out of the run folder, so nothing is written there. "
+                                "Put what it leads to in its place.")  # fmt: skip
 
 
 class SweepTable(Callback):

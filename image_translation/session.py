@@ -34,6 +34,7 @@ UNWANTED_WARNINGS = {
     "`LightningModule.configure_optimizers` returned `None`": "identity has no optimizer",
     "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
     r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
+    r"It is recommended to use `self.log\(": "the means over all processes are an epoch's (means.py)",
     "Metric `KernelInceptionDistance` will save all": "the features of a test's pictures fit",
     "You're resuming from a checkpoint that ended before the epoch": "the order begins where it ended (randomness.py)",
     r"Detected call of `lr_scheduler.step\(\)` before": "an epoch whose last step was taken before a stop is ended",

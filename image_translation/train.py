@@ -41,8 +41,10 @@ def begin_or_go_on(cfg: DictConfig, folder: Path) -> None:
     """Train in a new run folder, or in that of an earlier run."""
     from image_translation.session import own_processes
 
-    config, before, state = cfg, earlier_run(folder, cfg, cfg.if_exists), None
-    if cfg.resume is not None:
+    config, before, state = cfg, None, None
+    if cfg.resume is None:
+        before = earlier_run(folder, cfg, cfg.if_exists)
+    else:
         config, before = resumed(cfg, folder)
     if before and is_main_process():
         state = state_of(config, folder, before, required=cfg.resume is not None)
@@ -69,12 +71,15 @@ def state_of(cfg: DictConfig, folder: Path, before: dict[str, Any], required: bo
 
     datamodule = instantiate(cfg.data)
     datamodule.setup()
-    same_data(folder, before, datamodule.description)
+    instead = "Give the place of the same pictures: data.root=…" if required else None
+    same_data(folder, before, datamodule.description, instead)
     return state_to_go_on_from(folder / "checkpoints", required)
 
 
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
+    from pytorch_lightning.callbacks import LambdaCallback
+
     from image_translation.batch_size import chosen_batch, fitting_named
     from image_translation.callbacks import Cost
     from image_translation.callbacks.last_state import state_named
@@ -102,7 +107,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     trainer = instantiate(
         cfg.trainer,
         advice=" Mend the option, or choose another trainer: trainer=default, trainer=cpu …",
-        callbacks=callbacks,
+        callbacks=[*callbacks, LambdaCallback(on_train_batch_end=lambda *_, **__: run.has_begun())],
         plugins=[SafeCheckpointIO()],
         **({} if model.trains else {"max_epochs": 0}),
     )
@@ -141,6 +146,8 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
             steps=trainer.global_step,
             cost=next((callback.facts for callback in callbacks if isinstance(callback, Cost)), None),
         )
+        run.has_begun()
+        run.forget_results()
         model.load_state_dict(read_checkpoint(best)["state_dict"])
         log_best(trainer)
         model.measures, model.baseline = Measures(protocol), Measures(protocol)

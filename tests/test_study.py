@@ -52,14 +52,15 @@ def test_a_failed_run_starts_again(comic_root: Path, command: Command, tmp_path:
     assert command(*arguments).returncode == 1
     assert read_json(run / "run.json")["status"] == "failed"
     (run / "rest.txt").write_text("of the failed attempt")
+    (run / "test").mkdir()
     assert command(*arguments).returncode == 1  # still damaged: nothing is touched
-    assert (run / "rest.txt").exists()
+    assert (run / "test").exists()
     picture.write_bytes(good)
     result = succeeded(command(*arguments))
     assert "failed earlier, starts again" in result.stdout
     assert read_json(run / "run.json")["status"] == "finished"
     assert "error" not in read_json(run / "run.json")
-    assert not (run / "rest.txt").exists()
+    assert (run / "rest.txt").read_text() == "of the failed attempt"  # who knows whose it is
     assert "cannot be decoded" in (run / "train.log").read_text()  # the log keeps the earlier attempt
 
 

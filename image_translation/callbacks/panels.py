@@ -7,6 +7,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from image_translation.data.transforms import to_uint8
 from image_translation.errors import at_least
+from image_translation.files import whole
 from image_translation.loggers import log_picture
 from image_translation.models import Translator
 from image_translation.panel import draw_panel
@@ -50,6 +51,7 @@ class Panels(Callback):
                 "output": to_uint8(model(batch["input"])),
             }
         panel = draw_panel({name: [to_pil_image(p) for p in column.cpu()] for name, column in columns.items()})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        panel.save(self.folder / f"epoch_{epoch:04d}.png")
+        self.folder.mkdir(exist_ok=True)
+        with whole(self.folder / f"epoch_{epoch:04d}.png") as file:
+            panel.save(file, "PNG")
         log_picture(trainer.loggers, "panel", panel, trainer.global_step)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from image_translation.errors import UserError
-from image_translation.files import read_json
+from image_translation.files import read_json, read_text
 from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, is_alive, read_config, read_run
 
 Scores = dict[str, dict[str, float]]  # by picture, then by measure
@@ -180,7 +180,7 @@ def read_scores(path: Path) -> Scores:
     """
     where = path.parent.name + "/" + path.name
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         scores = {row["name"]: {m: float(row[m]) for m in MEASURES} for row in rows}
     except OSError as error:
@@ -230,8 +230,8 @@ def read_curves(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = [{key: float(value) for key, value in row.items() if value} for row in reader]
     except (OSError, TypeError, ValueError, csv.Error) as error:
         raise UserError("metrics.csv is damaged: numbers are expected in it.") from error
     if not all("epoch" in row and "step" in row for row in rows):

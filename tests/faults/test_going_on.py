@@ -164,7 +164,7 @@ def test_a_config_does_not_look_into_the_environment(run: Path, command: Command
     (run / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
     result = command("train", f"resume={run}", "trainer.max_epochs=2")
     assert result.returncode == 1
-    assert "data.root is '${oc.env:HOME}', which would look into your surroundings" in result.stderr
+    assert "data.root is '${oc.env:HOME}', which could look into your surroundings" in result.stderr
 
 
 def test_nothing_is_logged_twice(run: Path, command: Command) -> None:
