@@ -84,6 +84,8 @@ def instantiate(node: DictConfig, advice: str = "", **kwargs: Any) -> Any:
     Raises:
         UserError: the constructor refused an argument.
     """
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{node!r} stands where something is constructed. Name its options one by one.")
     try:
         return hydra.utils.instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:

@@ -58,6 +58,7 @@ def main(cfg: DictConfig) -> None:
     require_known_targets(trained, file, cfg.trust, "trust it: trust=[…]")
     known = trained.data if trained.data.get("_target_") in cfg.trust else OmegaConf.load(CONF / "data" / "pairs.yaml")
     trained.data = arguments(trained, "data", known, file)
+    trained.trainer = arguments(trained, "trainer", OmegaConf.load(CONF / "trainer" / "default.yaml"), file)
 
     model = load(folder)
     expected = trained.model._target_.rpartition(".")[2]

@@ -145,6 +145,8 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
 
 def _limit(value: Any) -> float:
     """A number of epochs or steps; None and -1 are no limit."""
+    if value is not None and not isinstance(value, int | float):
+        raise UserError(f"trainer.max_epochs and trainer.max_steps are numbers, got {value!r}.")
     return math.inf if value is None or value == -1 else float(value)
 
 

@@ -150,6 +150,31 @@ def test_a_finished_run_says_how_to_go_on(run: Path, command: Command) -> None:
     assert f"image_translation.evaluate run={run}" in result.stderr
 
 
+def test_what_is_not_the_runs_own_stays(run: Path, command: Command) -> None:
+    (run / "notes.txt").write_text("mine")
+    (run / "evaluate" / "train").mkdir(parents=True)  # measured on a best state that is replaced
+    succeeded(command("train", f"resume={run}", "trainer.max_epochs=2"))
+    assert (run / "notes.txt").read_text() == "mine"
+    assert not (run / "evaluate").exists()
+    assert (run / "test" / "per_image.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["trainer.accelerator=gpu", "evaluate=[foo]", "checkpoint.keep=-1", "callbacks.panels=x", "trainer.max_epochs=x"],
+)
+def test_a_finished_run_that_cannot_be_trained_longer_is_as_before(option: str, run: Path, command: Command) -> None:
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run.rglob("*")
+                if path.is_file() and path.suffix != ".log" and "wandb" not in path.parts}  # fmt: skip
+
+    before = content()
+    result = command("train", f"resume={run}", "trainer.max_epochs=3", option)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert content() == before
+
+
 def test_a_later_fall_of_the_learning_rate_is_said(run: Path, command: Command) -> None:
     config = read_config(run)
     config.model.lr_decay_epochs = 1

@@ -1,8 +1,10 @@
 """Files from strangers: nothing in them is run, nothing of them is believed, and damage ends in one clear error."""
 
 import json
+import os
 import pickle
 import resource
+import shutil
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +22,7 @@ from safetensors import safe_open
 import image_translation
 from image_translation.checkpoints import read_checkpoint
 from image_translation.errors import UserError
-from image_translation.files import read_json
+from image_translation.files import read_json, write_json
 from image_translation.models import Pix2Pix
 from image_translation.runs import read_config, read_run
 
@@ -40,7 +42,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder, made by the command; the tests that change it put back what they changed."""
-    import os
     import subprocess
     import sys
 
@@ -284,3 +285,129 @@ def test_a_pickle_of_another_kind_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 10**5)
     with pytest.raises(ValueError, match="nested"):
         read_json(tmp_path / "deep.json")
+
+
+TAMPERED: dict[str, tuple[str, Any]] = {
+    "callbacks.best.filename": ("", "../../../victim/model"),
+    "callbacks.metrics_csv._args_": ("callbacks.metrics_csv._args_ is no option", ["{victim}/notes.csv"]),
+    "callbacks.last._args_": ("callbacks.last._args_ is no option", ["{victim}"]),
+    "callbacks.cost._partial_": ("callbacks.cost._partial_ is no option", True),
+    "callbacks.cost": ("callbacks.cost is not what this project constructs there", "hello"),
+    "data._target_": (
+        "config has data, which is no part",
+        "image_translation.callbacks.MetricsCSV",
+    ),
+    "data.zzz": (
+        "data.zzz._target_ is no option",
+        {"_target_": "image_translation.loggers.wandb_logger", "save_dir": "{victim}"},
+    ),
+    "data.table": ("data.table is", "${run.x}"),
+    "model.norm": ("model.norm is", "${oc.${data.task}:HOME}"),
+    "trainer.default_root_dir": ("", "{victim}"),
+}
+
+
+@pytest.mark.parametrize("key", [pytest.param(k, marks=[pytest.mark.slow] if "_args_" in k else []) for k in TAMPERED])
+def test_a_config_gives_plain_values_only(key: str, finished: Path, command: Command) -> None:
+    from omegaconf import OmegaConf
+
+    victim, path = finished.parent / "victim", finished / ".hydra" / "config.yaml"
+    victim.mkdir(exist_ok=True)
+    (victim / "notes.csv").write_text("mine")
+    (victim / "step_00000001.ckpt").write_text("mine")
+    message, value = TAMPERED[key]
+    before, manifest = path.read_text(), (finished / "run.json").read_text()
+    config = read_config(finished)
+    if isinstance(value, dict):
+        value = {name: text.format(victim=victim) for name, text in value.items()}
+    elif isinstance(value, list):
+        value = [text.format(victim=victim) for text in value]
+    elif value == "{victim}":
+        value = str(victim)
+    OmegaConf.update(config, key, value, merge=False, force_add=True)
+    OmegaConf.update(config, "run.x", "${oc.env:SECRET}", force_add=True)
+    path.write_text(OmegaConf.to_yaml(config))
+    try:
+        result = command("train", f"resume={finished}", "trainer.max_epochs=2", SECRET="hunter2")
+        if message:
+            assert result.returncode == 1
+            assert message in result.stderr
+            assert len(result.stderr.splitlines()) == 1
+            assert (finished / "run.json").read_text() == manifest
+        else:
+            succeeded(result)
+        assert sorted(p.name for p in victim.iterdir()) == ["notes.csv", "step_00000001.ckpt"]
+        assert {p.read_text() for p in victim.iterdir()} == {"mine"}
+        assert "hunter2" not in path.read_text() + result.stdout + result.stderr
+    finally:
+        path.write_text(before)
+        (finished / "run.json").write_text(manifest)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: [*b,*b]\n",
+        "a: &a [*a]\n",
+        "[" * 3000,
+        "a: !!python/object/apply:os.getcwd []",
+    ],
+)
+def test_a_config_that_would_unpack_into_more(text: str, tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+        read_config(tmp_path)
+
+
+def test_files_that_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(UserError, match="no ordinary file"):
+        read_run(tmp_path)
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "run.json").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="no ordinary file"):
+        read_run(tmp_path)
+
+
+def test_a_link_in_a_run_folder_leads_nowhere_else(finished: Path, command: Command, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    (run / "checkpoints" / ".last.ckpt.tmp").symlink_to(precious)
+    result = command("train", f"resume={run}", "trainer.max_epochs=2")
+    assert result.returncode == 1
+    assert ".last.ckpt.tmp is a link that leads out of the run folder" in result.stderr
+    (run / "checkpoints" / ".last.ckpt.tmp").unlink()
+    (run / ".run.json.tmp").symlink_to(precious)
+    write_json(run / "run.json", {"a": 1})
+    assert precious.read_text() == "mine"
+    assert read_json(run / "run.json") == {"a": 1}
+
+
+HUGE: list[Any] = ["x"]
+for _ in range(60):
+    HUGE = [HUGE, HUGE]
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
+
+
+@pytest.mark.parametrize("content", [HUGE, ITSELF], ids=["huge", "itself"])
+def test_lists_that_unpack_into_more_are_no_matter(content: list[Any], checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True) | {"more": content}
+    torch.save(state, tmp_path / "a.ckpt")
+    image_translation.load(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": bytearray(10)}, "holds more than tensors and plain values"),
+        ({"image_translation": {"model": ["Pix2Pix"]}}, "is not known here"),
+        ({"hyper_parameters": {"image_size": 32, "base_channels": torch.tensor(2)}}, "no plain values"),
+    ],
+)
+def test_odd_parts_of_a_checkpoint(change: dict[str, Any], message: str, checkpoint: Path, tmp_path: Path) -> None:
+    torch.save(torch.load(checkpoint, weights_only=True) | change, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=message):
+        image_translation.load(tmp_path / "a.ckpt")
