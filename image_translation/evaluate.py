@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from image_translation.command import CONF, command, folder_of, instantiate
 from image_translation.errors import UserError, one_of
 from image_translation.files import read_json, write_json
-from image_translation.runs import print_results, read_config, read_run
+from image_translation.runs import print_results, read_config, read_run, require_no_way_out
 from image_translation.trust import arguments, require_known_targets
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"{folder}: this run is {manifest['status']} and has no best checkpoint yet. "
                             f"Go on with it first: python -m image_translation.train resume={folder}")  # fmt: skip
         log.warning("This run is %s; its best checkpoint so far is taken.", manifest["status"])
+    if cfg.output is None:
+        require_no_way_out(folder)
     prepare_device(cfg.trainer.accelerator)
     precision: Any = cfg.trainer.precision or manifest.get("precision", "auto")
     precision = choose_precision(precision, cfg.trainer.accelerator)

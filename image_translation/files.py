@@ -33,6 +33,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # some systems don't remove what is open
+            Path(lock.lock_file).unlink()
         lock.release()
 
 

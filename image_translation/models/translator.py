@@ -263,6 +263,10 @@ class Translator(LightningModule):
 
     def _conclude(self, measures: Measures, split: str, prog_bar: bool = False) -> None:
         finite, self.finite = bool(self.finite), True
+        if not finite and self.trainer.state.fn == TrainerFn.TESTING:
+            raise UserError(
+                "Outputs of the model are not finite: its training had diverged, or its weights are damaged."
+            )
         if not finite:
             raise UserError(
                 f"Training has diverged: after step {self.trainer.global_step} outputs of the model are not finite. "
