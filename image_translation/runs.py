@@ -279,10 +279,11 @@ def is_alive(manifest: Mapping[str, Any]) -> bool:
 
 
 def _process_start(process: int) -> int | None:
-    """When a process started, in the system's own ticks; None where that can't be seen."""
+    """When a process started, in the system's own ticks; None where that can't be seen, or if it has ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-        return int(stat.rpartition(")")[2].split()[19])  # see proc(5)
+        state, *numbers = stat.rpartition(")")[2].split()  # see proc(5)
+        return None if state in "ZX" else int(numbers[18])  # who was killed may wait for a parent to notice
     except (OSError, ValueError, IndexError):
         return None
 

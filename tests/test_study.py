@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, succeeded
 from wandb_file import read_offline_runs
+
+from image_translation.runs import is_alive
 
 EPOCHS = 12
 
@@ -213,3 +216,17 @@ def test_the_study_on_two_processes_each(comic_root: Path, command: Command, tmp
     assert len(list((tmp_path / "study" / "comic_autoencoder_0" / "test" / "images").iterdir())) == 4
     assert result.stdout.count("Report: ") == 1
     assert not (tmp_path / "cwd" / "multirun").exists()
+
+
+def test_a_process_that_was_killed_is_gone_before_its_parent_notices() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    ticks = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    manifest = {"process": {"host": platform.node(), "id": process.pid, "started": ticks}}
+    assert is_alive(manifest)
+    process.kill()
+    deadline = time.monotonic() + 60
+    while is_alive(manifest):  # it is never waited for here
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert Path(f"/proc/{process.pid}").exists()
+    process.wait(60)
