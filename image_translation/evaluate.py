@@ -56,6 +56,8 @@ def main(cfg: DictConfig) -> None:
         if cfg.output is not None and (output / split).exists():
             raise UserError(f"{output / split} exists, and nothing is overwritten; name another folder: output=…")
     trained = read_config(folder)
+    if not isinstance(cfg.trust, ListConfig):
+        raise UserError(f"trust must be a list of names, got {cfg.trust!r}: trust=[my.module.Class]")
     file = folder / ".hydra" / "config.yaml"
     require_known_targets(trained, file, cfg.trust, "trust it: trust=[…]")
     known = trained.data if trained.data.get("_target_") in cfg.trust else OmegaConf.load(CONF / "data" / "pairs.yaml")

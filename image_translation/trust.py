@@ -108,8 +108,8 @@ def _known(group: str, name: str, own: DictConfig, node: Any) -> Any:
         if group == "logger" and path.stem != name:
             nodes.pop()
     target = node.get("_target_") if isinstance(node, DictConfig) else None
-    found = [known for known in nodes if isinstance(known, DictConfig) and known.get("_target_") == target]
-    return found[0] if found else None
+    found = (known for known in nodes if isinstance(known, DictConfig) and known.get("_target_") == target)
+    return next(found, None) if target else None
 
 
 def _plain(stored: DictConfig, name: Any, file: Path) -> Any:

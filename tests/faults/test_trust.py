@@ -292,7 +292,8 @@ TAMPERED: dict[str, tuple[str, Any]] = {
     "callbacks.metrics_csv._args_": ("callbacks.metrics_csv._args_ is no option", ["{victim}/notes.csv"]),
     "callbacks.last._args_": ("callbacks.last._args_ is no option", ["{victim}"]),
     "callbacks.cost._partial_": ("callbacks.cost._partial_ is no option", True),
-    "callbacks.cost": ("callbacks.cost is not what this project constructs there", "hello"),
+    "callbacks.cost": ("config has callbacks.cost, which is no part of this project", "hello"),
+    "callbacks.odd": ("config has callbacks.odd, which is no part of this project", {"folder": "{victim}"}),
     "data._target_": (
         "config has data, which is no part",
         "image_translation.callbacks.MetricsCSV",
