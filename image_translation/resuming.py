@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from image_translation.command import CONF
 from image_translation.errors import UserError, one_of
+from image_translation.processes import is_alive
 from image_translation.runs import (
     WITHOUT_EFFECT,
     flat,
-    is_alive,
     is_main_process,
     is_of_a_run,
     read_config,

@@ -1,4 +1,4 @@
-"""The run folder: its manifest ``run.json``, its tables, and what a sweep made of several."""
+"""The run folder: its manifest ``run.json``, and its tables."""
 
 import logging
 import os
@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import Any
 
 import yaml
-from hydra.core.utils import JobReturn
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -26,6 +24,7 @@ from rich.text import Text
 from image_translation.errors import UserError
 from image_translation.files import LOCK, read_json, read_text, write_json, write_whole
 from image_translation.privacy import private
+from image_translation.processes import process_start
 
 log = logging.getLogger(__name__)
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
@@ -133,7 +132,7 @@ class Run:
         self.start = time.perf_counter() - (_seconds_so_far(before, self.checkpoint) if before and goes_on else 0.0)
         self.facts: dict[str, Any] = {
             "status": "running",
-            "process": {"host": platform.node(), "id": os.getpid(), "started": _process_start(os.getpid())},
+            "process": {"host": platform.node(), "id": os.getpid(), "started": process_start(os.getpid())},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "goes_on_from": self.checkpoint.name if self.checkpoint else None,
             **{key: before[key] for key in KEPT if before and key in before and (goes_on or key in KEPT[:2])},
@@ -264,30 +263,6 @@ def flat(config: DictConfig) -> dict[str, Any]:
     return dict(walk(OmegaConf.to_container(config), ""))
 
 
-def is_alive(manifest: Mapping[str, Any]) -> bool:
-    """Whether the process of a run exists, as far as this machine can tell."""
-    process = manifest.get("process")
-    if not isinstance(process, dict) or process.get("host") != platform.node() or process.get("id") == os.getpid():
-        return False
-    try:
-        os.kill(int(process["id"]), 0)
-    except PermissionError:
-        pass  # it is somebody else's
-    except (OSError, KeyError, TypeError, ValueError, OverflowError):
-        return False
-    return process.get("started") == _process_start(process["id"])  # an id is given again after a while
-
-
-def _process_start(process: int) -> int | None:
-    """When a process started, in the system's own ticks; None where that can't be seen, or if it has ended."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-        state, *numbers = stat.rpartition(")")[2].split()  # see proc(5)
-        return None if state in "ZX" else int(numbers[18])  # who was killed may wait for a parent to notice
-    except (OSError, ValueError, IndexError):
-        return None
-
-
 def _seconds_so_far(before: Mapping[str, Any], checkpoint: Path | None) -> float:
     """How long an earlier run took, which a killed one could not write down: then up to the state that it left."""
     seconds = float(before.get("wall_time_s", 0.0))
@@ -323,52 +298,6 @@ def require_no_way_out(folder: Path) -> None:
             if path.is_symlink() and not inside and "wandb" not in path.relative_to(folder).parts[:-1]:
                 raise UserError(f"{path} is a link that leads out of the run folder, so nothing is written there. "
                                 "Put what it leads to in its place.")  # fmt: skip
-
-
-class SweepTable(Callback):
-    """Ends a sweep with a table of its jobs, and with status 1 if one of them didn't finish.
-
-    Args:
-        compare: whether to compare the sweep's runs then, into the folder ``compare`` of the sweep.
-    """
-
-    def __init__(self, compare: bool = False) -> None:
-        self.compare = compare
-        self.jobs: list[Path] = []
-
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        self.jobs.append(Path(config.hydra.runtime.output_dir))
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        job_return.cfg = job_return.hydra_cfg = None  # Hydra would keep every job's until the sweep ends
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if not is_main_process():
-            return
-        sweep = Path(config.hydra.sweep.dir)
-        # A launcher that runs jobs elsewhere leaves their folders only.
-        jobs = self.jobs or sorted(path.parent for path in sweep.rglob("run.json"))
-        rows, failed = [], not jobs
-        for job in jobs:
-            try:
-                run = read_run(job)
-            except UserError:
-                run = {"status": "failed"}
-            failed |= run["status"] != "finished"
-            rows.append([job.name, run["status"], *(run.get("test", {}).get(measure, "") for measure in MEASURES)])
-        print_table(["job", "status", "MSE ↓", "PSNR ↑", "SSIM ↑"], rows, title=str(sweep))
-        if self.compare:
-            from image_translation.compare import compare  # here, because it uses this module
-
-            try:
-                compare([sweep], sweep / "compare")
-            except Exception as error:
-                from image_translation.command import report
-
-                report(error)
-                failed = True
-        if failed:
-            raise SystemExit(1)
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, succeeded
 from wandb_file import read_offline_runs
 
-from image_translation.runs import is_alive
+from image_translation.processes import is_alive
 
 EPOCHS = 12
 

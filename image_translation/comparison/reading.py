@@ -12,7 +12,8 @@ import numpy as np
 
 from image_translation.errors import UserError
 from image_translation.files import read_json, read_text
-from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, is_alive, read_config, read_run
+from image_translation.processes import is_alive
+from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, read_config, read_run
 
 Scores = dict[str, dict[str, float]]  # by picture, then by measure
 
