@@ -1,5 +1,6 @@
 """The run folder: its manifest ``run.json``, and its tables."""
 
+import io
 import logging
 import os
 import platform
@@ -162,18 +163,17 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         status = {0: "finished", 1: "failed"}.get(exit_status(error), "interrupted")
-        if error and self.earlier:
-            for path, text in self.earlier.items():
-                write_whole(path, text)
-            log.info("%s is as it was before.", self.path.parent)
-            return
         if status == "interrupted" and is_main_process():
             log.info("Stopped. To go on: python -m image_translation.train resume=%s", self.path.parent)
         facts: dict[str, Any] = {"status": status, "wall_time_s": round(time.perf_counter() - self.start, 1)}
         if status == "failed":
             facts["error"] = str(error) or repr(error)
         try:
-            self.update(**facts)
+            if error and self.earlier:
+                for path, text in self.earlier.items():
+                    write_whole(path, text)
+            else:
+                self.update(**facts)
         except OSError as unwritten:
             if error is None:
                 raise
@@ -220,7 +220,7 @@ def read_config(folder: Path) -> DictConfig:
     try:
         text = read_text(path)
         _require_shallow(text)
-        config = OmegaConf.create(text)
+        config = OmegaConf.load(io.StringIO(text))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from error
     if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in PARTS):

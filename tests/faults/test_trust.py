@@ -15,7 +15,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import TINY_PIX2PIX, Command, make_comic_root, succeeded
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
@@ -88,6 +88,8 @@ def test_any_cut_of_a_checkpoint_is_noticed(checkpoint: Path, keep: float) -> No
 
 @settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=300))
+@example(content=b"0")
+@example(content=b"null")
 def test_any_bytes_are_no_checkpoint_or_manifest(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("bytes")
     (folder / ".hydra").mkdir()
