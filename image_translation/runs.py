@@ -294,8 +294,9 @@ def require_no_way_out(folder: Path) -> None:
     """
     for place, folders, files in os.walk(folder):
         for path in (Path(place) / name for name in (*folders, *files)):
-            inside = path.resolve().is_relative_to(folder.resolve())
-            if path.is_symlink() and not inside and "wandb" not in path.relative_to(folder).parts[:-1]:
+            if not path.is_symlink() or "wandb" in path.relative_to(folder).parts[:-1]:
+                continue
+            if not path.resolve().is_relative_to(folder.resolve()):
                 raise UserError(f"{path} is a link that leads out of the run folder, so nothing is written there. "
                                 "Put what it leads to in its place.")  # fmt: skip
 

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from image_translation.command import CONF
 from image_translation.errors import UserError
 
-# Options that are places to write to, or send to: they are the user's own, whatever a file says.
+# Options that are places to write to: they are the user's own, whatever a file says.
 PLACES = {"dirpath", "filename", "folder", "path", "others", "save_dir", "cache_folder", "default_root_dir",
-          "logger.tensorboard.name", "logger.tensorboard.version", "logger.wandb.mode"}  # fmt: skip
+          "logger.tensorboard.name", "logger.tensorboard.version"}  # fmt: skip
 
 REFERENCE = re.compile(r"\$\{(run\.(dir|task|model)|seed|checkpoint\.\w+|data\.(task|image_size))\}")
 
