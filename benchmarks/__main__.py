@@ -49,12 +49,12 @@ def python(*arguments: object) -> float:
 
 
 def rate(ends: list[float], batch: int) -> float:
-    """Pictures a second between the first step and the last."""
+    """Images a second between the first step and the last."""
     return batch * (len(ends) - 1) / (ends[-1] - ends[0])
 
 
 def run_train(folder: Path, pairs: Path, model: str, batch: int, steps: int, *options: str) -> Facts:
-    """A real run of two epochs; the second is timed, because in the first one the pictures are read."""
+    """A real run of two epochs; the second is timed, because in the first one the images are read."""
     pairs = part_of(pairs, (steps + 1) * batch)
     run, times = Path(tempfile.mkdtemp(dir=folder)) / "run", folder / "times.json"
     start = python(
@@ -108,7 +108,7 @@ def training(folder: Path, pairs: Path, kind: str, rounds: int) -> Facts:
                     results["train"].append(run_train(folder, pairs, model, batch, steps))
                     results["bare"].append(bare(folder, model, batch, steps))
                     rates = {name: round(values[-1]["rate"], 2) for name, values in results.items()}
-                    console.print(f"{model}, batch {batch}, round {turn + 1}: {rates} pictures/s")
+                    console.print(f"{model}, batch {batch}, round {turn + 1}: {rates} images/s")
             except SystemExit as error:  # float32 may not fit where ours does
                 console.print(f"{model}, batch {batch} is left out: {str(error).strip().splitlines()[-1]}")
                 continue
@@ -138,19 +138,19 @@ def inference(folder: Path, pairs: Path, _: str, rounds: int) -> Facts:
 
 
 def scaling(folder: Path, pairs: Path, kind: str, rounds: int) -> Facts:
-    found: Facts = {"size": {}, "recompute": {}, "pictures": {}}
+    found: Facts = {"size": {}, "gradient_checkpointing": {}, "images": {}}
     for model in MODELS:
         for size in (64, 128, 256, 512):
             batch = 4 if size == 512 else 8
             steps = (30 if kind == "cuda" else 4) * 128 // max(size, 128)
-            for key, options in {"size": (), "recompute": ("recompute",)}.items():
+            for key, options in {"size": (), "gradient_checkpointing": ("gradient_checkpointing",)}.items():
                 turns = [bare(folder, model, batch, steps, *options, size=size) for _ in range(rounds)]
                 found[key][f"{model} {size}"] = middle(turns)
                 console.print(f"{key} {model} {size}: {found[key][f'{model} {size}']}")
     for count in (32, 64, 96):
         options = ("data.image_size=64", "callbacks.panels.panel_every=9")
         turns = [run_train(folder, pairs, "autoencoder", 8, count // 8 - 1, *options) for _ in range(rounds)]
-        found["pictures"][str(count)] = {"epoch_s": statistics.median(count / turn["rate"] for turn in turns)}
+        found["images"][str(count)] = {"epoch_s": statistics.median(count / turn["rate"] for turn in turns)}
     return found
 
 

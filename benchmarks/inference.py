@@ -1,4 +1,4 @@
-"""Evaluation (translation, measures, saved pictures) and prediction alone, in pictures a second.
+"""Evaluation (translation, metrics, saved images) and prediction alone, in images a second.
 
 python -m benchmarks.inference <pairs> <file.json>
 """
@@ -13,10 +13,10 @@ from typing import Any
 import pytorch_lightning as pl
 
 from benchmarks.ours import MODELS
-from image_translation.callbacks import Results
+from image_translation.callbacks import TestResultsWriter
 from image_translation.data import PairedImageDataModule
-from image_translation.device import choose_precision, prepare_device
-from image_translation.session import quieten
+from image_translation.training.device import choose_precision, prepare_device
+from image_translation.training.session import silence_lightning
 
 
 class Clock(pl.Callback):
@@ -37,7 +37,7 @@ class Clock(pl.Callback):
 
 
 def main(root: str, file: str) -> None:
-    quieten()
+    silence_lightning()
     prepare_device("auto")
     data = PairedImageDataModule("comic", root, input_folder="face", target_folder="comics", eval_batch_size=4)
     rates: dict[str, dict[str, float]] = {}
@@ -46,7 +46,7 @@ def main(root: str, file: str) -> None:
         rates[name] = {}
         for work in ("test", "predict"):
             with tempfile.TemporaryDirectory() as folder:
-                callbacks = [clock := Clock(), *([Results(folder)] if work == "test" else [])]
+                callbacks = [clock := Clock(), *([TestResultsWriter(folder)] if work == "test" else [])]
                 trainer = pl.Trainer(
                     accelerator="auto", devices=1, precision=precision, callbacks=callbacks,
                     logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,

@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.ours import MODELS
-from image_translation.batch_size import BareLoop
-from image_translation.device import choose_precision, prepare_device
+from image_translation.training.batch_size import BareLoop
+from image_translation.training.device import choose_precision, prepare_device
 
-SIZE = 256  # of the pictures whose steps are counted
+SIZE = 256  # of the images whose steps are counted
 MOVES_NOTHING = {
     "view", "_unsafe_view", "_reshape_alias", "expand", "permute", "transpose", "t", "slice", "select", "split",
     "split_with_sizes", "unsqueeze", "squeeze", "as_strided", "detach", "alias", "empty", "empty_like", "empty_strided",

@@ -20,8 +20,8 @@ def make_pairs(root: Path, train: int, rest: int = 16) -> Path:
             for side in ("face", "comics"):
                 folder = root / split / side
                 folder.mkdir(parents=True, exist_ok=True)
-                picture = Image.open(sample / "train" / side / source.name).convert("RGB").resize((288, 288))
-                picture.crop((left, top, left + 256, top + 256)).save(folder / f"{index:04}.jpg", quality=92)
+                image = Image.open(sample / "train" / side / source.name).convert("RGB").resize((288, 288))
+                image.crop((left, top, left + 256, top + 256)).save(folder / f"{index:04}.jpg", quality=92)
     return root
 
 

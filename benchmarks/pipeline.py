@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.textbook import Pairs
 from image_translation.data import PairedImageDataModule
 from image_translation.data.cache import DiskCache, MemoryCache
-from image_translation.device import prepare_device
+from image_translation.training.device import prepare_device
 
 BATCH, WORKERS, EPOCHS = 32, 2, 4
 

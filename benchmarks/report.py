@@ -17,7 +17,7 @@ def number(value: float) -> str:
 
 
 def floor(machine: Facts, model: str, batch: int) -> float:
-    """Pictures a second of a step that does nothing but its operations at the best rate measured, or nothing but move
+    """Images a second of a step that does nothing but its operations at the best rate measured, or nothing but move
     its operators' bytes, whichever takes longer; between two measured batches both grow evenly."""
     costs, rates = machine["costs"][model], machine["rates"]
 
@@ -72,7 +72,7 @@ def sections(facts: Facts) -> str:
         f"{rates['bandwidth']:.3g} GB/s.\n"
     )
     if "training" in facts:
-        parts += ["Training, 256×256, pictures a second:\n", training_table(facts)]
+        parts += ["Training, 256×256, images a second:\n", training_table(facts)]
     if "pipeline" in facts:
         found = facts["pipeline"]
         names = {name: name if name == "textbook" else f"`data.cache={name}`" for name in found}
@@ -84,21 +84,21 @@ def sections(facts: Facts) -> str:
     if "inference" in facts:
         rows = [[model, number(found["test"]), number(found["predict"])] for model, found in facts["inference"].items()]
         head = ["", "`evaluate`: measured and saved", "predicted"]
-        parts += ["The trained model at work, 256×256, pictures a second:\n", table(head, rows)]
+        parts += ["The trained model at work, 256×256, images a second:\n", table(head, rows)]
     if "scaling" in facts:
         rows = []
         for key, found in facts["scaling"]["size"].items():
             model, size = key.split()
-            less = facts["scaling"]["recompute"][key]
+            less = facts["scaling"]["gradient_checkpointing"][key]
             batch = 4 if size == "512" else 8
             rows.append([f"{model}, {size}×{size}, batch {batch}", number(found["rate"]), number(found["peak_mib"]),
                          number(less["rate"]), number(less["peak_mib"])])  # fmt: skip
-        head = ["bare loop", "pictures/s", "peak MiB", "`recompute`: pictures/s", "peak MiB"]
-        parts += ["By picture size, and with gradient checkpointing:\n", table(head, rows)]
-        rows = [[count, number(found["epoch_s"])] for count, found in facts["scaling"]["pictures"].items()]
+        head = ["bare loop", "images/s", "peak MiB", "`gradient_checkpointing`: images/s", "peak MiB"]
+        parts += ["By image size, and with gradient checkpointing:\n", table(head, rows)]
+        rows = [[count, number(found["epoch_s"])] for count, found in facts["scaling"]["images"].items()]
         parts += [
-            "By the number of pictures (autoencoder, 64×64, batch 8):\n",
-            table(["pictures", "an epoch, s"], rows),
+            "By the number of images (autoencoder, 64×64, batch 8):\n",
+            table(["images", "an epoch, s"], rows),
         ]
     if "compile" in facts:
         rows = [
@@ -106,7 +106,7 @@ def sections(facts: Facts) -> str:
              number(found["start_up_s"])]
             for key, modes in facts["compile"].items() for mode, found in modes.items()
         ]  # fmt: skip
-        head = ["", "`model.compile`", "pictures/s", "against off", "to first step, s"]
+        head = ["", "`model.compile`", "images/s", "against off", "to first step, s"]
         parts += ["`torch.compile`, through `train`:\n", table(head, rows)]
     return "\n".join(parts)
 

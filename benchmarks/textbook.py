@@ -1,7 +1,7 @@
 """The textbook: Pix2Pix and the study's autoencoder as they are commonly written and trained.
 
 Independent of the package, so that it can be compared with it: plain layers one after the other, float32, Adam as torch
-has it, pictures read with Pillow and enlarged, cropped and mirrored one by one, losses fetched at every step.
+has it, images read with Pillow and enlarged, cropped and flipped one by one, losses fetched at every step.
 
 python -m benchmarks.textbook <model> <folder> <batch> <steps> <file.json>
 """
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """The U-Net of Isola et al. 2017 for 256×256 pictures, built from the inside out."""
+    """The U-Net of Isola et al. 2017 for 256×256 images, built from the inside out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Generator(nn.Module):
         self.first = nn.Conv2d(3, 64, 4, 2, 1, bias=False)
         self.block = block
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(128, 3, 4, 2, 1), nn.Tanh())
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.last(self.block(self.first(x)))
@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
         for i, o, stride in ((64, 128, 2), (128, 256, 2), (256, 512, 1)):
             layers += [nn.Conv2d(i, o, 4, stride, 1, bias=False), nn.InstanceNorm2d(o, affine=True), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(512, 1, 4, 1, 1))
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         logits: Tensor = self.layers(torch.cat([x, y], dim=1))
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """The study's autoencoder for 256×256 pictures, layer by layer as in docs/design.md."""
+    """The study's autoencoder for 256×256 images, layer by layer as in docs/design.md."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Autoencoder(nn.Module):
         for i, o in ((512, 512), (1024, 256), (512, 128), (256, 128), (256, 3)):
             self.up.append(nn.Sequential(nn.ConvTranspose2d(i, o, 3, 2, 1, output_padding=1), nn.LeakyReLU(0.2)))
         self.out = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(6, 3, 2))
-        initialise(self)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []
@@ -105,7 +105,7 @@ class Autoencoder(nn.Module):
         return y
 
 
-def initialise(network: nn.Module) -> None:
+def initialize(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
@@ -117,7 +117,7 @@ def initialise(network: nn.Module) -> None:
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """Pictures of two folders with equal names, read and jittered one pair at a time."""
+    """Images of two folders with equal names, read and jittered one pair at a time."""
 
     def __init__(self, folder: Path, input_folder: str, target_folder: str) -> None:
         self.inputs = sorted((folder / input_folder).iterdir())
@@ -128,14 +128,14 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         left, top = np.random.randint(0, 31, 2)
-        mirror = np.random.rand() < 0.5
+        hflip = np.random.rand() < 0.5
         halves = []
         for file in (self.inputs[index], self.targets[index]):
-            picture = Image.open(file).convert("RGB").resize((286, 286), Image.Resampling.BICUBIC)
-            picture = picture.crop((left, top, left + 256, top + 256))
-            if mirror:
-                picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            halves.append((torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255 - 0.5) / 0.5)
+            image = Image.open(file).convert("RGB").resize((286, 286), Image.Resampling.BICUBIC)
+            image = image.crop((left, top, left + 256, top + 256))
+            if hflip:
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            halves.append((torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 - 0.5) / 0.5)
         return halves[0], halves[1]
 
 

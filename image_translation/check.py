@@ -10,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from image_translation.command import command, folder_of, instantiate
-from image_translation.errors import UserError, one_of
-from image_translation.files import read_json, write_json, write_whole
-from image_translation.runs import print_table
+from image_translation.cli.app import command, folder_of, instantiate
+from image_translation.cli.console import print_table
+from image_translation.cli.errors import UserError, one_of
+from image_translation.runs.files import read_json, write_json, write_text
 
 FILES = ("check.json", "check.html")
 SHOWN = 10  # findings of a kind on the terminal; the page and the JSON file have all
@@ -55,7 +55,7 @@ def check(datamodule: Any, output: Path, strict: bool = False) -> int:
     severities = [finding.severity for finding in checked.findings]
     status = 1 if PROBLEM in severities else 2 if strict and WARNING in severities else 0
     write_json(output / "check.json", checked.as_json() | {"exit_status": status})
-    write_whole(output / "check.html", checked.as_page())
+    write_text(output / "check.html", checked.as_page())
 
     print_table(["split", "pairs", "sizes"], checked.split_rows())
     for line in checked.notes:

@@ -1,4 +1,4 @@
-"""Compare finished runs: a table, statistics, pictures, and one page to send to a colleague.
+"""Compare finished runs: a table, statistics, images, and one page to send to a colleague.
 
 python -m image_translation.compare runs=[multirun/study] reference=study
 """
@@ -10,10 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from image_translation.command import command, folder_of
-from image_translation.errors import UserError, one_of
-from image_translation.files import write_csv, write_json, write_whole
-from image_translation.runs import MEASURES, print_table
+from image_translation.cli.app import command, folder_of
+from image_translation.cli.console import print_table
+from image_translation.cli.errors import UserError, one_of
+from image_translation.metrics.names import METRICS
+from image_translation.runs.files import write_csv, write_json, write_text
 
 log = logging.getLogger(__name__)
 FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
@@ -53,19 +54,19 @@ def compare(
         UserError: there is no finished run, or ``output`` holds somebody else's files of these names.
     """
     # Imported here, because --help must not wait for them.
+    from image_translation.cli.pages import render
     from image_translation.comparison import summary
     from image_translation.comparison import verdicts as verdicts_of
     from image_translation.comparison.collect import collect
     from image_translation.comparison.report import write_report
     from image_translation.comparison.tables import MainTable, caption_of, per_image, tidy
-    from image_translation.pages import render
 
     taken = [name for name in FILES if (output / name).exists()]
     if taken and "comparison.json" not in taken:
         raise UserError(f"{output} holds {taken[0]}, which is not of a comparison; name another folder: output=…")
     collection = collect(roots, by)
     if not collection.sections:
-        listed = "".join(f"\n  - {aside.folder}: {aside.reason}" for aside in collection.aside)
+        listed = "".join(f"\n  - {excluded.folder}: {excluded.reason}" for excluded in collection.excluded)
         where = " and ".join(map(str, roots)) or " or ".join(DEFAULT_ROOTS)
         raise UserError(
             f"There is no finished run to compare in {where}"
@@ -74,19 +75,19 @@ def compare(
     sections = collection.sections
     verdicts = verdicts_of.judge(sections)
     table = MainTable({section.task: verdicts_of.cells(section, verdicts) for section in sections})
-    report_rows = summary.further_cells(sections, "report", MEASURES)
+    report_rows = summary.further_cells(sections, "report", METRICS)
     if reference:
         report_rows = summary.with_reference(report_rows, reference, [section.task for section in sections])
     tables = {
         "report": MainTable(report_rows),
         "perceptual": MainTable(summary.further_cells(sections, "perceptual", summary.PERCEPTUAL), summary.PERCEPTUAL),
     }
-    generalisation = [row for section in sections for row in summary.generalisation(section)]
+    generalization = [row for section in sections for row in summary.generalization(section)]
     costs = [summary.cost(section, column) for section in sections for column in section.trained]
     caption = caption_of(sections)
 
     html, problems = write_report(
-        collection, table, tables, caption, verdicts, generalisation, costs, reference,
+        collection, table, tables, caption, verdicts, generalization, costs, reference,
         command=f"python -m image_translation.compare runs=[{','.join(map(str, roots))}] by=[{','.join(by)}]",
     )  # fmt: skip
     for folder, problem in problems:
@@ -96,21 +97,21 @@ def compare(
     write_json(output / "comparison.json", {
         "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}
                  for section in sections},
-        "not_compared": {str(aside.folder): aside.reason for aside in collection.aside},
+        "not_compared": {str(excluded.folder): excluded.reason for excluded in collection.excluded},
         "answers": verdicts_of.answers(sections, table.rows),
         "cautions": verdicts_of.cautions(sections, verdicts),
         "sentences": [sentence for sentence, _ in verdicts_of.sentences(verdicts)],
     })  # fmt: skip
-    write_whole(output / "report.html", html)
-    write_whole(output / "table.md", render("table.md.j2", table=table, caption=caption))
-    write_whole(output / "table.tex", render("table.tex.j2", table=table, caption=caption))
+    write_text(output / "report.html", html)
+    write_text(output / "table.md", render("table.md.j2", table=table, caption=caption))
+    write_text(output / "table.tex", render("table.tex.j2", table=table, caption=caption))
     write_csv(output / "table.csv", *tidy(sections))
     write_csv(output / "per_image.csv", *per_image(sections))
     if wandb:
-        from image_translation.loggers import log_comparison
+        from image_translation.loggers.wandb import log_comparison
 
         log_comparison(output, FILES, tidy(sections)[0])
-    _say(sections, table, verdicts, collection.aside, output)
+    _say(sections, table, verdicts, collection.excluded, output)
 
 
 def _list(value: Any) -> list[Any]:
@@ -119,7 +120,7 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, ListConfig) else [value]
 
 
-def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Sequence[Any], output: Path) -> None:
+def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], excluded: Sequence[Any], output: Path) -> None:
     from rich.text import Text
 
     from image_translation.comparison.verdicts import HEADINGS, answers, cautions, sentences
@@ -127,10 +128,10 @@ def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Se
     rows = []
     for section in sections:
         for column in section.columns:
-            cells = [table.rows[section.task][measure, column.label] for measure in MEASURES]
+            cells = [table.rows[section.task][measure, column.label] for measure in METRICS]
             texts = [Text(str(cell), style="bold" if cell.best else "") for cell in cells]
             rows.append([section.task if column is section.columns[0] else "", column.label, *texts])
-    print_table(["task", "model", *(HEADINGS[measure] for measure in MEASURES)], rows)
+    print_table(["task", "model", *(HEADINGS[measure] for measure in METRICS)], rows)
     for line in answers(sections, table.rows):
         print(f"- {line}")
     for line in cautions(sections, verdicts):
@@ -138,9 +139,9 @@ def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], aside: Se
     print("In detail:")
     for sentence, _ in sentences(verdicts):
         print(f"- {sentence}")
-    if aside:
+    if excluded:
         print("Not compared:")
-        for item in aside:
+        for item in excluded:
             print(f"- {item.folder}: {item.reason}")
     print(f"Report: {output / 'report.html'}")
 

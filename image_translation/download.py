@@ -13,9 +13,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.command import command, folder_of
-from image_translation.errors import UserError, at_least, one_of
-from image_translation.files import read_json, write_json
+from image_translation.cli.app import command, folder_of
+from image_translation.cli.errors import UserError, at_least, one_of
+from image_translation.runs.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 MARK = ".download.json"  # in a folder that was fetched whole
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def download(what: dict[str, Any], output: Path, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` put pictures into a new folder, which becomes ``output`` when it is complete, and not before.
+    """Let ``fill`` put images into a new folder, which becomes ``output`` when it is complete, and not before.
 
     Args:
         what: a description of the set; a folder that was made from the same one is left as it is.

@@ -10,11 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from image_translation.command import CONF, command, folder_of, instantiate
-from image_translation.errors import UserError, one_of
-from image_translation.files import read_json, write_json
-from image_translation.runs import print_results, read_config, read_run, require_no_way_out
-from image_translation.trust import arguments, require_known_targets
+from image_translation.cli.app import CONF, command, folder_of, instantiate
+from image_translation.cli.console import print_results
+from image_translation.cli.errors import UserError, one_of
+from image_translation.runs.files import read_json, write_json
+from image_translation.runs.folder import read_config, read_manifest, require_no_way_out
+from image_translation.training.trust import arguments, require_known_targets
 
 log = logging.getLogger(__name__)
 LARGEST = 1e300  # measure that is believed
@@ -25,19 +26,19 @@ def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
     import pytorch_lightning as pl
 
-    from image_translation.callbacks import ProgressBar, Results
-    from image_translation.checkpoints import load
+    from image_translation.callbacks import ProgressBar, TestResultsWriter
     from image_translation.data.layout import SPLITS
     from image_translation.data.sample import sample_folder
-    from image_translation.device import choose_precision, prepare_device
-    from image_translation.metrics import Measures, summarise
-    from image_translation.session import quieten
+    from image_translation.inference.checkpoints import load
+    from image_translation.metrics.image_scores import ImageScores, mean_metrics
+    from image_translation.training.device import choose_precision, prepare_device
+    from image_translation.training.session import silence_lightning
 
-    quieten()
+    silence_lightning()
     if OmegaConf.is_missing(cfg, "run"):
         raise UserError("run is not set; name the run folder: run=outputs/<task>/<model>/<date_time>")
     folder = folder_of("run", cfg.run)
-    manifest = read_run(folder)
+    manifest = read_manifest(folder)
     splits = SPLITS if cfg.split == "all" else (one_of("split", cfg.split, (*SPLITS, "all")),)
     if "data" not in manifest:
         raise UserError(f"{folder}: this run {manifest['status']} before it had read its pairs, so there is no model.")
@@ -68,7 +69,7 @@ def main(cfg: DictConfig) -> None:
     expected = trained.model._target_.rpartition(".")[2]
     if type(model).__name__ != expected:
         raise UserError(f"{folder}: the checkpoint is of a {type(model).__name__}, but the run trained a {expected}.")
-    model.measures, model.baseline = Measures(cfg.protocol), Measures(cfg.protocol)
+    model.metrics, model.baseline = ImageScores(cfg.protocol), ImageScores(cfg.protocol)
 
     if cfg.data.root:
         trained.data.root = cfg.data.root
@@ -82,13 +83,13 @@ def main(cfg: DictConfig) -> None:
     was, now = manifest["data"]["fingerprint"], datamodule.description["fingerprint"]
     if was != now and cfg.output is None:
         raise UserError(
-            f"These are not the pictures of the run (fingerprint {now[:12]} instead of {was[:12]}). "
-            "To measure on other pictures name a folder for the results: output=…"
+            f"These are not the images of the run (fingerprint {now[:12]} instead of {was[:12]}). "
+            "To measure on other images name a folder for the results: output=…"
         )
 
-    callbacks: list[pl.Callback] = [ProgressBar(), Results(str(output))]
+    callbacks: list[pl.Callback] = [ProgressBar(), TestResultsWriter(str(output))]
     if cfg.perceptual:
-        from image_translation.perceptual import Perceptual
+        from image_translation.callbacks.perceptual import Perceptual
 
         kinds = cfg.perceptual if isinstance(cfg.perceptual, ListConfig) else [cfg.perceptual]
         callbacks.append(perceptual := Perceptual(kinds))
@@ -106,15 +107,15 @@ def main(cfg: DictConfig) -> None:
         file = output / split / "metrics.json"
         before = earlier_means(file)
         trainer.test(model, datamodule=datamodule, verbose=False)
-        own = summarise(model.scores[split])
-        # What an earlier evaluation of these very pictures found stays.
+        own = mean_metrics(model.scores[split])
+        # What an earlier evaluation of these very images found stays.
         same = math.isclose(before.get(f"{split}/mse", -1), own["mse"], rel_tol=1e-4)  # GPUs differ in the last digits
         further = {name: value for name, value in before.items() if same and name.startswith("perceptual/")}
         if cfg.perceptual:
             further |= perceptual.values
         write_json(file, read_json(file) | further)
         own |= further
-        scores = {manifest["model"]: own, "identity": summarise(model.scores["identity"])}
+        scores = {manifest["model"]: own, "identity": mean_metrics(model.scores["identity"])}
         print_results(scores, split, output / split)
 
 

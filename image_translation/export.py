@@ -8,8 +8,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from image_translation.command import command
-from image_translation.errors import UserError
+from image_translation.cli.app import command
+from image_translation.cli.errors import UserError
 
 
 @command("export")
@@ -17,8 +17,8 @@ def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
     from safetensors.torch import save
 
-    from image_translation.checkpoints import load
-    from image_translation.files import whole
+    from image_translation.inference.checkpoints import load
+    from image_translation.runs.files import atomic_write
 
     if cfg.run is None:
         raise UserError("run is not set; name a run folder or a checkpoint: run=outputs/<task>/<model>/<date_time>")
@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     model = load(source)
     about = {"model": type(model).__name__, "options": dict(model.hparams)}
     weights = {name: tensor.contiguous() for name, tensor in model.generator.state_dict().items()}
-    with whole(output) as file:
+    with atomic_write(output) as file:
         file.write(save(weights, {"image_translation": json.dumps(about)}))
     print(f"{output}: the generator of a {about['model']}, {output.stat().st_size / 2**20:,.1f} MiB.")
 

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.command import command, instantiate
-from image_translation.files import alone_in
-from image_translation.privacy import private
-from image_translation.resuming import earlier_run, require_stopped, resumed, same_data, same_devices
-from image_translation.runs import Run, is_main_process, print_results
+from image_translation.cli.app import command, instantiate
+from image_translation.cli.console import print_results
+from image_translation.cli.process import is_main_process
+from image_translation.runs.files import file_lock
+from image_translation.runs.redact import redact
+from image_translation.runs.run import Run
+from image_translation.training.resuming import earlier_run, require_stopped, resumed, same_data, same_devices
 
 if TYPE_CHECKING:
-    from image_translation.checkpoints import State
+    from image_translation.inference.checkpoints import State
 
 log = logging.getLogger(__name__)
 
@@ -25,21 +27,21 @@ log = logging.getLogger(__name__)
 @command("train")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.session import quieten
+    from image_translation.training.session import silence_lightning
 
-    quieten()
+    silence_lightning()
     folder = Path(cfg.run.dir)
     if not is_main_process():  # what the main process may do, it may too
         begin_or_go_on(cfg, folder)
         return
     require_stopped(folder)
-    with alone_in(folder):
+    with file_lock(folder):
         begin_or_go_on(cfg, folder)
 
 
 def begin_or_go_on(cfg: DictConfig, folder: Path) -> None:
     """Train in a new run folder, or in that of an earlier run."""
-    from image_translation.session import own_processes
+    from image_translation.training.session import own_processes
 
     config, before, state = cfg, None, None
     if cfg.resume is None:
@@ -67,30 +69,31 @@ def state_of(cfg: DictConfig, folder: Path, before: dict[str, Any], required: bo
     Raises:
         UserError: the data is other data, or there is no sound state and one is ``required``.
     """
-    from image_translation.checkpoints import state_to_go_on_from
+    from image_translation.inference.checkpoints import find_resume_checkpoint
 
     datamodule = instantiate(cfg.data)
     datamodule.setup()
-    instead = "Give the place of the same pictures: data.root=…" if required else None
+    instead = "Give the place of the same images: data.root=…" if required else None
     same_data(folder, before, datamodule.description, instead)
-    return state_to_go_on_from(folder / "checkpoints", required)
+    return find_resume_checkpoint(folder / "checkpoints", required)
 
 
 def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     """Train, test, and keep the run's manifest true meanwhile."""
     from pytorch_lightning.callbacks import LambdaCallback
 
-    from image_translation.batch_size import chosen_batch, fitting_named
-    from image_translation.callbacks import Cost
-    from image_translation.callbacks.last_state import state_named
-    from image_translation.checkpoint_io import SafeCheckpointIO
-    from image_translation.checkpoints import read_checkpoint
+    from image_translation.callbacks import Throughput
+    from image_translation.callbacks.last_checkpoint import state_named
+    from image_translation.cli.errors import one_of
     from image_translation.data.layout import SPLITS
-    from image_translation.device import choose_precision, prepare_device
-    from image_translation.errors import one_of
-    from image_translation.loggers import log_best, opened, wandb_id
-    from image_translation.metrics import PROTOCOLS, Measures, summarise
-    from image_translation.session import check_trainer, describe, seed_all
+    from image_translation.inference.checkpoints import read_checkpoint
+    from image_translation.loggers.wandb import log_best, opened, wandb_id
+    from image_translation.metrics.image_scores import ImageScores, mean_metrics
+    from image_translation.metrics.names import PROTOCOLS
+    from image_translation.training.batch_size import chosen_batch, fitting_named
+    from image_translation.training.checkpoint_io import SafeCheckpointIO
+    from image_translation.training.device import choose_precision, prepare_device
+    from image_translation.training.session import check_trainer, describe, seed_all
 
     earlier_seed = run.before.get("seed") if run.before and run.checkpoint else None  # the run may have drawn it
     seed = seed_all(cfg.seed if earlier_seed is None else earlier_seed)
@@ -131,7 +134,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     with opened(partial(instantiate, node) for node in cfg.logger.values()) as trainer.loggers:
         run.update(wandb_id=wandb_id(trainer.loggers) or run.facts.get("wandb_id"))
         for logger in trainer.loggers:
-            logger.log_hyperparams(private(OmegaConf.to_container(cfg, resolve=True)))
+            logger.log_hyperparams(redact(OmegaConf.to_container(cfg, resolve=True)))
         fitting = fitting_named(partial(instantiate, cfg.model), datamodule.batch_size, size, trainer)
         with state_named(run.checkpoint, trainer), fitting:
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.checkpoint, weights_only=True)
@@ -144,19 +147,19 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
         run.update(
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
-            cost=next((callback.facts for callback in callbacks if isinstance(callback, Cost)), None),
+            cost=next((callback.facts for callback in callbacks if isinstance(callback, Throughput)), None),
         )
         run.has_begun()
         run.forget_results()
         model.load_state_dict(read_checkpoint(best)["state_dict"])
         log_best(trainer)
-        model.measures, model.baseline = Measures(protocol), Measures(protocol)
+        model.metrics, model.baseline = ImageScores(protocol), ImageScores(protocol)
         for split in splits:
             model.test_split = datamodule.test_split = split
             trainer.test(model, datamodule=datamodule, verbose=False)
             scores = {
-                cfg.run.model: summarise(model.scores[split]),
-                "identity": summarise(model.scores["identity"]),
+                cfg.run.model: mean_metrics(model.scores[split]),
+                "identity": mean_metrics(model.scores["identity"]),
             }
             if split == "test":
                 run.update(test=scores[cfg.run.model])

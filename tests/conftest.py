@@ -1,4 +1,4 @@
-"""Pictures, folders of pairs, and the real command line."""
+"""Images, folders of pairs, and the real command line."""
 
 import os
 import signal
@@ -46,8 +46,8 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def picture(seed: int, size: tuple[int, int] = (SIZE, SIZE)) -> Image.Image:
-    """A smooth colour picture (width, height), another one for every seed."""
+def image(seed: int, size: tuple[int, int] = (SIZE, SIZE)) -> Image.Image:
+    """A smooth color image (width, height), another one for every seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
@@ -69,7 +69,7 @@ def make_comic_root(root: Path, counts: dict[str, int] | None = None) -> Path:
         for side in ("face", "comics"):
             (root / split / side).mkdir(parents=True)
         for index in range(count):
-            source = picture(seed := seed + 1)
+            source = image(seed := seed + 1)
             source.save(root / split / "face" / f"{split}{index}.png")
             comic_of(source).save(root / split / "comics" / f"{split}{index}.png")
     return root

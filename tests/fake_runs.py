@@ -1,4 +1,4 @@
-"""Finished run folders without any training: pictures with noise, measured by scikit-image."""
+"""Finished run folders without any training: images with noise, measured by scikit-image."""
 
 import csv
 import json
@@ -10,14 +10,14 @@ import yaml
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from image_translation.panel import draw_panel
+from image_translation.runs.panels import draw_panel
 
 SIDE = 32
-MEASURES = ("mse", "psnr", "ssim")
+METRICS = ("mse", "psnr", "ssim")
 
 
 def scene(seed: int, side: int = SIDE) -> np.ndarray:
-    """A smooth colour picture."""
+    """A smooth color image."""
     noise = np.random.default_rng(seed).integers(40, 216, (4, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC))
 
@@ -46,12 +46,12 @@ def make_run(
     train: float | None = None,
     report: dict[str, float] | None = None,
 ) -> Path:
-    """A run whose outputs are its targets with so much ``noise`` (``train``: the noise on training pictures)."""
+    """A run whose outputs are its targets with so much ``noise`` (``train``: the noise on training images)."""
     rng = np.random.default_rng([seed, sum(map(ord, model))])
     config: dict[str, Any] = {
         "seed": seed,
         "run": {"dir": str(folder)},
-        "data": {"root": "pairs", "image_size": side, "batch_size": 1, "fit": "crop"},
+        "data": {"root": "pairs", "image_size": side, "batch_size": 1, "resize": "crop"},
         "model": {"_target_": f"image_translation.models.{model}", "lambda_l1": 100},
         "trainer": {"max_epochs": 2, "accelerator": "auto"},
     }
@@ -66,10 +66,10 @@ def make_run(
         {"epoch": epoch, "step": 10 * epoch, "train/l1": 1 / epoch, "val/psnr": 15 + epoch, "val/ssim": epoch / 9}
         for epoch in (1, 2)
     ])  # fmt: skip
-    pictures = [Image.fromarray(scene(900 + i, side)) for i in range(2)]
+    images = [Image.fromarray(scene(900 + i, side)) for i in range(2)]
     (folder / "panels").mkdir()
     for epoch in (0, 2):
-        panel = draw_panel({"input": pictures, "target": pictures, "output": pictures[::-1] if epoch else pictures})
+        panel = draw_panel({"input": images, "target": images, "output": images[::-1] if epoch else images})
         panel.save(folder / "panels" / f"epoch_{epoch:04d}.png")
     manifest = {
         "status": status, "task": task, "model": model, "seed": seed, "started": f"2026-01-0{1 + seed}T00:00:00",
@@ -77,7 +77,7 @@ def make_run(
                  "counts": {"train": count, "val": 2, "test": count}},
         "device": {"type": "cpu", "name": "x86_64", "count": 1}, "precision": "32-true", "parameters": 1_000_000,
         "epochs": 2, "steps": 20, "git_commit": "0" * 40,
-        "cost": {"flops_per_picture": 2e9, "training_s": 10.0 + seed, "training_pictures_per_s": 4.0,
+        "cost": {"flops_per_image": 2e9, "training_s": 10.0 + seed, "training_images_per_s": 4.0,
                  "peak_memory_mib": 500.0},
         "test": scores,
     }  # fmt: skip
@@ -90,25 +90,25 @@ def make_run(
 def measure_split(
     folder: Path, rng: np.random.Generator, noise: float, count: int, side: int, report: dict[str, float] | None = None
 ) -> dict[str, float]:
-    """Pictures and scores, as ``Results`` leaves them; the means."""
+    """Images and scores, as ``TestResultsWriter`` leaves them; the means."""
     outputs, inputs = [], []
     for index in range(count):
         name = f"p{index:03d}"
         target, source = scene(index, side), scene(index + 500, side)
         disturbed = target + rng.normal(0, noise * (1 + index % 3), target.shape)
         output = disturbed.clip(0, 255).round().astype(np.uint8)
-        for kind, picture in (("images", output), ("inputs", source), ("targets", target)):
+        for kind, image in (("images", output), ("inputs", source), ("targets", target)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / kind / f"{name}.png")
+            Image.fromarray(image).save(folder / kind / f"{name}.png")
         outputs.append({"name": name} | measure(output, target))
         inputs.append({"name": name} | measure(source, target))
     _write_csv(folder / "per_image.csv", outputs)
     _write_csv(folder / "identity.csv", inputs)
-    means, of_inputs = ({m: float(np.mean([row[m] for row in rows])) for m in MEASURES} for rows in (outputs, inputs))
+    means, of_inputs = ({m: float(np.mean([row[m] for row in rows])) for m in METRICS} for rows in (outputs, inputs))
     content = {f"{folder.name}/{m}": value for m, value in means.items()}
     content |= {f"identity/{m}": value for m, value in of_inputs.items()}
     content |= {f"report/{m}": value for m, value in (report or {}).items()}
-    _write(folder / "metrics.json", json.dumps(content | {"pictures": count}))
+    _write(folder / "metrics.json", json.dumps(content | {"images": count}))
     return means
 
 

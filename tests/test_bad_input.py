@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, picture, succeeded
+from conftest import TINY_AUTOENCODER, TINY_PIX2PIX, Command, image, make_comic_root, succeeded
 
 from image_translation.models import Pix2Pix
 
@@ -19,7 +19,7 @@ def orphan_target(root: Path) -> None:
 
 
 def one_stem_twice(root: Path) -> None:
-    picture(1).save(root / "train" / "face" / "train3.jpg")
+    image(1).save(root / "train" / "face" / "train3.jpg")
 
 
 def truncated_png(root: Path) -> None:
@@ -33,10 +33,10 @@ def text_named_jpg(root: Path) -> None:
 
 
 def halves_of_different_size(root: Path) -> None:
-    picture(1, (40, 32)).save(root / "train" / "face" / "train3.png")
+    image(1, (40, 32)).save(root / "train" / "face" / "train3.png")
 
 
-def no_pictures(root: Path) -> None:
+def no_images(root: Path) -> None:
     for path in root.rglob("*.png"):
         path.unlink()
 
@@ -53,15 +53,15 @@ def nothing(root: Path) -> None:
 CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     # what is done to the pairs, further arguments, what the message must hold
     "missing root": (nothing, ["data.root=/no/such/folder"], ["data.root=/no/such/folder does not exist"]),
-    "no pictures": (no_pictures, [], ["No pictures", "train/face"]),
+    "no images": (no_images, [], ["No images", "train/face"]),
     "orphan input": (orphan_input, [], ["without a partner", "train/face/train3.png"]),
     "orphan target": (orphan_target, [], ["without a partner", "val/comics/val1.png"]),
     "one stem twice": (one_stem_twice, [], ["train3.jpg, train3.png"]),
     "truncated png": (truncated_png, [], ["test/comics/test0.png: cannot be decoded"]),
-    "text named jpg": (text_named_jpg, [], ["train/face/train3.jpg: not a picture"]),
+    "text named jpg": (text_named_jpg, [], ["train/face/train3.jpg: not a image"]),
     "different size": (halves_of_different_size, [], ["train3.png is 40×32", "is 64×64"]),
-    "too few pictures": (nothing, ["data.batch_size=7"], ["data.batch_size=7 is more than the 6 training pictures"]),
-    "empty split": (empty_split, [], ["split 'val' has no picture"]),
+    "too few images": (nothing, ["data.batch_size=7"], ["data.batch_size=7 is more than the 6 training images"]),
+    "empty split": (empty_split, [], ["split 'val' has no image"]),
     "negative learning rate": (
         nothing,
         ["model.learning_rate=-1"],
@@ -71,11 +71,11 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "a batch and a half": (nothing, ["data.batch_size=1.5"], ["data.batch_size must be a whole number, got 1.5"]),
     "infinite learning rate": (nothing, ["model.learning_rate=.inf"], ["model.learning_rate must be a finite number"]),
     "jitter that is no choice": (nothing, ["data.jitter=maybe"], ["data.jitter must be one of True, False"]),
-    "no colour": (nothing, ["data.background=whyte"], ["data.background must be a colour", "got 'whyte'"]),
+    "no color": (nothing, ["data.background=whyte"], ["data.background must be a color", "got 'whyte'"]),
     "diverged": (nothing, ["model.learning_rate=1e30"], ["Training has diverged at step 1"]),
-    "Lightning's clipping": (nothing, ["+trainer.gradient_clip_val=1"], ["use model.gradient_clip"]),
-    "nothing to test": (nothing, ["trainer.limit_test_batches=0"], ["leaves no picture to test"]),
-    "odd picture size": (nothing, ["data.image_size=100"], ["power of two", "got 100"]),
+    "Lightning's clipping": (nothing, ["+trainer.gradient_clip_val=1"], ["use model.gradient_clip_val"]),
+    "nothing to test": (nothing, ["trainer.limit_test_batches=0"], ["leaves no image to test"]),
+    "odd image size": (nothing, ["data.image_size=100"], ["power of two", "got 100"]),
     "a word for a number": (nothing, ["model.learning_rate=fast"], ["fast"]),
     "negative seed": (nothing, ["seed=-1"], ["seed must be a whole number from 0", "got -1"]),
     "unknown split": (nothing, ["evaluate=[test,trian]"], ["evaluate must be one of train, val, test; got 'trian'"]),
@@ -126,7 +126,7 @@ def test_evaluate_of_a_run_that_failed_early(command: Command, tmp_path: Path) -
     assert "Traceback" not in result.stderr
 
 
-def test_a_folder_with_pictures_is_not_taken_for_a_run(comic_root: Path, command: Command) -> None:
+def test_a_folder_with_images_is_not_taken_for_a_run(comic_root: Path, command: Command) -> None:
     before = sorted(comic_root.rglob("*"))
     result = command("train", *TINY_PIX2PIX, f"data.root={comic_root}", f"hydra.run.dir={comic_root}")
     assert result.returncode == 1

@@ -15,15 +15,15 @@ import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
 
 from image_translation import batch_size
-from image_translation.batch_size import BareLoop, chosen_batch, largest_batch, training_peak
-from image_translation.errors import UserError
-from image_translation.models import Pix2Pix, Translator, UNetAutoencoder
+from image_translation.cli.errors import UserError
+from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
+from image_translation.training.batch_size import BareLoop, chosen_batch, largest_batch, training_peak
 
 CPU = torch.device("cpu")
 MIB = 2**20
 
 
-def make(model: type[Translator], **options: Any) -> Callable[[], Translator]:
+def make(model: type[ImageTranslationModule], **options: Any) -> Callable[[], ImageTranslationModule]:
     return partial(model, image_size=128, base_channels=16, **options)
 
 
@@ -38,7 +38,7 @@ class OneDevice:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a CPU doesn't say how much memory is free")
 @pytest.mark.parametrize("model", [Pix2Pix, UNetAutoencoder])
 def test_the_answer_fits_and_is_not_far_from_the_largest(
-    model: type[Translator], monkeypatch: pytest.MonkeyPatch
+    model: type[ImageTranslationModule], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = 600 * MIB
     monkeypatch.setattr(batch_size, "free_memory", lambda _: free)
@@ -59,7 +59,7 @@ def test_auto_is_the_largest_that_fits_but_not_more_than_there_are(monkeypatch: 
         monkeypatch.setattr(batch_size, "_largest_batch", lambda *_, fits=fits: fits)
         assert chosen_batch(make(Pix2Pix), 128, trainer, most) == chosen
     monkeypatch.setattr(batch_size, "_largest_batch", lambda *_: 0)
-    with pytest.raises(UserError, match=r"^A picture of 128×128 does not fit in the memory of cpu\. Try a smaller"):
+    with pytest.raises(UserError, match=r"^A image of 128×128 does not fit in the memory of cpu\. Try a smaller"):
         chosen_batch(make(Pix2Pix), 128, trainer, 9)
     monkeypatch.setattr(batch_size, "_largest_batch", lambda *_: None)
     with pytest.raises(UserError, match="doesn't say how much memory is free; name a number"):
@@ -114,7 +114,7 @@ def test_what_is_reserved_is_left_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "free_memory", lambda _: 1000 * MIB)
     monkeypatch.setattr(batch_size, "_in_use", lambda _: 100 * MIB)
     monkeypatch.setattr(batch_size, "training_peak", lambda _, count, *__: (150 + 10 * count) * MIB)
-    # 0.8 · 1000 MiB, of which 50 are for the model, and 10 for each picture.
+    # 0.8 · 1000 MiB, of which 50 are for the model, and 10 for each image.
     assert largest_batch(make(Pix2Pix), 64, CPU, "32-true") == 75
     assert largest_batch(make(Pix2Pix), 64, CPU, "32-true", reserved=100 * MIB) == 65
 
@@ -150,8 +150,8 @@ def test_a_batch_that_does_not_fit_names_the_largest_that_does(tmp_path: Path) -
     assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     message = re.search(
-        r"A batch of 24 pictures of 256×256 does not fit in the memory of cpu; the largest that does, with some room "
-        r"left, is data\.batch_size=(\d+)\. Or: model\.recompute=true takes less memory\.", result.stderr,
+        r"A batch of 24 images of 256×256 does not fit in the memory of cpu; the largest that does, with some room "
+        r"left, is data\.batch_size=(\d+)\. Or: model\.gradient_checkpointing=true takes less memory\.", result.stderr,
     )  # fmt: skip
     assert message, result.stderr
     assert json.loads((tmp_path / "large" / "run.json").read_text())["status"] == "failed"

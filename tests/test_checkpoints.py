@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 import torch
 
 import image_translation
-from image_translation.checkpoints import read_checkpoint
-from image_translation.errors import UserError
-from image_translation.models import Identity, Pix2Pix, Translator, UNetAutoencoder
+from image_translation.cli.errors import UserError
+from image_translation.inference.checkpoints import read_checkpoint
+from image_translation.models import Identity, ImageTranslationModule, Pix2Pix, UNetAutoencoder
 
 MODELS = {
     "pix2pix": lambda: Pix2Pix(image_size=32, base_channels=2, norm="batch", gan_loss="hinge"),
@@ -20,7 +20,7 @@ MODELS = {
 }
 
 
-def save(model: Translator, path: Path) -> Path:
+def save(model: ImageTranslationModule, path: Path) -> Path:
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     trainer.strategy.connect(model)
     trainer.save_checkpoint(path, weights_only=True)
@@ -89,7 +89,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(writer: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, -1])
-def test_a_truncated_checkpoint_is_recognised(keep: float, tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_recognized(keep: float, tmp_path: Path) -> None:
     path = save(MODELS["autoencoder"](), tmp_path / "cut.ckpt")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep) if 0 < keep < 1 else int(keep)])

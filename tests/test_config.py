@@ -12,10 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from image_translation.command import instantiate
+from image_translation.cli.app import instantiate
 from image_translation.data import PairedImageDataModule
-from image_translation.device import choose_precision
 from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
+from image_translation.training.device import choose_precision
 
 MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity}
 
@@ -50,8 +50,8 @@ def test_every_combination_instantiates(task: str, model: str, trainer: str, tmp
     assert isinstance(instantiate(cfg.trainer), pl.Trainer)
     assert len([instantiate(callback) for callback in cfg.callbacks.values()]) == 9
     if task == "coloring":
-        grey = data.derive(torch.rand(2, 3, 4, 4))
-        assert torch.equal(grey[:, 0], grey[:, 2])
+        gray = data.derive(torch.rand(2, 3, 4, 4))
+        assert torch.equal(gray[:, 0], gray[:, 2])
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))

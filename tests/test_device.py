@@ -9,14 +9,14 @@ import pytest
 import torch
 from conftest import PROJECT
 
-from image_translation.device import (
+from image_translation.training.device import (
     _free_in_groups,
     choose_precision,
     device_type,
-    forget_peak,
     free_memory,
     peak_memory,
     prepare_device,
+    reset_peak_memory,
 )
 
 CPU = torch.device("cpu")
@@ -119,12 +119,12 @@ def test_limits_of_containers_and_jobs_count(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is of the whole process")
 def test_the_peak_is_of_what_came_since() -> None:
-    forget_peak(CPU)
+    reset_peak_memory(CPU)
     before = peak_memory(CPU)
     ballast = torch.ones(2**27, dtype=torch.uint8)
     assert peak_memory(CPU) - before == pytest.approx(2**27, rel=0.2)
     del ballast
-    forget_peak(CPU)
+    reset_peak_memory(CPU)
     assert peak_memory(CPU) - before < 2**26
 
 
@@ -139,9 +139,9 @@ def test_settings_of_cuda() -> None:
 @pytest.mark.gpu
 def test_the_peak_of_the_gpus_memory() -> None:
     device = torch.device("cuda")
-    forget_peak(device)
+    reset_peak_memory(device)
     ballast = torch.zeros(2**26, dtype=torch.uint8, device=device)
     assert peak_memory(device) >= 2**26
     del ballast
-    forget_peak(device)
+    reset_peak_memory(device)
     assert peak_memory(device) < torch.cuda.memory_allocated() + 2**26

@@ -9,10 +9,10 @@ from conftest import PROJECT
 
 
 def test_the_worked_example_of_the_measures() -> None:
-    text = (PROJECT / "docs" / "measures.md").read_text()
+    text = (PROJECT / "docs" / "metrics.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(code, "measures.md", "exec"), {})
+        exec(compile(code, "metrics.md", "exec"), {})
     found = [line.rstrip() for line in printed.getvalue().splitlines()]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line][2:]
     table = [row for row in rows if len(row) == 5 and re.fullmatch(r"[\d.]+", row[1])]

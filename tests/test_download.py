@@ -21,13 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from conftest import PROJECT, Command, comic_of, picture, succeeded
+from conftest import PROJECT, Command, comic_of, image, succeeded
 from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
+from image_translation.cli.errors import UserError
 from image_translation.download import download
-from image_translation.errors import UserError
 from image_translation.fetching.photos import export
 
 Response = Callable[[BaseHTTPRequestHandler], None]
@@ -85,15 +85,15 @@ def redirect(handler: BaseHTTPRequestHandler, to: str) -> None:
 
 def png(seed: int, size: tuple[int, int] = (64, 64)) -> bytes:
     buffer = io.BytesIO()
-    picture(seed, size).save(buffer, "PNG")
+    image(seed, size).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def aligned(seed: int) -> Image.Image:
     """A photo on the left, and something made of it on the right."""
     both = Image.new("RGB", (128, 64))
-    both.paste(picture(seed), (0, 0))
-    both.paste(comic_of(picture(seed)), (64, 0))
+    both.paste(image(seed), (0, 0))
+    both.paste(comic_of(image(seed)), (64, 0))
     return both
 
 
@@ -434,7 +434,7 @@ def header(content: bytes, number: int) -> int:
 
 
 ZIPPED, PLAIN = facades(), facades("w")
-NO_WHOLE, NO_PICTURES = "not a whole tar archive", "holds no pictures"
+NO_WHOLE, NO_IMAGES = "not a whole tar archive", "holds no images"
 
 
 @pytest.mark.parametrize(
@@ -445,12 +445,12 @@ NO_WHOLE, NO_PICTURES = "not a whole tar archive", "holds no pictures"
         (PLAIN[: header(PLAIN, 6) + 100], PLAIN, NO_WHOLE),
         (PLAIN[: header(PLAIN, 6) + 600], PLAIN, NO_WHOLE),
         (changed(PLAIN, header(PLAIN, 6)), PLAIN, NO_WHOLE),
-        (archive({}), ZIPPED, NO_PICTURES),
-        (archive({"facades/read.me": b"moved"}), ZIPPED, NO_PICTURES),
-        (archive({".hidden/0.png": png(0)}), ZIPPED, NO_PICTURES),
+        (archive({}), ZIPPED, NO_IMAGES),
+        (archive({"facades/read.me": b"moved"}), ZIPPED, NO_IMAGES),
+        (archive({".hidden/0.png": png(0)}), ZIPPED, NO_IMAGES),
     ],
-    ids=["checksum of gzip", "cut between two", "cut in a header", "cut in a picture", "damaged header",
-         "empty", "no picture", "hidden picture"],
+    ids=["checksum of gzip", "cut between two", "cut in a header", "cut in a image", "damaged header",
+         "empty", "no image", "hidden image"],
 )  # fmt: skip
 def test_what_is_no_set_is_noticed_and_not_remembered(
     content: bytes, whole: bytes, message: str, server: Server, get: Callable[..., Any], tmp_path: Path

@@ -11,9 +11,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 import image_translation
 from image_translation.callbacks import EMA, Panels
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
-from image_translation.errors import UserError
-from image_translation.metrics import summarise
+from image_translation.metrics.image_scores import mean_metrics
 from image_translation.models import Pix2Pix
 
 DECAY = 0.7
@@ -67,9 +67,9 @@ def test_it_is_validated_shown_and_kept(comic_root: Path, tmp_path: Path) -> Non
     # What is measured is what the kept weights give.
     model.load_state_dict(kept.state_dict())
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
-    before = summarise(model.scores["val"])
+    before = mean_metrics(model.scores["val"])
     trainer.validate(model, datamodule=data, verbose=False)
-    assert summarise(model.scores["val"]) == pytest.approx(before, rel=1e-5)
+    assert mean_metrics(model.scores["val"]) == pytest.approx(before, rel=1e-5)
 
 
 def test_on_the_command_line(comic_root: Path, command: Command, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from image_translation.losses import GAN_LOSSES
+from image_translation.losses.adversarial import GAN_LOSSES
 
 REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
 

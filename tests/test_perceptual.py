@@ -17,7 +17,7 @@ from torchvision.models import alexnet
 pytest.importorskip("torch_fidelity")
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from image_translation.perceptual import build, weights_path
+from image_translation.callbacks.perceptual import build, weights_path
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,11 @@ def test_evaluate_adds_them(run: Path, torch_home: Path, command: Command, tmp_p
     assert metrics["perceptual/lpips"] > 0
 
 
-def test_lpips_is_zero_for_equal_pictures_only(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_is_zero_for_equal_images_only(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(torch_home))
-    pictures = torch.rand(2, 3, 64, 64)
-    assert float(build("lpips", 2)(pictures, pictures)) == pytest.approx(0, abs=1e-6)
-    assert float(build("lpips", 2)(pictures, pictures.flip(2))) > 1e-6
+    images = torch.rand(2, 3, 64, 64)
+    assert float(build("lpips", 2)(images, images)) == pytest.approx(0, abs=1e-6)
+    assert float(build("lpips", 2)(images, images.flip(2))) > 1e-6
 
 
 def test_fid_is_the_frechet_distance(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

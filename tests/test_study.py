@@ -14,7 +14,7 @@ import pytest
 from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, succeeded
 from wandb_file import read_offline_runs
 
-from image_translation.processes import is_alive
+from image_translation.runs.processes import is_alive
 
 EPOCHS = 12
 
@@ -42,23 +42,23 @@ def test_a_finished_run_is_passed_over(comic_root: Path, command: Command, tmp_p
         (comic_root / "train" / side / "train0.png").unlink()
     other = command(*arguments)
     assert other.returncode == 1
-    assert "a run on other pictures" in other.stderr
+    assert "a run on other images" in other.stderr
     assert read_json(run / "run.json")["status"] == "finished"
     assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.suffix != ".log" and p.is_file()}
 
 
 def test_a_failed_run_starts_again(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    run, picture = tmp_path / "run", comic_root / "train" / "face" / "train0.png"
+    run, image = tmp_path / "run", comic_root / "train" / "face" / "train0.png"
     arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=continue", f"hydra.run.dir={run}"]
-    good = picture.read_bytes()
-    picture.write_bytes(good[:50])
+    good = image.read_bytes()
+    image.write_bytes(good[:50])
     assert command(*arguments).returncode == 1
     assert read_json(run / "run.json")["status"] == "failed"
     (run / "rest.txt").write_text("of the failed attempt")
     (run / "test").mkdir()
     assert command(*arguments).returncode == 1  # still damaged: nothing is touched
     assert (run / "test").exists()
-    picture.write_bytes(good)
+    image.write_bytes(good)
     result = succeeded(command(*arguments))
     assert "failed earlier, starts again" in result.stdout
     assert read_json(run / "run.json")["status"] == "finished"
@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on(
     extra = [comic_root / "train" / side / "extra.png" for side in ("face", "comics")]
     for path in extra:
         path.write_bytes((path.parent / "train0.png").read_bytes())
-    assert "a run on other pictures" in command("train", *arguments).stderr
+    assert "a run on other images" in command("train", *arguments).stderr
     for path in extra:
         path.unlink()
     assert read_json(run / "run.json") == before

@@ -21,8 +21,8 @@ from conftest import (
     TINY_PIX2PIX,
     Command,
     comic_of,
+    image,
     make_comic_root,
-    picture,
     succeeded,
 )
 from PIL import Image
@@ -92,10 +92,10 @@ def test_manifest(finished_run: Path) -> None:
     assert run["parameters"] == sum(p.numel() for p in image_translation.load(finished_run).parameters())
     assert run["wandb_id"] == read_offline_run(finished_run).folder.name.rsplit("-", 1)[1]
     assert run["wall_time_s"] > run["cost"]["training_s"] > 0
-    pictures = 2 * 6  # epochs and pictures in each
-    assert run["cost"]["training_pictures_per_s"] == pytest.approx(pictures / run["cost"]["training_s"], rel=1e-2)
+    images = 2 * 6  # epochs and images in each
+    assert run["cost"]["training_images_per_s"] == pytest.approx(images / run["cost"]["training_s"], rel=1e-2)
     assert run["cost"]["peak_memory_mib"] > 50
-    assert run["cost"]["flops_per_picture"] > 0
+    assert run["cost"]["flops_per_image"] > 0
 
 
 def test_metrics_csv_has_one_row_an_epoch(finished_run: Path) -> None:
@@ -108,7 +108,7 @@ def test_metrics_csv_has_one_row_an_epoch(finished_run: Path) -> None:
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
 
 
-def test_scores_are_those_of_the_saved_pictures(finished_run: Path) -> None:
+def test_scores_are_those_of_the_saved_images(finished_run: Path) -> None:
     rows = read_csv(finished_run / "test" / "per_image.csv")
     assert [row["name"] for row in rows] == [f"test{i}" for i in range(4)]
     targets = finished_run.parent / "pairs" / "test" / "comics"
@@ -122,7 +122,7 @@ def test_scores_are_those_of_the_saved_pictures(finished_run: Path) -> None:
     means = read_json(finished_run / "test" / "metrics.json")
     for measure in ("mse", "psnr", "ssim"):
         assert means[f"test/{measure}"] == pytest.approx(np.mean([float(row[measure]) for row in rows]))
-    errors = [mean_squared_error(np.asarray(picture(i)), np.asarray(comic_of(picture(i)))) for i in range(9, 13)]
+    errors = [mean_squared_error(np.asarray(image(i)), np.asarray(comic_of(image(i)))) for i in range(9, 13)]
     assert means["identity/mse"] == pytest.approx(np.mean(errors))
     identity = read_csv(finished_run / "test" / "identity.csv")
     assert [float(row["mse"]) for row in identity] == pytest.approx(errors)
@@ -139,14 +139,12 @@ def test_output_ends_with_the_table_and_is_quiet(finished_run: Path) -> None:
     for line, row in zip(table, ("test", "identity"), strict=True):
         for measure in ("mse", "psnr", "ssim"):
             assert f"{means[f'{row}/{measure}']:.3f}" in line
-    assert (
-        text.rstrip().splitlines()[-1] == f"Pictures: {finished_run / 'panels'} and {finished_run / 'test' / 'images'}"
-    )
+    assert text.rstrip().splitlines()[-1] == f"Images: {finished_run / 'panels'} and {finished_run / 'test' / 'images'}"
     for noise in ("Warning", "warn", "GPU available", "deprecat", "Trainer.fit", "Tip"):
         assert noise not in text
 
 
-def test_panels_show_the_same_pictures_and_the_model_at_work(finished_run: Path) -> None:
+def test_panels_show_the_same_images_and_the_model_at_work(finished_run: Path) -> None:
     panels = [np.asarray(Image.open(finished_run / "panels" / f"epoch_{i:04}.png")) for i in range(3)]
     third = panels[0].shape[1] // 3
     for panel in panels[1:]:
@@ -157,7 +155,7 @@ def test_panels_show_the_same_pictures_and_the_model_at_work(finished_run: Path)
     assert np.array_equal(panels[0][top : top + SIZE, left : left + SIZE], source)
 
 
-def test_wandb_has_config_values_steps_and_pictures(finished_run: Path) -> None:
+def test_wandb_has_config_values_steps_and_images(finished_run: Path) -> None:
     run = read_offline_run(finished_run)
     assert (run.name, run.group, run.job_type, run.exit_code) == ("comic pix2pix 0", "comic", "pix2pix", 0)
     assert run.tags == ["comic", "pix2pix"]
@@ -186,8 +184,8 @@ def test_wandb_has_config_values_steps_and_pictures(finished_run: Path) -> None:
     for epoch, (_, (name,)) in enumerate(shown):
         panel = Image.open(finished_run / "panels" / f"epoch_{epoch:04}.png")
         assert np.array_equal(np.asarray(Image.open(run.folder / "files" / name).convert("RGB")), np.asarray(panel))
-    assert any("test/pictures/path" in row for row in run.history)
-    table = read_json(run.artifacts["test/pictures.table.json"])
+    assert any("test/images/path" in row for row in run.history)
+    table = read_json(run.artifacts["test/images.table.json"])
     assert all(finished_run.parent.resolve() in path.parents for path in run.artifacts.values())
     assert table["columns"] == ["name", "input", "target", "output", "mse", "psnr", "ssim"]
     scores = read_csv(finished_run / "test" / "per_image.csv")
@@ -243,9 +241,9 @@ def test_no_seed_draws_one_and_records_it(comic_root: Path, command: Command, tm
     assert seeds[0] != seeds[1]
 
 
-def test_load_gives_the_saved_test_pictures(finished_run: Path) -> None:
+def test_load_gives_the_saved_test_images(finished_run: Path) -> None:
     model = image_translation.load(finished_run)
-    translated = model.translate(Image.open(finished_run.parent / "pairs" / "test" / "face" / "test1.png"))
+    translated = model.predict(Image.open(finished_run.parent / "pairs" / "test" / "face" / "test1.png"))
     saved = Image.open(finished_run / "test" / "images" / "test1.png")
     assert np.abs(np.asarray(translated).astype(int) - np.asarray(saved)).max() <= 1
 
@@ -268,7 +266,7 @@ def test_evaluate_on_all_splits(finished_run: Path, command: Command, tmp_path: 
     result = succeeded(command("evaluate", f"run={finished_run}", "split=all", f"output={tmp_path / 'all'}"))
     for split, count in (("train", 6), ("val", 2), ("test", 4)):
         metrics = read_json(tmp_path / "all" / split / "metrics.json")
-        assert metrics["pictures"] == count
+        assert metrics["images"] == count
         assert f"{metrics[f'{split}/psnr']:.3f}" in result.stdout
     last = read_csv(finished_run / "metrics.csv")
     best = max(float(row["val/psnr"]) for row in last)
@@ -278,7 +276,7 @@ def test_evaluate_on_all_splits(finished_run: Path, command: Command, tmp_path: 
     assert "exists, and nothing is overwritten" in again.stderr
 
 
-def test_evaluate_on_another_split_and_other_pictures(finished_run: Path, command: Command, tmp_path: Path) -> None:
+def test_evaluate_on_another_split_and_other_images(finished_run: Path, command: Command, tmp_path: Path) -> None:
     assert "shuffl" not in succeeded(command("evaluate", f"run={finished_run}", "split=train")).stderr
     names = [row["name"] for row in read_csv(finished_run / "evaluate" / "train" / "per_image.csv")]
     assert names == [f"train{i}" for i in range(6)]
@@ -286,15 +284,15 @@ def test_evaluate_on_another_split_and_other_pictures(finished_run: Path, comman
     val = read_json(finished_run / "evaluate" / "val" / "metrics.json")
     best = max(read_csv(finished_run / "metrics.csv"), key=lambda row: float(row["val/psnr"]))
     assert val["val/psnr"] == pytest.approx(float(best["val/psnr"]), rel=1e-4)
-    assert val["pictures"] == 2
+    assert val["images"] == 2
 
     other = make_comic_root(tmp_path / "other", {"train": 1, "val": 1, "test": 2})
     refused = command("evaluate", f"run={finished_run}", f"data.root={other}")
     assert refused.returncode == 1
-    assert "not the pictures of the run" in refused.stderr
+    assert "not the images of the run" in refused.stderr
     there = [f"run={finished_run}", f"data.root={other}", f"output={tmp_path / 'there'}"]
     succeeded(command("evaluate", *there))
-    assert read_json(tmp_path / "there" / "test" / "metrics.json")["pictures"] == 2
+    assert read_json(tmp_path / "there" / "test" / "metrics.json")["images"] == 2
     again = command("evaluate", *there)
     assert again.returncode == 1
     assert "exists, and nothing is overwritten" in again.stderr
@@ -308,7 +306,7 @@ def test_a_sweep_isolates_its_jobs(comic_root: Path, command: Command, tmp_path:
         "seed=3", f"hydra.sweep.dir={sweep}",
     )  # fmt: skip
     assert result.returncode == 1
-    assert "data.batch_size=100 is more than the 6 training pictures" in result.stderr
+    assert "data.batch_size=100 is more than the 6 training images" in result.stderr
     assert "Traceback" not in result.stderr
     runs = [read_json(sweep / f"{i}_comic_autoencoder" / "run.json") for i in range(3)]
     assert [run["status"] for run in runs] == ["finished", "failed", "finished"]
@@ -410,7 +408,7 @@ def test_two_processes_train_and_test_as_one(
         )
     )  # fmt: skip
     assert read_json(run / "run.json")["device"]["count"] == 2
-    assert read_json(run / "run.json")["steps"] == 2  # six pictures, two at a time on two devices: 2 + 1
+    assert read_json(run / "run.json")["steps"] == 2  # six images, two at a time on two devices: 2 + 1
     rows = read_csv(run / "test" / "per_image.csv")
     assert [row["name"] for row in rows] == [f"test{i}" for i in range(4)]
     before = read_json(run / "test" / "metrics.json")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from image_translation.wandb_log import WandbFile
+from image_translation.loggers.wandb_log import WandbFile
 
 
 @dataclass

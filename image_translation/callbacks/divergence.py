@@ -7,17 +7,17 @@ import torch.distributed as dist
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from image_translation.errors import UserError
-from image_translation.models import Translator
+from image_translation.cli.errors import UserError
+from image_translation.models import ImageTranslationModule
 
 ADVICE = (
-    "What was saved before is kept. Try a lower model.learning_rate, model.gradient_clip=1 or "
+    "What was saved before is kept. Try a lower model.learning_rate, model.gradient_clip_val=1 or "
     "trainer.precision=32-true in a new run."
 )
 
 
 class Divergence(Callback):
-    """Ends the run when a loss or a gradient is not finite: names the step and its pictures, and keeps the last state.
+    """Ends the run when a loss or a gradient is not finite: names the step and its images, and keeps the last state.
 
     On a CPU every step is looked at. On other devices, which would have to be waited for, steps are looked at together:
     as many as trainer.log_every_n_steps, and those before a validation or a state.
@@ -26,11 +26,16 @@ class Divergence(Callback):
     def __init__(self) -> None:
         self.steps: list[tuple[int, list[str], dict[str, Tensor]]] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         self.steps.clear()
 
     def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Translator, outputs: dict[str, Tensor], batch: dict[str, Any], batch_idx: int
+        self,
+        trainer: Trainer,
+        pl_module: ImageTranslationModule,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Any],
+        batch_idx: int,
     ) -> None:
         if getattr(trainer.precision_plugin, "scaler", None):  # it finds gradients that overflow, and passes them over
             outputs = {name: value for name, value in outputs.items() if "/gradient_" not in name}
@@ -40,17 +45,17 @@ class Divergence(Callback):
             self._require_finite(trainer)
 
     @staticmethod
-    def _looks_at_each(trainer: Trainer, model: Translator) -> bool:
+    def _looks_at_each(trainer: Trainer, model: ImageTranslationModule) -> bool:
         return trainer.world_size == 1 and model.device.type == "cpu"
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_validation_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         self._require_finite(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         self._require_finite(trainer)
 
     def on_save_checkpoint(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Translator, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: ImageTranslationModule, checkpoint: dict[str, Any]
     ) -> None:
         self._require_finite(trainer)
 
@@ -64,7 +69,7 @@ class Divergence(Callback):
         if not all(finite):
             step, names, values = steps[finite.index(False)]
             numbers = ", ".join(f"{name} {value.item():.4g}" for name, value in values.items())
-            message = f"Training has diverged at step {step}: {numbers}. Pictures: {', '.join(names)}. {ADVICE}"
+            message = f"Training has diverged at step {step}: {numbers}. Images: {', '.join(names)}. {ADVICE}"
         messages: list[str | None] = [message]
         if trainer.world_size > 1:  # all end together
             messages *= trainer.world_size

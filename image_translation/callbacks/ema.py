@@ -8,8 +8,8 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
-from image_translation.errors import UserError, at_least
-from image_translation.models import Translator
+from image_translation.cli.errors import UserError, at_least
+from image_translation.models import ImageTranslationModule
 
 
 class EMA(EMAWeightAveraging):
@@ -28,13 +28,13 @@ class EMA(EMAWeightAveraging):
         super().__init__(decay=decay)
         self.in_use = False  # whether the model has the average's weights just now, and the average the model's
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         assert self._average_model is not None
         self._average_model.to(pl_module.device)  # it was made before the model went there
         pl_module.averaged = partial(self.averaged, pl_module)
 
     @contextmanager
-    def averaged(self, model: Translator) -> Iterator[None]:
+    def averaged(self, model: ImageTranslationModule) -> Iterator[None]:
         """The average as the model's weights."""
         if self.in_use:
             yield
@@ -45,23 +45,23 @@ class EMA(EMAWeightAveraging):
         finally:
             self._exchange(model)
 
-    def _exchange(self, model: Translator) -> None:
+    def _exchange(self, model: ImageTranslationModule) -> None:
         self._swap_models(model)
         self.in_use = not self.in_use
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         if self._average_model is not None:
             self._exchange(pl_module)
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         if self._average_model is not None:
             self._exchange(pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         """Leave the model its own weights, in case it is trained longer; the best checkpoint has the average."""
 
     def on_save_checkpoint(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Translator, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: ImageTranslationModule, checkpoint: dict[str, Any]
     ) -> None:
         if self.in_use:  # a signal stops the training in a validation, which is not gone on with
             self._exchange(pl_module)

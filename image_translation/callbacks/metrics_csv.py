@@ -5,8 +5,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from image_translation.files import write_csv
-from image_translation.models import Translator
+from image_translation.models import ImageTranslationModule
+from image_translation.runs.files import write_csv
 
 
 class MetricsCSV(Callback):
@@ -27,10 +27,10 @@ class MetricsCSV(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         self.validated = True
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         means = pl_module.epoch_means()  # an exchange between devices
         if not trainer.is_global_zero:
             return

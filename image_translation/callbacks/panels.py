@@ -1,49 +1,49 @@
-"""The same few pictures again and again, to see a model learn."""
+"""The same few images again and again, to see a model learn."""
 
 from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
 from torchvision.transforms.functional import to_pil_image
 
+from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
-from image_translation.errors import at_least
-from image_translation.files import whole
-from image_translation.loggers import log_picture
-from image_translation.models import Translator
-from image_translation.panel import draw_panel
+from image_translation.loggers.wandb import log_image
+from image_translation.models import ImageTranslationModule
+from image_translation.runs.files import atomic_write
+from image_translation.runs.panels import draw_panel
 
 
 class Panels(Callback):
-    """Draws input | target | output of fixed val pictures, before training (epoch 0) and after every so many epochs.
+    """Draws input | target | output of fixed val images, before training (epoch 0) and after every so many epochs.
 
     Args:
-        folder: where the pictures go; also every logger that takes pictures gets them, as ``panel``.
+        folder: where the images go; also every logger that takes images gets them, as ``panel``.
         panel_every: epochs between panels; the last epoch has one in any case.
-        pictures: how many val pictures, spread evenly over the split.
+        images: how many val images, spread evenly over the split.
     """
 
-    def __init__(self, folder: str, panel_every: int = 1, pictures: int = 4) -> None:
+    def __init__(self, folder: str, panel_every: int = 1, images: int = 4) -> None:
         at_least("callbacks.panels.panel_every", panel_every, 1, whole=True)
-        at_least("callbacks.panels.pictures", pictures, 1, whole=True)
-        self.folder, self.panel_every, self.pictures = Path(folder), panel_every, pictures
+        at_least("callbacks.panels.images", images, 1, whole=True)
+        self.folder, self.panel_every, self.images = Path(folder), panel_every, images
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         if not (self.folder / "epoch_0000.png").exists():  # a run that goes on has it
             self._draw(trainer, pl_module, epoch=0)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         epoch = trainer.current_epoch + 1
         if epoch % self.panel_every == 0:
             self._draw(trainer, pl_module, epoch)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Translator) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
         if trainer.current_epoch % self.panel_every:
             self._draw(trainer, pl_module, trainer.current_epoch)
 
-    def _draw(self, trainer: Trainer, model: Translator, epoch: int) -> None:
+    def _draw(self, trainer: Trainer, model: ImageTranslationModule, epoch: int) -> None:
         if not trainer.is_global_zero:
             return
-        batch = trainer.datamodule.fixed_batch("val", self.pictures, model.device)  # type: ignore[attr-defined]
+        batch = trainer.datamodule.fixed_batch("val", self.images, model.device)  # type: ignore[attr-defined]
         with model.evaluating():
             columns = {
                 "input": to_uint8(batch["input"]),
@@ -52,6 +52,6 @@ class Panels(Callback):
             }
         panel = draw_panel({name: [to_pil_image(p) for p in column.cpu()] for name, column in columns.items()})
         self.folder.mkdir(exist_ok=True)
-        with whole(self.folder / f"epoch_{epoch:04d}.png") as file:
+        with atomic_write(self.folder / f"epoch_{epoch:04d}.png") as file:
             panel.save(file, "PNG")
-        log_picture(trainer.loggers, "panel", panel, trainer.global_step)
+        log_image(trainer.loggers, "panel", panel, trainer.global_step)

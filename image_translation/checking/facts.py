@@ -10,32 +10,32 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft, ndimage
 
+from image_translation.data.integrity import decode, pixel_digest
 from image_translation.data.layout import Layout, Pair
 from image_translation.data.parallel import in_threads
-from image_translation.data.quick_check import decode, pixel_digest
 
 Array = NDArray[np.float32]
-SIDE = 256  # pictures are looked at in this size, at most
+SIDE = 256  # images are looked at in this size, at most
 THUMB = 24
 FEW = 8  # pairs; from fewer nothing is concluded about what is usual
-FEW_COLOURS = 64  # that a map of classes may have
+FEW_COLORS = 64  # that a map of classes may have
 LEVELS = 4  # 8-bit steps by which an equal place may differ after compression
-GREY = 6  # 8-bit steps between the channels that JPEG leaves in a grey picture
+GREY = 6  # 8-bit steps between the channels that JPEG leaves in a gray image
 
 
 @dataclass(eq=False)
 class Half:
-    """One picture of a pair."""
+    """One image of a pair."""
 
     size: tuple[int, int]  # width, height
     digest: str | None  # of its pixels; None if they are all the same
-    hashes: tuple[int, int]  # perceptual (64 bits): of the picture, and of its mirror image
+    hashes: tuple[int, int]  # perceptual (64 bits): of the image, and of its hflip image
     thumb: NDArray[np.uint8]  # (THUMB, THUMB, 3)
     contours: Array  # (SIDE / 8, SIDE / 8), of mean 0 and length 1
     mean: tuple[float, ...]  # of each channel
     deviation: tuple[float, ...]
     is_grey: bool
-    is_drawn: bool  # of few colours: a mask, a label map
+    is_drawn: bool  # of few colors: a mask, a label map
 
 
 @dataclass(eq=False)
@@ -49,10 +49,10 @@ class Facts:
     problems: list[str]
     halves: dict[str, Half] = field(default_factory=dict)
     agreement: float = 0.0  # of the halves' contours, 1 for the same ones
-    mirrored: float = 0.0  # the same with the input mirrored
+    flipped: float = 0.0  # the same with the input flipped
     shift: tuple[float, float] = (0.0, 0.0)  # right and down, in pixels: where the target lies, seen from the input
     shifted: float = 0.0  # the agreement after that shift
-    equal: float = 0.0  # on what part of the target's contours the input has its grey: more than shifted or mirrored
+    equal: float = 0.0  # on what part of the target's contours the input has its gray: more than shifted or flipped
 
     @property
     def name(self) -> str:
@@ -70,11 +70,11 @@ def examine(split: str, pair: Pair, layout: Layout, background: str) -> Facts:
     decoded = decode(split, pair, layout, background)
     facts = Facts(split, pair, decoded.line, tuple(decoded.kinds), decoded.problems)
     small = {}
-    for half, picture in decoded.halves.items():
-        small[half] = _reduced(picture)
-        facts.halves[half] = _look_at(picture, small[half])
+    for half, image in decoded.halves.items():
+        small[half] = _reduced(image)
+        facts.halves[half] = _look_at(image, small[half])
     if len(facts.halves) == 2:
-        _compare(facts, *(_grey(picture) for picture in small.values()))
+        _compare(facts, *(_grey(image) for image in small.values()))
     return facts
 
 
@@ -82,13 +82,13 @@ def agreement_of(source: Facts, target: Facts, layout: Layout, background: str) 
     """How well one pair's input fits another pair's target; both are decoded again."""
     halves = [decode(item.split, item.pair, layout, background).halves[half]
               for item, half in ((source, "input"), (target, "target"))]  # fmt: skip
-    a, b = (contours(_grey(_reduced(picture))) for picture in halves)
+    a, b = (contours(_grey(_reduced(image))) for image in halves)
     return correlation(a, b) if a.shape == b.shape else 0.0
 
 
-def contours(grey: Array) -> Array:
+def contours(gray: Array) -> Array:
     """How strong the edges are at each place, weak ones raised. (H, W) in [0, 1] → the same size."""
-    blurred = ndimage.gaussian_filter(grey, 1.5)
+    blurred = ndimage.gaussian_filter(gray, 1.5)
     strength: Array = np.sqrt(np.hypot(ndimage.sobel(blurred, 0), ndimage.sobel(blurred, 1)))
     return strength
 
@@ -100,7 +100,7 @@ def correlation(a: Array, b: Array) -> float:
     return float((a * b).sum()) / norm if norm > 1e-6 else 0.0
 
 
-def _look_at(picture: Image.Image, small: Image.Image) -> Half:
+def _look_at(image: Image.Image, small: Image.Image) -> Half:
     pixels = np.asarray(small)
     values = pixels.reshape(-1, 3)
     spread = values.max(axis=1).astype(int) - values.min(axis=1)
@@ -108,24 +108,24 @@ def _look_at(picture: Image.Image, small: Image.Image) -> Half:
     coarse = drawn.reshape(SIDE // 8, 8, SIDE // 8, 8).mean(axis=(1, 3))
     coarse -= coarse.mean()
     return Half(
-        size=picture.size,
-        digest=pixel_digest(picture),
+        size=image.size,
+        digest=pixel_digest(image),
         hashes=(_hash(small), _hash(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT))),
         thumb=np.asarray(small.resize((THUMB, THUMB), Image.Resampling.BOX)),
         contours=coarse / max(float(np.linalg.norm(coarse)), 1e-6),
         mean=tuple(values.mean(axis=0).tolist()),
         deviation=tuple(values.std(axis=0).tolist()),
         is_grey=bool(np.percentile(spread, 99) <= GREY),
-        is_drawn=picture.getcolors(FEW_COLOURS) is not None,
+        is_drawn=image.getcolors(FEW_COLORS) is not None,
     )
 
 
-def _compare(facts: Facts, grey_source: Array, grey_target: Array) -> None:
-    if grey_source.shape != grey_target.shape:
+def _compare(facts: Facts, gray_source: Array, gray_target: Array) -> None:
+    if gray_source.shape != gray_target.shape:
         return
-    source, target = contours(grey_source), contours(grey_target)
+    source, target = contours(gray_source), contours(gray_target)
     facts.agreement = correlation(source, target)
-    facts.mirrored = correlation(source[:, ::-1], target)
+    facts.flipped = correlation(source[:, ::-1], target)
     down, right = _offset(source, target)
     height, width = source.shape
     there = np.s_[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
@@ -134,14 +134,14 @@ def _compare(facts: Facts, grey_source: Array, grey_target: Array) -> None:
     scale = facts.halves["target"].size[0] / width
     facts.shift, facts.shifted = (right * scale, down * scale), correlation(a, b) if a.size else 0.0
     drawn = target > target.mean()
-    elsewhere = [_equal(grey_source[:, ::-1], grey_target, drawn)]
+    elsewhere = [_equal(gray_source[:, ::-1], gray_target, drawn)]
     if down or right:
-        elsewhere.append(_equal(grey_source[there], grey_target[here], drawn[here]))
-    facts.equal = _equal(grey_source, grey_target, drawn) - max(elsewhere)
+        elsewhere.append(_equal(gray_source[there], gray_target[here], drawn[here]))
+    facts.equal = _equal(gray_source, gray_target, drawn) - max(elsewhere)
 
 
 def _equal(a: Array, b: Array, where: NDArray[np.bool_]) -> float:
-    """The share of some places where two grey pictures have the same value."""
+    """The share of some places where two gray images have the same value."""
     same = np.abs(a - b) <= LEVELS / 255
     return float((same & where).sum() / max(where.sum(), 1))
 
@@ -163,18 +163,18 @@ def _offset(source: Array, target: Array) -> tuple[int, int]:
     return (y if y <= most[0] else y - peaks.shape[0]), (x if x <= most[1] else x - peaks.shape[1])
 
 
-def _reduced(picture: Image.Image) -> Image.Image:
-    scale = SIDE / max(picture.size)
+def _reduced(image: Image.Image) -> Image.Image:
+    scale = SIDE / max(image.size)
     if scale >= 1:
-        return picture
-    size = [max(1, round(side * scale)) for side in picture.size]
-    return picture.resize((size[0], size[1]), Image.Resampling.BOX, reducing_gap=2.0)
+        return image
+    size = [max(1, round(side * scale)) for side in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.BOX, reducing_gap=2.0)
 
 
-def _grey(picture: Image.Image) -> Array:
-    return np.asarray(picture.convert("L"), np.float32) / np.float32(255)
+def _grey(image: Image.Image) -> Array:
+    return np.asarray(image.convert("L"), np.float32) / np.float32(255)
 
 
-def _hash(picture: Image.Image) -> int:
-    bits: Any = imagehash.phash(picture).hash.ravel()
+def _hash(image: Image.Image) -> int:
+    bits: Any = imagehash.phash(image).hash.ravel()
     return int(np.packbits(bits).view(">u8")[0])

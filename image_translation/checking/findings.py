@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from image_translation.data.layout import TROUBLES, Trouble
+from image_translation.data.layout import PAIRING_ERRORS, PairingError
 
 PROBLEM, WARNING = "problem", "warning"
 
@@ -19,20 +19,20 @@ class Kind:
 
 
 KINDS = {
-    **{kind: Kind(PROBLEM, before.rstrip(":."), after) for kind, (before, after) in TROUBLES.items()},
+    **{kind: Kind(PROBLEM, before.rstrip(":."), after) for kind, (before, after) in PAIRING_ERRORS.items()},
     "unusable": Kind(PROBLEM, "Files that can't be used", "Mend or remove them; training would refuse to start."),
     "empty": Kind(PROBLEM, "Nothing to train on", "Look whether the folders are called as expected."),
     "leak": Kind(
-        PROBLEM, "The same picture in two splits",
-        "Remove it from one of them: a model is measured on pictures that it has learned by heart.",
+        PROBLEM, "The same image in two splits",
+        "Remove it from one of them: a model is measured on images that it has learned by heart.",
     ),
-    "mirrored": Kind(PROBLEM, "Halves that are mirror images of each other", "Mirror one of the two files."),
+    "flipped": Kind(PROBLEM, "Halves that are hflip images of each other", "Mirror one of the two files."),
     "shifted": Kind(
         PROBLEM, "Halves shifted against each other",
         "Move one of the two back by the distance named; a model would learn to blur.",
     ),
     "wrong partner": Kind(
-        PROBLEM, "Pictures that fit another one's partner better than their own",
+        PROBLEM, "Images that fit another one's partner better than their own",
         "Look whether the files are named right.",
     ),
     "perhaps shifted": Kind(
@@ -40,7 +40,7 @@ KINDS = {
         "Look at them: one of the two was moved, or their contours mislead.",
     ),
     "perhaps wrong partner": Kind(
-        WARNING, "Single pictures that look as if they fitted another one's partner better than their own",
+        WARNING, "Single images that look as if they fitted another one's partner better than their own",
         "Look at them: files that are named wrong, or contours that mislead.",
     ),
     "same input": Kind(
@@ -48,13 +48,13 @@ KINDS = {
         "All is well if inputs may be alike, as masks and label maps may; else remove them from one split.",
     ),
     "empty split": Kind(
-        WARNING, "A split without a picture",
+        WARNING, "A split without a image",
         "Training needs val, and by default test: add the folder or the rows, or raise data.val_fraction, "
         "data.test_fraction.",
     ),
     "direction": Kind(
-        WARNING, "Inputs have colour, targets have none",
-        "If the model is to colour, input and target are swapped: data.direction=BtoA.",
+        WARNING, "Inputs have color, targets have none",
+        "If the model is to color, input and target are swapped: data.direction=BtoA.",
     ),
     "unrelated": Kind(
         WARNING, "Halves with little in common throughout",
@@ -66,32 +66,32 @@ KINDS = {
     ),
     "little in common": Kind(
         WARNING, "Halves with far less in common than those of the other pairs",
-        "Look at them: a wrong partner, or a picture with hardly any contours.",
+        "Look at them: a wrong partner, or a image with hardly any contours.",
     ),
-    "same halves": Kind(WARNING, "Input and target are the same picture", "Look whether one was copied by mistake."),
+    "same halves": Kind(WARNING, "Input and target are the same image", "Look whether one was copied by mistake."),
     "twice": Kind(
-        WARNING, "The same picture twice in one split", "Remove one, unless it is meant to count twice in training."
+        WARNING, "The same image twice in one split", "Remove one, unless it is meant to count twice in training."
     ),
-    "one colour": Kind(WARNING, "Pictures of one colour only", "Look whether they were saved or exported right."),
-    "grey": Kind(WARNING, "Grey pictures where colours are expected", "Look whether the colours were lost on the way."),
+    "one color": Kind(WARNING, "Images of one color only", "Look whether they were saved or exported right."),
+    "gray": Kind(WARNING, "Gray images where colors are expected", "Look whether the colors were lost on the way."),
 }  # fmt: skip
 
 
 @dataclass
 class Finding:
-    """Something found, with the pictures that show it."""
+    """Something found, with the images that show it."""
 
     kind: str
     text: str
     files: list[Path] = field(default_factory=list)
-    pictures: list[tuple[str, str, str]] = field(default_factory=list)  # caption, pair ("train/001"), half
+    images: list[tuple[str, str, str]] = field(default_factory=list)  # caption, pair ("train/001"), half
 
     @property
     def severity(self) -> str:
         return KINDS[self.kind].severity
 
 
-def of_troubles(troubles: Iterable[Trouble]) -> list[Finding]:
+def of_troubles(troubles: Iterable[PairingError]) -> list[Finding]:
     """What keeps files from being a pair, as findings."""
     return [Finding(trouble.kind, trouble.text, list(trouble.files)) for trouble in troubles]
 

@@ -20,7 +20,7 @@ FEW_PAIRS = 0.05  # of the set, of which the contours may mislead
 OUTLIER = 6.0  # in standard deviations, estimated from the median deviation
 LITTLE = 0.2  # agreement; where no more is usual, halves need not lie on each other
 CLEAR = 0.4  # agreement that is no chance, whatever is usual
-MOST = 0.9  # of the pictures
+MOST = 0.9  # of the images
 Agreement = Callable[[Facts, Facts], float]
 
 
@@ -33,18 +33,18 @@ def judge(facts: Sequence[Facts], agreement: Agreement) -> list[Finding]:
     """
     found = [Finding("unusable", problem, item.pair.files) for item in facts for problem in item.problems]
     sound = [item for item in facts if item.halves]
-    return found + list(duplicates(sound)) + list(geometry(sound, agreement)) + list(colours(sound))
+    return found + list(duplicates(sound)) + list(geometry(sound, agreement)) + list(colors(sound))
 
 
 # Halves that don't lie on each other
 
 
 def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
-    """Pairs that are mirrored, shifted, or not a pair, where the others' halves show that they should agree."""
+    """Pairs that are flipped, shifted, or not a pair, where the others' halves show that they should agree."""
     pairs = [item for item in facts if len(item.halves) == 2 and all(half.digest for half in item.halves.values())]
     if len(pairs) < FEW:
         return
-    best = np.array([max(item.agreement, item.mirrored, item.shifted) for item in pairs])
+    best = np.array([max(item.agreement, item.flipped, item.shifted) for item in pairs])
     usual, spread = float(np.median(best)), float(1.4826 * np.median(np.abs(best - np.median(best)))) + 1e-3
     partners = dict(_partners(pairs, agreement, usual))
     if usual < LITTLE and not partners:
@@ -55,34 +55,34 @@ def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
     for number, item in enumerate(pairs):
         if item.equal >= EQUAL:
             continue
-        picture = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
+        image = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
         if number in partners:
             partner, there = partners[number]
             other = pairs[partner]
             exchanged = partner in partners and partners[partner][0] == number
             kind = "wrong partner" if exchanged or _many(partners, pairs) else "perhaps wrong partner"
             fits = f"agreement {there:.2f} with the target of {other.name}, {item.agreement:.2f} with its own"
-            shown = [*picture, (f"{other.name} target", other.name, "target")]
+            shown = [*image, (f"{other.name} target", other.name, "target")]
             yield Finding(kind, f"{item.name}: {fits}.", item.pair.files, shown)
-        elif item.mirrored > max(item.agreement + MIRROR_GAIN, enough):
-            text = f"{item.name}: agreement {item.mirrored:.2f} mirrored, {item.agreement:.2f} as it is."
-            yield Finding("mirrored", text, item.pair.files, picture)
+        elif item.flipped > max(item.agreement + MIRROR_GAIN, enough):
+            text = f"{item.name}: agreement {item.flipped:.2f} flipped, {item.agreement:.2f} as it is."
+            yield Finding("flipped", text, item.pair.files, image)
         elif number in shifted:
             right, down = item.shift
             where = [f"{abs(right):.0f} pixels {'right' if right > 0 else 'left'}"] if round(right) else []
             where += [f"{abs(down):.0f} pixels {'down' if down > 0 else 'up'}"] if round(down) else []
             text = f"{item.name}: the target lies {' and '.join(where)} of the input."
             kind = "shifted" if _many(shifted, pairs) else "perhaps shifted"
-            yield Finding(kind, text, item.pair.files, picture)
+            yield Finding(kind, text, item.pair.files, image)
         elif item.agreement < usual - OUTLIER * spread:
             text = f"{item.name}: agreement {item.agreement:.2f}; {usual:.2f} is usual here."
-            yield Finding("little in common", text, item.pair.files, picture)
+            yield Finding("little in common", text, item.pair.files, image)
 
 
 def _is_shifted(item: Facts, enough: float) -> bool:
     return (
         item.equal < EQUAL
-        and item.mirrored <= max(item.agreement + MIRROR_GAIN, enough)
+        and item.flipped <= max(item.agreement + MIRROR_GAIN, enough)
         and item.shifted > max(item.agreement + SHIFT_GAIN, enough, SHIFT_FOUND)
         and max(map(abs, item.shift)) >= SHIFT_LEAST
     )
@@ -104,34 +104,34 @@ def _partners(pairs: Sequence[Facts], agreement: Agreement, usual: float) -> Ite
             if int(best) == number or pairs[number].equal >= EQUAL:
                 continue
             item, other = pairs[number], pairs[int(best)]
-            as_it_is = max(item.agreement, item.mirrored, item.shifted)
+            as_it_is = max(item.agreement, item.flipped, item.shifted)
             there = agreement(item, other)
             alike = float(inputs[number] @ inputs[int(best)]) >= PARTNER_ALIKE
             if there > as_it_is + PARTNER_GAIN and there >= enough and not alike:
                 yield number, (int(best), there)
 
 
-# Colours
+# Colors
 
 
-def colours(facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Pictures of one colour, grey ones among coloured ones, and directions that look swapped."""
+def colors(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Images of one color, gray ones among colored ones, and directions that look swapped."""
     halves = sorted({half for item in facts for half in item.halves})
     share = {}
     for half in halves:
         there = [item for item in facts if half in item.halves]
         flat = [item for item in there if item.halves[half].digest is None]
-        grey = [item for item in there if item.halves[half].is_grey and item.halves[half].digest]
-        share[half] = len(grey) / max(len(there) - len(flat), 1)
+        gray = [item for item in there if item.halves[half].is_grey and item.halves[half].digest]
+        share[half] = len(gray) / max(len(there) - len(flat), 1)
         if len(flat) <= len(there) / 2:  # else they may be meant so: masks
-            yield from (_of_one("one colour", item, half) for item in flat)
+            yield from (_of_one("one color", item, half) for item in flat)
         if share[half] <= 0.5:
-            yield from (_of_one("grey", item, half) for item in grey)
+            yield from (_of_one("gray", item, half) for item in gray)
         elif len(halves) == 1:
-            yield Finding("grey", f"{len(grey)} of {len(there)} pictures, which is most of them.")
+            yield Finding("gray", f"{len(gray)} of {len(there)} images, which is most of them.")
     if len(facts) >= FEW and share.get("target", 0) >= MOST and share.get("input", 1) <= 1 - MOST:
         yield Finding(
-            "direction", f"{share['target']:.0%} of the targets are grey, {share['input']:.0%} of the inputs."
+            "direction", f"{share['target']:.0%} of the targets are gray, {share['input']:.0%} of the inputs."
         )
 
 

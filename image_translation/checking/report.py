@@ -15,12 +15,12 @@ from image_translation import __version__
 from image_translation.checking.facts import FEW, Facts, agreement_of, gather
 from image_translation.checking.findings import KINDS, PROBLEM, WARNING, Finding, by_kind, of_troubles
 from image_translation.checking.judge import judge
+from image_translation.cli.pages import render
 from image_translation.data import PairedImageDataModule
-from image_translation.data.layout import SPLITS, TROUBLES, Layout
-from image_translation.data.quick_check import decode, fingerprint
-from image_translation.pages import render
+from image_translation.data.integrity import decode, fingerprint
+from image_translation.data.layout import PAIRING_ERRORS, SPLITS, Layout
 
-THUMB, PICTURED, EXAMPLES = 160, 24, 4  # pixels; findings of a kind with pictures on the page; pairs of a split shown
+THUMB, IMAGED, EXAMPLES = 160, 24, 4  # pixels; findings of a kind with images on the page; pairs of a split shown
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Check:
     @cached_property
     def fingerprint(self) -> str | None:
         """As in a run's manifest; None if training would refuse the data."""
-        refused = any(finding.kind in ("unusable", *TROUBLES) for finding in self.findings)
+        refused = any(finding.kind in ("unusable", *PAIRING_ERRORS) for finding in self.findings)
         return None if refused else fingerprint(item.line for item in self.facts)
 
     @property
@@ -69,7 +69,7 @@ class Check:
 
     @property
     def channels(self) -> dict[str, dict[str, list[float]]]:
-        """Mean and standard deviation of red, green and blue of each half, 0 … 255: means over the pictures."""
+        """Mean and standard deviation of red, green and blue of each half, 0 … 255: means over the images."""
         result = {}
         for half in ("input", "target"):
             there = [item.halves[half] for item in self.facts if half in item.halves]
@@ -88,10 +88,10 @@ class Check:
         lines = [f"Files: {', '.join(f'{count} {kind}' for kind, count in self.kinds.items())}."] if self.kinds else []
         smaller = sum(min(half.size) < self.image_size for item in self.facts for half in item.halves.values())
         if smaller:
-            lines.append(f"Smaller than data.image_size={self.image_size}, to be enlarged: {smaller} pictures.")
+            lines.append(f"Smaller than data.image_size={self.image_size}, to be enlarged: {smaller} images.")
         cut = sum(half.size[0] != half.size[1] for item in self.facts for half in item.halves.values())
         if cut:
-            lines.append(f"Not square, so that training takes the middle (all with data.fit=squash): {cut} pictures.")
+            lines.append(f"Not square, so that training takes the middle (all with data.resize=stretch): {cut} images.")
         if len(self.facts) < FEW:
             lines.append(f"With fewer than {FEW} pairs nothing is said about how halves lie on each other.")
         if self.sample:
@@ -134,7 +134,7 @@ class Check:
         return render(
             "check.html.j2",
             version=__version__, made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), check=self, kinds=KINDS,
-            groups={kind: [(finding, self._shown(finding, by_name) if index < PICTURED else [])
+            groups={kind: [(finding, self._shown(finding, by_name) if index < IMAGED else [])
                            for index, finding in enumerate(there)] for kind, there in groups.items()},
             examples={split: [self._shown_pair(item) for item in self._examples(split)] for split in SPLITS},
             size=THUMB,
@@ -147,10 +147,10 @@ class Check:
 
     def _shown_pair(self, item: Facts) -> tuple[str, list[tuple[str, str]]]:
         halves = decode(item.split, item.pair, self.layout, self.background).halves
-        return item.name, [(half, _address(picture)) for half, picture in halves.items()]
+        return item.name, [(half, _address(image)) for half, image in halves.items()]
 
     def _shown(self, finding: Finding, by_name: Mapping[str, Facts]) -> list[tuple[str, str]]:
-        shown = finding.pictures[:PICTURED]
+        shown = finding.images[:IMAGED]
         return [
             (caption, _address(decode(item.split, item.pair, self.layout, self.background).halves[half]))
             for caption, name, half in shown if (item := by_name.get(name)) and half in item.halves
@@ -163,7 +163,7 @@ def examine(datamodule: PairedImageDataModule) -> Check:
     Raises:
         UserError: there are none.
     """
-    splits, troubles, root, sample = datamodule.survey()
+    splits, troubles, root, sample = datamodule.scan()
     layout, background = datamodule.layout, datamodule.background
     facts = list(gather(splits, layout, background))
     empty = [
@@ -174,8 +174,8 @@ def examine(datamodule: PairedImageDataModule) -> Check:
     return Check(datamodule.task, str(root), sample, layout, background, datamodule.image_size, facts, findings)
 
 
-def _address(picture: Image.Image) -> str:
-    small = picture.copy()
+def _address(image: Image.Image) -> str:
+    small = image.copy()
     small.thumbnail((THUMB, THUMB), Image.Resampling.BOX)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from image_translation.cli.errors import UserError, nearest
 from image_translation.comparison.reading import IDENTITY, FinishedRun, printable, read_finished
-from image_translation.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
-class Aside:
+class Excluded:
     """A run that is not compared."""
 
     folder: Path
@@ -44,13 +44,13 @@ class Column:
         return self.deterministic or len({run.seed for run in self.runs}) == len(self.runs) > 1
 
     def scores(self, measure: str) -> NDArray[np.float64]:
-        """(runs, pictures), in the order of ``Section.names``; identity has one row."""
+        """(runs, images), in the order of ``Section.names``; identity has one row."""
         tables = [run.identity if self.deterministic else run.scores for run in self.runs]
         rows = tables[:1] if self.deterministic else tables
         return np.array([[row[measure] for row in table.values()] for table in rows])
 
     def means(self, measure: str, split: str = "test") -> list[float]:
-        """Each run's mean over the pictures of a split; empty where it was not measured."""
+        """Each run's mean over the images of a split; empty where it was not measured."""
         name = f"{IDENTITY}/{measure}" if self.deterministic else measure
         tables = [run.train if split == "train" else run.means for run in self.runs]
         means = [table[name] for table in tables if table and name in table]
@@ -59,7 +59,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """A task: columns whose measures may stand side by side."""
+    """A task: columns whose metrics may stand side by side."""
 
     task: str
     columns: list[Column]  # identity last
@@ -79,7 +79,7 @@ class Collection:
     """All that was found."""
 
     sections: list[Section] = field(default_factory=list)
-    aside: list[Aside] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
 
 
 def collect(roots: Sequence[Path], by: Sequence[str] = ()) -> Collection:
@@ -99,9 +99,9 @@ def collect(roots: Sequence[Path], by: Sequence[str] = ()) -> Collection:
         try:
             runs.append(read_finished(folder))
         except UserError as error:
-            collection.aside.append(Aside(folder, str(error)))
+            collection.excluded.append(Excluded(folder, str(error)))
         except Exception as error:  # whatever a file holds, the other runs are compared
-            collection.aside.append(Aside(folder, f"can't be read ({type(error).__name__}: {error})."))
+            collection.excluded.append(Excluded(folder, f"can't be read ({type(error).__name__}: {error})."))
     known = {name for run in runs for name in run.options}
     for name in by if runs else ():
         if name not in known:
@@ -114,11 +114,11 @@ def collect(roots: Sequence[Path], by: Sequence[str] = ()) -> Collection:
         by_task[run.task].append(run)
     for task in sorted(by_task):
         fair, unfair = separate(by_task[task])
-        collection.aside += unfair
+        collection.excluded += unfair
         columns, superseded = arrange(fair, by)
-        collection.aside += superseded
+        collection.excluded += superseded
         collection.sections.append(Section(task, columns, fair[0].condition))
-    collection.aside.sort(key=lambda aside: str(aside.folder))
+    collection.excluded.sort(key=lambda excluded: str(excluded.folder))
     return collection
 
 
@@ -148,44 +148,48 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def separate(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Aside]]:
+def separate(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Excluded]]:
     """The largest set of a task's runs that may be compared (of equal ones the latest), and the others with reasons."""
     sets: dict[str, list[FinishedRun]] = defaultdict(list)
     for run in runs:
         sets[repr(run.condition)].append(run)
     main = max(sets.values(), key=lambda members: (len(members), max(str(r.manifest.get("started")) for r in members)))
-    aside = []
+    excluded = []
     for members in sets.values():
         if members is not main:
             differences = _differences(members[0].condition, main[0].condition)
-            aside += [Aside(run.folder, f"cannot stand beside the other runs: {differences}", run) for run in members]
+            excluded += [
+                Excluded(run.folder, f"cannot stand beside the other runs: {differences}", run) for run in members
+            ]
     # Whatever the options say, the same inputs and targets have the same distance.
     distance = statistics.median_low(run.means[f"{IDENTITY}/mse"] for run in main)
     fair = [run for run in main if math.isclose(run.means[f"{IDENTITY}/mse"], distance, rel_tol=1e-3, abs_tol=1e-3)]
     reason = "cannot stand beside the other runs: its inputs and targets are others, as the scores of identity show."
-    aside += [Aside(run.folder, reason, run) for run in main if run not in fair]
-    return fair, aside
+    excluded += [Excluded(run.folder, reason, run) for run in main if run not in fair]
+    return fair, excluded
 
 
 def _differences(other: dict[str, Any], main: dict[str, Any]) -> str:
     changed = [name for name in main | other if main.get(name) != other.get(name)]
     said = [f"{name} {other.get(name)} instead of {main.get(name)}" for name in changed if name != "names"]
-    return "; ".join(said or ["the test pictures have other names"]) + "."
+    return "; ".join(said or ["the test images have other names"]) + "."
 
 
-def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column], list[Aside]]:
+def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column], list[Excluded]]:
     """Columns of repeats, identity last; of runs that are equal in all, seed included, the latest counts."""
     latest: dict[str, FinishedRun] = {}
-    aside = []
+    excluded = []
     for run in sorted(runs, key=lambda run: str(run.manifest.get("started"))):
         key = repr((run.model, run.seed, sorted(run.settings.items(), key=str)))
         if run.model != IDENTITY and key in latest:
             reason = f"made again, with the same options and seed, in {run.folder}."
-            aside.append(Aside(latest[key].folder, reason, latest[key]))
+            excluded.append(Excluded(latest[key].folder, reason, latest[key]))
         alike = [other for other in latest.values() if run.model != IDENTITY and other.settings == run.settings]
         copied = next((other for other in alike if other.scores == run.scores), None)
         if copied and key not in latest:
-            aside.append(Aside(run.folder, f"has the very scores of {copied.folder}: a copy, not another seed.", run))
+            excluded.append(
+                Excluded(run.folder, f"has the very scores of {copied.folder}: a copy, not another seed.", run)
+            )
             continue
         latest[key] = run
 
@@ -198,7 +202,7 @@ def arrange(runs: Sequence[FinishedRun], by: Sequence[str]) -> tuple[list[Column
         for (model, variant), members in sorted(groups.items())
     ]
     # Whatever run it is taken from, identity is the same: the condition has made sure.
-    return [*columns, Column(IDENTITY, list(latest.values()), deterministic=True)], aside
+    return [*columns, Column(IDENTITY, list(latest.values()), deterministic=True)], excluded
 
 
 def differing(runs: Sequence[FinishedRun]) -> list[str]:

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from image_translation.comparison.collect import Section
-from image_translation.comparison.summary import Cost
+from image_translation.comparison.summary import Throughput
 from image_translation.comparison.verdicts import HEADINGS, UNITS, Verdict
 
-# Okabe and Ito 2008: told apart by colour-blind readers too. Line styles repeat the message.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito 2008: told apart by color-blind readers too. Line styles repeat the message.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = "os^Dv<>P"
 GREY = "#595959"
@@ -26,32 +26,32 @@ Look = dict[str, tuple[str, str, str]]
 
 
 def looks(labels: Sequence[str]) -> Look:
-    """Colour, line style and marker of each column, the same in every figure."""
+    """Color, line style and marker of each column, the same in every figure."""
     return {
-        label: (COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)], MARKERS[i % len(MARKERS)])
+        label: (COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)], MARKERS[i % len(MARKERS)])
         for i, label in enumerate(labels)
     }
 
 
 @mpl.rc_context(STYLE)
 def curves(section: Section, look: Look) -> str:
-    """Learning curves on the val pictures: each column's mean, and every seed beneath it."""
+    """Learning curves on the val images: each column's mean, and every seed beneath it."""
     figure, axes = _figure(2)
     for ax, name, heading in zip(axes, ("val/psnr", "val/ssim"), ("val PSNR (dB) ↑", "val SSIM ↑"), strict=True):
         for column in section.trained:
-            colour, style, _ = look[column.label]
+            color, style, _ = look[column.label]
             at_step: dict[float, list[float]] = {}
             for run in column.runs:
                 points = [(row["step"], row[name]) for row in run.curves if name in row]
                 for step, value in points:
                     at_step.setdefault(step, []).append(value)
                 if len(column.runs) > 1 and points:
-                    ax.plot(*zip(*points, strict=True), color=colour, alpha=0.3, linewidth=1)
+                    ax.plot(*zip(*points, strict=True), color=color, alpha=0.3, linewidth=1)
             # A mean over fewer runs than elsewhere would jump.
             most = max(map(len, at_step.values()), default=0)
             means = [(step, statistics.fmean(v)) for step, v in sorted(at_step.items()) if len(v) == most]
             if means:
-                ax.plot(*zip(*means, strict=True), color=colour, linestyle=style, label=column.label,
+                ax.plot(*zip(*means, strict=True), color=color, linestyle=style, label=column.label,
                         marker="o" if len(means) == 1 else None)  # fmt: skip
         ax.set(xlabel="step (batches)", ylabel=heading)
     _legend(figure, axes[0])
@@ -59,11 +59,11 @@ def curves(section: Section, look: Look) -> str:
 
 
 @mpl.rc_context(STYLE)
-def costs(rows: Sequence[Cost], look: Look) -> str | None:
+def costs(rows: Sequence[Throughput], look: Look) -> str | None:
     """Quality against cost; None where no cost is known."""
     kinds: list[tuple[str, Any]] = [
         ("training time (s)", lambda row: row.training_s),
-        ("GFLOP a picture", lambda row: row.gflops),
+        ("GFLOP a image", lambda row: row.gflops),
         ("parameters (million)", lambda row: row.parameters and row.parameters / 1e6),
     ]
     if not any(of(row) for row in rows for _, of in kinds):
@@ -72,8 +72,8 @@ def costs(rows: Sequence[Cost], look: Look) -> str | None:
     for ax, (label, of) in zip(axes, kinds, strict=True):
         for row in rows:
             if of(row):
-                colour, _, marker = look[row.model]
-                ax.plot(of(row), row.psnr, marker, color=colour, markersize=8, label=row.model)
+                color, _, marker = look[row.model]
+                ax.plot(of(row), row.psnr, marker, color=color, markersize=8, label=row.model)
                 ax.annotate(
                     row.task, (of(row), row.psnr), (0, 7), textcoords="offset points", fontsize="x-small", ha="center"
                 )
@@ -91,11 +91,11 @@ def intervals(verdicts: Sequence[Verdict], measure: str) -> str:
     figure = Figure(figsize=(8, 0.8 + 0.4 * len(rows)), layout="constrained")
     ax = figure.subplots()
     for place, verdict in enumerate(rows):
-        d, sure = verdict.difference, verdict.beyond_chance
-        ends = [d.low, d.high] if d.seeds_known else [d.picture_low, d.picture_high]
+        d, sure = verdict.difference, verdict.significant
+        ends = [d.low, d.high] if d.seeds_known else [d.image_low, d.image_high]
         if all(map(math.isfinite, ends)):
-            ax.plot(ends, [place, place], color=COLOURS[0] if sure else GREY, linewidth=2.5 if sure else 1.2)
-        ax.plot(d.mean, place, "o", color=COLOURS[0] if sure else GREY, markerfacecolor=None if sure else "white")
+            ax.plot(ends, [place, place], color=COLORS[0] if sure else GREY, linewidth=2.5 if sure else 1.2)
+        ax.plot(d.mean, place, "o", color=COLORS[0] if sure else GREY, markerfacecolor=None if sure else "white")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(rows)), [f"{v.task}: {v.better} − {v.worse}" for v in rows])
     ax.invert_yaxis()

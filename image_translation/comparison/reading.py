@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from image_translation.errors import UserError
-from image_translation.files import read_json, read_text
-from image_translation.processes import is_alive
-from image_translation.runs import MEASURES, WITHOUT_EFFECT, flat, read_config, read_run
+from image_translation.cli.errors import UserError
+from image_translation.metrics.names import METRICS
+from image_translation.runs.config import WITHOUT_EFFECT, flatten_config
+from image_translation.runs.files import read_json, read_text
+from image_translation.runs.folder import read_config, read_manifest
+from image_translation.runs.processes import is_alive
 
-Scores = dict[str, dict[str, float]]  # by picture, then by measure
+Scores = dict[str, dict[str, float]]  # by image, then by measure
 
 
 IDENTITY = "identity"
 
 
-# Options that change what a test picture looks like; its content is in the fingerprint.
-OF_A_PICTURE = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.fit")
+# Options that change what a test image looks like; its content is in the fingerprint.
+OF_A_IMAGE = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.resize")
 
 
 # Options in which repeats of one experiment may differ.
@@ -44,8 +46,8 @@ class FinishedRun:
     options: dict[str, Any]
     scores: Scores
     identity: Scores
-    means: dict[str, float]  # test measures, the study's as report/…, those of networks as perceptual/…
-    train: dict[str, float] | None  # the same on the training pictures, if they were measured
+    means: dict[str, float]  # test metrics, the study's as report/…, those of networks as perceptual/…
+    train: dict[str, float] | None  # the same on the training images, if they were measured
     curves: list[dict[str, float]]
     notes: list[str]  # what is missing or damaged of it, short of its test results
 
@@ -63,13 +65,13 @@ class FinishedRun:
 
     @cached_property
     def condition(self) -> dict[str, Any]:
-        """What must be equal for two runs' measures to be compared."""
+        """What must be equal for two runs' metrics to be compared."""
         data = {
-            name.removeprefix("data."): value for name, value in self.options.items() if name.startswith(OF_A_PICTURE)
+            name.removeprefix("data."): value for name, value in self.options.items() if name.startswith(OF_A_IMAGE)
         }
         return {
             "data fingerprint": self.manifest["data"]["fingerprint"][:12],
-            "test pictures": f"{len(self.scores)} of {self.manifest['data']['counts']['test']}",
+            "test images": f"{len(self.scores)} of {self.manifest['data']['counts']['test']}",
             **{name.replace("_", " "): value for name, value in sorted(data.items())},
             "names": hash(tuple(self.scores)),
         }
@@ -86,7 +88,7 @@ def read_finished(folder: Path) -> FinishedRun:
     Raises:
         UserError: it isn't finished, or a file is missing, damaged or edited; the text says which.
     """
-    manifest = read_run(folder)
+    manifest = read_manifest(folder)
     if manifest["status"] != "finished":
         raise UserError(_unfinished(manifest))
     data = manifest.get("data")
@@ -99,7 +101,7 @@ def read_finished(folder: Path) -> FinishedRun:
     )
     if not sound:
         raise UserError("run.json is damaged: data.fingerprint, data.counts.test and seed are expected in it.")
-    options = flat(read_config(folder))
+    options = flatten_config(read_config(folder))
     if isinstance(options.get("seed"), int) and options["seed"] != manifest["seed"]:
         raise UserError(f"run.json says seed {manifest['seed']}, but the run's config {options['seed']}.")
     for name, fact in (("trainer.precision", "precision"), ("data.batch_size", "batch_size")):
@@ -119,8 +121,8 @@ def read_finished(folder: Path) -> FinishedRun:
     notes: list[str] = []
     train = _further(measured / "train", notes)
     again = _further(measured / "test", notes) if test != measured / "test" else None
-    if again and not all(math.isclose(again[m], means[m], rel_tol=1e-3) for m in MEASURES):
-        notes.append("evaluate/test is left out: its measures are not those of test.")
+    if again and not all(math.isclose(again[m], means[m], rel_tol=1e-3) for m in METRICS):
+        notes.append("evaluate/test is left out: its metrics are not those of test.")
         again = None
     return FinishedRun(
         folder, test, manifest, options, scores, identity,
@@ -130,7 +132,7 @@ def read_finished(folder: Path) -> FinishedRun:
 
 
 def read_split(place: Path) -> tuple[Scores, Scores, dict[str, float]]:
-    """What ``Results`` left of a split: the scores of its pictures, those of its inputs, and the means.
+    """What ``TestResultsWriter`` left of a split: the scores of its images, those of its inputs, and the means.
 
     Raises:
         UserError: a file is missing, damaged or edited; the text says which.
@@ -138,15 +140,15 @@ def read_split(place: Path) -> tuple[Scores, Scores, dict[str, float]]:
     scores, means = read_scores(place / "per_image.csv"), read_means(place / "metrics.json")
     identity = read_scores(place / "identity.csv")
     if list(identity) != list(scores):
-        raise UserError(f"{place.name}/identity.csv is not of the pictures of {place.name}/per_image.csv.")
+        raise UserError(f"{place.name}/identity.csv is not of the images of {place.name}/per_image.csv.")
     for prefix, table in (("", scores), (f"{IDENTITY}/", identity)):
-        for measure in MEASURES:
+        for measure in METRICS:
             mean = float(np.mean([row[measure] for row in table.values()]))
             stated = means.get(f"{prefix}{measure}", math.nan)
             if not math.isclose(mean, stated, rel_tol=1e-6, abs_tol=1e-6):
                 name = f"{prefix or place.name + '/'}{measure}"
                 raise UserError(
-                    f"{place.name}/metrics.json says {name} = {stated}, but the mean of the pictures is {mean:.6g}: "
+                    f"{place.name}/metrics.json says {name} = {stated}, but the mean of the images is {mean:.6g}: "
                     "one of the files was edited or damaged."
                 )
     return scores, identity, means
@@ -174,7 +176,7 @@ def _curves(path: Path, manifest: dict[str, Any], notes: list[str]) -> list[dict
 
 
 def read_scores(path: Path) -> Scores:
-    """The scores of every picture.
+    """The scores of every image.
 
     Raises:
         UserError: the file is missing or damaged, or a PSNR is not its MSE's.
@@ -183,7 +185,7 @@ def read_scores(path: Path) -> Scores:
     try:
         text = read_text(path)
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        scores = {row["name"]: {m: float(row[m]) for m in MEASURES} for row in rows}
+        scores = {row["name"]: {m: float(row[m]) for m in METRICS} for row in rows}
     except OSError as error:
         raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -191,10 +193,10 @@ def read_scores(path: Path) -> Scores:
     if not text.endswith("\n"):
         raise UserError(f"{where} is damaged: its end is missing.")
     if not scores or len(scores) != len(rows):
-        raise UserError(f"{where} is damaged: {'a name stands in it twice' if rows else 'it has no picture'}.")
+        raise UserError(f"{where} is damaged: {'a name stands in it twice' if rows else 'it has no image'}.")
     for name, row in scores.items():
         if name != Path(name).name:
-            raise UserError(f"{where} is damaged: {name!r} is not the name of a picture.")
+            raise UserError(f"{where} is damaged: {name!r} is not the name of a image.")
         psnr = (
             100.0 if row["mse"] == 0 else 10 * math.log10(255**2 / row["mse"]) if 0 < row["mse"] <= 255**2 else math.nan
         )
@@ -217,7 +219,7 @@ def read_means(path: Path) -> dict[str, float]:
         raise UserError(f"{where} is damaged.") from error
     except OSError as error:
         raise UserError(f"{where} is missing or can't be read ({error.strerror}).") from error
-    if not all(math.isfinite(means.get(measure, math.nan)) for measure in MEASURES):
+    if not all(math.isfinite(means.get(measure, math.nan)) for measure in METRICS):
         raise UserError(f"{where} is damaged: mse, psnr and ssim are expected in it.")
     return means
 

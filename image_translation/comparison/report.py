@@ -8,12 +8,12 @@ from typing import Any
 import markupsafe
 
 from image_translation import __version__
-from image_translation.comparison import pictures, plots
+from image_translation.cli.pages import environment, render
+from image_translation.comparison import images, plots
 from image_translation.comparison.collect import Collection, variant
-from image_translation.comparison.summary import Cost, Generalisation, ranking_survives
+from image_translation.comparison.summary import Generalization, Throughput, ranking_survives
 from image_translation.comparison.tables import MainTable
 from image_translation.comparison.verdicts import Verdict, answers, cautions, sentences, show, show_p
-from image_translation.pages import environment, render
 
 
 def write_report(
@@ -22,20 +22,20 @@ def write_report(
     tables: Mapping[str, MainTable],
     caption: str,
     verdicts: Sequence[Verdict],
-    generalisation: Sequence[Generalisation],
-    costs: Sequence[Cost],
+    generalization: Sequence[Generalization],
+    costs: Sequence[Throughput],
     reference: Mapping[str, Any] | None,
     command: str,
-) -> tuple[str, list[pictures.Problem]]:
-    """The page as HTML, and what is wrong with the runs' pictures."""
+) -> tuple[str, list[images.Problem]]:
+    """The page as HTML, and what is wrong with the runs' images."""
     sections = collection.sections
-    album = pictures.Album()
+    album = images.Album()
     galleries, problems = [], []
     for index, section in enumerate(sections):
-        gallery, found = pictures.gather(section, index, len(sections), album)
+        gallery, found = images.gather(section, index, len(sections), album)
         galleries.append(gallery)
         problems += found
-    problems = pictures.one_line_each(problems)
+    problems = images.one_line_each(problems)
     compared = [run for section in sections for column in section.trained for run in column.runs]
     problems += [(run.folder, note) for run in compared for note in run.notes]
     look = plots.looks(table.columns)
@@ -50,12 +50,12 @@ def write_report(
             (column.label, run, variant(run, [run for other in section.trained for run in other.runs]))
             for section in sections for column in section.trained for run in column.runs
         ],
-        sections=sections, galleries=galleries, aside=collection.aside, problems=problems,
+        sections=sections, galleries=galleries, excluded=collection.excluded, problems=problems,
         table=table, tables=tables, caption=caption, reference=reference,
         sentences=sentences(verdicts), verdicts=verdicts,
-        generalisation=generalisation, costs=costs,
+        generalization=generalization, costs=costs,
         survival=[
-            ranking_survives(s, [row for row in generalisation if row.task == s.task], verdicts) for s in sections
+            ranking_survives(s, [row for row in generalization if row.task == s.task], verdicts) for s in sections
         ],
         answers=answers(sections, table.rows), cautions=cautions(sections, verdicts),
         interval_plots=[(_address(plots.intervals(verdicts, measure)), alt) for measure, alt in INTERVALS.items()],
@@ -63,9 +63,9 @@ def write_report(
         curves=[(s.task, _address(plots.curves(s, look)), f"Val PSNR and SSIM of {s.task}'s models against the step.")
                 for s in sections if any(run.curves for column in s.trained for run in column.runs)],
         positions=[{shown.name: i for i, shown in enumerate(gallery.every)} for gallery in galleries],
-        album=album.pictures,
+        album=album.images,
         views=[_view(section.task, gallery) for section, gallery in zip(sections, galleries, strict=True)],
-        size=pictures.THUMB, side=pictures.FULL,
+        size=images.THUMB, side=images.FULL,
     )  # fmt: skip
     return html, problems
 
@@ -81,12 +81,12 @@ def _address(svg: str) -> markupsafe.Markup:
     return markupsafe.Markup("data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii"))
 
 
-def _view(task: str, gallery: pictures.Gallery) -> dict[str, Any]:
+def _view(task: str, gallery: images.Gallery) -> dict[str, Any]:
     """What the viewer needs to know of a section."""
     return {
         "task": task,
         "models": list(gallery.runs),
-        "pictures": [
+        "images": [
             {
                 "name": shown.name,
                 "parts": {"input": shown.input, "target": shown.target, **shown.outputs},

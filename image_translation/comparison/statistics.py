@@ -18,13 +18,13 @@ class Difference:
     """Model A minus model B in one measure.
 
     Attributes:
-        mean: difference of the means over pictures and seeds.
-        low: lower end of its 95 % interval, over pictures and seeds; ``high`` the upper end.
-        picture_low: the same over pictures alone, as if these runs were all there are; ``picture_high`` likewise.
-        p: of the Wilcoxon signed-rank test over pictures, for this one comparison.
-        higher: on how many pictures A's score, averaged over its seeds, is higher than B's.
+        mean: difference of the means over images and seeds.
+        low: lower end of its 95 % interval, over images and seeds; ``high`` the upper end.
+        image_low: the same over images alone, as if these runs were all there are; ``image_high`` likewise.
+        p: of the Wilcoxon signed-rank test over images, for this one comparison.
+        higher: on how many images A's score, averaged over its seeds, is higher than B's.
         lower: on how many it is lower.
-        pictures: how many there are.
+        images: how many there are.
         agrees: whether the ranks favour the same model as the mean; a few large differences can outweigh many small.
         seeds_known: whether the interval holds what another seed would change; it can't with one run of a model.
     """
@@ -32,59 +32,59 @@ class Difference:
     mean: float
     low: float
     high: float
-    picture_low: float
-    picture_high: float
+    image_low: float
+    image_high: float
     p: float
     higher: int
     lower: int
-    pictures: int
+    images: int
     agrees: bool
     seeds_known: bool
 
-    def beyond_pictures(self) -> bool:
-        """Whether the interval over pictures excludes zero."""
-        return self.picture_low > 0 or self.picture_high < 0
+    def beyond_images(self) -> bool:
+        """Whether the interval over images excludes zero."""
+        return self.image_low > 0 or self.image_high < 0
 
     def beyond_seeds(self) -> bool:
-        """Whether the interval over pictures and seeds does."""
+        """Whether the interval over images and seeds does."""
         return self.seeds_known and (self.low > 0 or self.high < 0)
 
 
 def difference(a: Array, b: Array, *, a_varies: bool = True, b_varies: bool = True, seed: int = 0) -> Difference:
-    """Compare two models' scores on the same pictures.
+    """Compare two models' scores on the same images.
 
-    The interval answers "what if it had been other pictures and other seeds?". Pictures are resampled, in pairs
+    The interval answers "what if it had been other images and other seeds?". Images are resampled, in pairs
     (percentile bootstrap). What seeds do is Student's t with the variances of the runs' means and the degrees of
     freedom of Welch and Satterthwaite: two or three seeds are too few to resample, and one model's may spread more than
-    another's. Scores of different seeds are averaged for each picture before the ranks are compared, because two runs
-    of one model on one picture are not two pictures.
+    another's. Scores of different seeds are averaged for each image before the ranks are compared, because two runs
+    of one model on one image are not two images.
 
     Args:
-        a: scores (runs, pictures) of model A; each run has another seed.
-        b: the same of model B, with the same pictures in the same order.
+        a: scores (runs, images) of model A; each run has another seed.
+        b: the same of model B, with the same images in the same order.
         a_varies: False if no seed can change A, as with identity.
         b_varies: the same for B.
         seed: of the resampling.
     """
-    per_picture = a.mean(axis=0) - b.mean(axis=0)
+    per_image = a.mean(axis=0) - b.mean(axis=0)
     groups = [group.mean(axis=1) for group, varies in ((a, a_varies), (b, b_varies)) if varies]
     seeds_known = all(len(group) > 1 for group in groups)
 
     rng = np.random.default_rng(seed)
-    means = _bootstrap_means(per_picture, rng)
+    means = _bootstrap_means(per_image, rng)
     ends = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
-    picture_low, picture_high = (float(end) for end in ends)
+    image_low, image_high = (float(end) for end in ends)
     if seeds_known and (noise := _noise_of_seeds(groups, len(means))) is not None:
         ends = np.quantile(means + rng.permutation(noise), [LEVEL / 2, 1 - LEVEL / 2])
     low, high = (float(end) for end in ends)
-    if len(per_picture) == 1:  # there is nothing to resample: one picture says nothing about others
-        low, high = picture_low, picture_high = -math.inf, math.inf
-    ranks = stats.rankdata(np.abs(per_picture[per_picture != 0]))
-    majority = float(np.sum(ranks * np.sign(per_picture[per_picture != 0])))
+    if len(per_image) == 1:  # there is nothing to resample: one image says nothing about others
+        low, high = image_low, image_high = -math.inf, math.inf
+    ranks = stats.rankdata(np.abs(per_image[per_image != 0]))
+    majority = float(np.sum(ranks * np.sign(per_image[per_image != 0])))
     return Difference(
-        mean=float(per_picture.mean()), low=low, high=high, picture_low=picture_low, picture_high=picture_high,
-        p=wilcoxon(per_picture), higher=int((per_picture > 0).sum()), lower=int((per_picture < 0).sum()),
-        pictures=len(per_picture), agrees=majority * float(per_picture.mean()) > 0, seeds_known=seeds_known,
+        mean=float(per_image.mean()), low=low, high=high, image_low=image_low, image_high=image_high,
+        p=wilcoxon(per_image), higher=int((per_image > 0).sum()), lower=int((per_image < 0).sum()),
+        images=len(per_image), agrees=majority * float(per_image.mean()) > 0, seeds_known=seeds_known,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What memorising gained, what a model cost, and measures that only some runs have."""
+"""What memorising gained, what a model cost, and metrics that only some runs have."""
 
 import dataclasses
 import itertools
@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from image_translation.cli.errors import UserError
 from image_translation.comparison.collect import Column, Section
 from image_translation.comparison.verdicts import HIGHER_IS_BETTER, NAMES, Cell, Verdict, mean_cell
-from image_translation.errors import UserError
-from image_translation.runs import MEASURES
+from image_translation.metrics.names import METRICS
 
 PERCEPTUAL = ("lpips", "fid", "kid")  # see image_translation.perceptual, which needs torch
 
 
 @dataclass(frozen=True)
-class Generalisation:
-    """A column's measures on the pictures it was trained on, beside those on unseen ones."""
+class Generalization:
+    """A column's metrics on the images it was trained on, beside those on unseen ones."""
 
     task: str
     model: str
@@ -30,38 +30,38 @@ class Generalisation:
         return self.test[measure] - self.train[measure]
 
 
-def generalisation(section: Section) -> list[Generalisation]:
-    """For the columns with runs whose training pictures were measured (``evaluate split=train``), of these runs."""
+def generalization(section: Section) -> list[Generalization]:
+    """For the columns with runs whose training images were measured (``evaluate split=train``), of these runs."""
     rows = []
     for column in section.columns:
         runs = [run for run in column.runs if run.train]
         measured = dataclasses.replace(column, runs=runs)
-        train = {m: measured.means(m, "train") for m in MEASURES}
+        train = {m: measured.means(m, "train") for m in METRICS}
         if all(train.values()):
-            rows.append(Generalisation(
-                section.task, column.label, {m: statistics.fmean(train[m]) for m in MEASURES},
-                {m: statistics.fmean(measured.means(m)) for m in MEASURES}, len(runs),
+            rows.append(Generalization(
+                section.task, column.label, {m: statistics.fmean(train[m]) for m in METRICS},
+                {m: statistics.fmean(measured.means(m)) for m in METRICS}, len(runs),
             ))  # fmt: skip
     return rows
 
 
-def ranking_survives(section: Section, rows: Sequence[Generalisation], verdicts: Sequence[Verdict]) -> str:
-    """Whether the models stand in the same order on training and on unseen pictures, in a sentence."""
+def ranking_survives(section: Section, rows: Sequence[Generalization], verdicts: Sequence[Verdict]) -> str:
+    """Whether the models stand in the same order on training and on unseen images, in a sentence."""
     measured = [row for row in rows if row.model in {column.label for column in section.trained}]
     missing = [column.label for column in section.trained if column.label not in {row.model for row in measured}]
     if missing:
         return (
-            f"On {section.task}, training pictures were not measured for {', '.join(missing)}: "
+            f"On {section.task}, training images were not measured for {', '.join(missing)}: "
             "python -m image_translation.evaluate run=… split=train does it."
         )
     if len(measured) < 2:
         return f"On {section.task} there is one model, so there is no ranking."
     said, turned, settled = [], False, False
-    for measure in MEASURES:
+    for measure in METRICS:
         before, after = (_ranking(measured, split, measure) for split in ("train", "test"))
         sure = {
             frozenset((v.better, v.worse))
-            for v in verdicts if v.task == section.task and v.measure == measure and v.beyond_chance
+            for v in verdicts if v.task == section.task and v.measure == measure and v.significant
         }  # fmt: skip
         pairs = set(map(frozenset, itertools.combinations(after, 2)))
         swapped = {pair for pair in pairs if _first(before, pair) != _first(after, pair)}
@@ -73,11 +73,11 @@ def ranking_survives(section: Section, rows: Sequence[Generalisation], verdicts:
         said.append(f"by {NAMES[measure]} {order}{doubt}")
     survives = "the ranking does not survive" if turned else "the ranking survives"
     verb = survives if settled else "no ranking is beyond chance"
-    return f"On {section.task} {verb} on unseen pictures: {'; '.join(said)}."
+    return f"On {section.task} {verb} on unseen images: {'; '.join(said)}."
 
 
-def _ranking(rows: Sequence[Generalisation], split: str, measure: str) -> list[str]:
-    def value(row: Generalisation) -> float:
+def _ranking(rows: Sequence[Generalization], split: str, measure: str) -> list[str]:
+    def value(row: Generalization) -> float:
         return (row.train if split == "train" else row.test)[measure]
 
     return [row.model for row in sorted(rows, key=value, reverse=HIGHER_IS_BETTER[measure])]
@@ -88,36 +88,36 @@ def _first(order: Sequence[str], pair: frozenset[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Throughput:
     """What a column's runs cost on average; None where it was not recorded."""
 
     task: str
     model: str
     psnr: float
     parameters: float | None
-    gflops: float | None  # a translated picture
+    gflops: float | None  # a translated image
     training_s: float | None
-    pictures_per_s: float | None  # in training
+    images_per_s: float | None  # in training
     peak_mib: float | None
     epochs: float | None
     device: str
     precision: str
 
 
-def cost(section: Section, column: Column) -> Cost:
+def cost(section: Section, column: Column) -> Throughput:
     def mean(*keys: str) -> float | None:
         values = [_number(run.manifest, *keys) for run in column.runs]
         known = [value for value in values if value is not None]
         return statistics.fmean(known) if known else None
 
-    flops = mean("cost", "flops_per_picture")
+    flops = mean("cost", "flops_per_image")
     devices = sorted({_device(run.manifest) for run in column.runs})
-    return Cost(
+    return Throughput(
         section.task, column.label, statistics.fmean(column.means("psnr")),
         parameters=mean("parameters"),
         gflops=None if flops is None else flops / 1e9,
         training_s=mean("cost", "training_s"),
-        pictures_per_s=mean("cost", "training_pictures_per_s"),
+        images_per_s=mean("cost", "training_images_per_s"),
         peak_mib=mean("cost", "peak_memory_mib"),
         epochs=mean("epochs"),
         device=", ".join(devices),
@@ -147,12 +147,12 @@ def _device(manifest: Mapping[str, Any]) -> str:
 Rows = dict[str, dict[tuple[str, str], Cell]]
 
 
-def further_cells(sections: Sequence[Section], family: str, measures: Sequence[str]) -> Rows:
-    """Rows of a table of measures that only some runs have, such as ``report/mse``: by task, then as ``cells``."""
+def further_cells(sections: Sequence[Section], family: str, metrics: Sequence[str]) -> Rows:
+    """Rows of a table of metrics that only some runs have, such as ``report/mse``: by task, then as ``cells``."""
     rows = {
         section.task: {
             (measure, column.label): mean_cell(measure, means)
-            for measure, column in itertools.product(measures, section.columns)
+            for measure, column in itertools.product(metrics, section.columns)
             if (means := column.means(f"{family}/{measure}"))
         }
         for section in sections
@@ -171,7 +171,7 @@ def with_reference(rows: Rows, reference: Mapping[str, Any], tasks: Sequence[str
         for task in tasks:
             for model, scores in reference["scores"].get(task, {}).items():
                 label = f"{model}, {reference['name']}"
-                printed = {(m, label): Cell(m, float(scores[m]), None) for m in MEASURES if m in scores}
+                printed = {(m, label): Cell(m, float(scores[m]), None) for m in METRICS if m in scores}
                 both[task] = both.get(task, {}) | printed
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError("reference must have name, note, and scores by task, model and measure (numbers).") from error

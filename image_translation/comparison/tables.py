@@ -8,7 +8,7 @@ from typing import Any
 from image_translation.comparison.collect import Section
 from image_translation.comparison.reading import IDENTITY
 from image_translation.comparison.verdicts import HEADINGS, Cell
-from image_translation.runs import MEASURES
+from image_translation.metrics.names import METRICS
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class MainTable:
     """Cells by task, then by (measure, column); columns by name, identity last."""
 
     rows: Mapping[str, Mapping[tuple[str, str], Cell]]
-    measures: Sequence[str] = MEASURES
+    metrics: Sequence[str] = METRICS
 
     @property
     def columns(self) -> list[str]:
@@ -25,11 +25,11 @@ class MainTable:
 
     @property
     def headings(self) -> list[str]:
-        return [HEADINGS[measure] for measure in self.measures]
+        return [HEADINGS[measure] for measure in self.metrics]
 
     def cells(self, task: str) -> list[tuple[str, str, Cell | None]]:
         """(measure, column, cell) of a row from left to right."""
-        return [(m, label, self.rows[task].get((m, label))) for m in self.measures for label in self.columns]
+        return [(m, label, self.rows[task].get((m, label))) for m in self.metrics for label in self.columns]
 
 
 def caption_of(sections: Sequence[Section]) -> str:
@@ -40,7 +40,7 @@ def caption_of(sections: Sequence[Section]) -> str:
     kind = "runs" if pooled else "seeds"
     mean = f" Mean over {runs} {kind} of each model, ± standard deviation." if max(counts) > 1 else ""
     return (
-        f"Measures of test pictures.{mean} Bold: best, and beyond chance better than every other column. "
+        f"ImageScores of test images.{mean} Bold: best, and beyond chance better than every other column. "
         f"{IDENTITY} returns its input."
     )
 
@@ -52,19 +52,19 @@ def tidy(sections: Sequence[Section]) -> tuple[list[dict[str, Any]], list[str]]:
             "task": section.task, "model": column.label, "split": split, "measure": measure,
             "mean": statistics.fmean(means),
             "standard_deviation": statistics.stdev(means) if len(means) > 1 else None,
-            "runs": len(means), "pictures": len(section.names) if split == "test" else None,
+            "runs": len(means), "images": len(section.names) if split == "test" else None,
         }
         for section in sections
         for column in section.columns
         for split in ("test", "train")
-        for measure in (*MEASURES, *(f"report/{measure}" for measure in MEASURES))
+        for measure in (*METRICS, *(f"report/{measure}" for measure in METRICS))
         if (means := column.means(measure, split))
     ]  # fmt: skip
-    return rows, ["task", "model", "split", "measure", "mean", "standard_deviation", "runs", "pictures"]
+    return rows, ["task", "model", "split", "measure", "mean", "standard_deviation", "runs", "images"]
 
 
 def per_image(sections: Sequence[Section]) -> tuple[list[dict[str, Any]], list[str]]:
-    """One row for each test picture of each run, and the columns' names."""
+    """One row for each test image of each run, and the columns' names."""
     rows = []
     for section in sections:
         for column in section.trained:
@@ -73,4 +73,4 @@ def per_image(sections: Sequence[Section]) -> tuple[list[dict[str, Any]], list[s
                 rows += [where | {"name": name, **scores} for name, scores in run.scores.items()]
         of_inputs = section.columns[-1].runs[0].identity
         rows += [{"task": section.task, "model": IDENTITY, "name": name, **row} for name, row in of_inputs.items()]
-    return rows, ["task", "model", "seed", "run", "name", *MEASURES]
+    return rows, ["task", "model", "seed", "run", "name", *METRICS]

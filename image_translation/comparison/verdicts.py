@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from image_translation.comparison.collect import Section
 from image_translation.comparison.reading import IDENTITY
 from image_translation.comparison.statistics import LEVEL, Difference, difference, holm
-from image_translation.runs import MEASURES
+from image_translation.metrics.names import METRICS
 
 HIGHER_IS_BETTER = {"mse": False, "psnr": True, "ssim": True}
 
@@ -64,20 +64,20 @@ class Verdict:
     better_mean: float
     worse_mean: float
     p: float  # after Holm's correction over the whole table
-    better_on: int  # pictures
+    better_on: int  # images
 
     @property
-    def beyond_chance(self) -> bool:
+    def significant(self) -> bool:
         return self.conclusion == SURE
 
     @property
     def conclusion(self) -> str:
-        """Whether other pictures would show the same (``THESE_RUNS``), and other seeds, too (``SURE``).
+        """Whether other images would show the same (``THESE_RUNS``), and other seeds, too (``SURE``).
 
         With one run of a model nobody knows what another seed would change.
         """
         d = self.difference
-        if not (self.p < LEVEL and d.beyond_pictures()):
+        if not (self.p < LEVEL and d.beyond_images()):
             return MAYBE
         if not d.agrees:
             return DISAGREE
@@ -89,7 +89,7 @@ def judge(sections: Sequence[Section]) -> list[Verdict]:
     found = []
     for section in sections:
         for a, b in itertools.combinations(section.columns, 2):
-            for measure in MEASURES:
+            for measure in METRICS:
                 means = [statistics.fmean(column.means(measure)) for column in (a, b)]
                 swap = (means[1] > means[0]) == HIGHER_IS_BETTER[measure] and means[0] != means[1]
                 better, worse = (b, a) if swap else (a, b)
@@ -113,10 +113,10 @@ def judge(sections: Sequence[Section]) -> list[Verdict]:
 def cells(section: Section, verdicts: Sequence[Verdict]) -> dict[tuple[str, str], Cell]:
     """A section's row of the main table, by measure and column."""
     row = {}
-    for measure, column in itertools.product(MEASURES, section.columns):
+    for measure, column in itertools.product(METRICS, section.columns):
         of_column = [v for v in verdicts if v.task == section.task and v.measure == measure
                      and column.label in (v.better, v.worse)]  # fmt: skip
-        best = bool(of_column) and all(v.better == column.label and v.beyond_chance for v in of_column)
+        best = bool(of_column) and all(v.better == column.label and v.significant for v in of_column)
         row[measure, column.label] = mean_cell(measure, column.means(measure), best)
     return row
 
@@ -134,8 +134,8 @@ def answers(sections: Sequence[Section], table: Mapping[str, Mapping[tuple[str, 
             if cell.best:
                 best.setdefault(label, []).append(NAMES[measure])
         if best:
-            who = "; ".join(f"{label} is best by {listing(measures)}" for label, measures in best.items())
-            left = [NAMES[m] for m in MEASURES if not any(NAMES[m] in measures for measures in best.values())]
+            who = "; ".join(f"{label} is best by {listing(metrics)}" for label, metrics in best.items())
+            left = [NAMES[m] for m in METRICS if not any(NAMES[m] in metrics for metrics in best.values())]
             said.append(f"{section.task}: {who}, beyond chance" + (f"; {listing(left)} not settled." if left else "."))
         else:
             cells = {label: cell for (measure, label), cell in table[section.task].items() if measure == "psnr"}
@@ -180,7 +180,7 @@ def cautions(sections: Sequence[Section], verdicts: Sequence[Verdict]) -> list[s
             if column.pooled
         ]
         if 2 / 2 ** len(section.names) * len(verdicts) >= LEVEL:
-            few = f"{len(section.names)} test pictures are few for {len(verdicts)} comparisons"
+            few = f"{len(section.names)} test images are few for {len(verdicts)} comparisons"
             found.append(f"{section.task}: {few}; even where all of them agree, p may not fall below 0.05.")
     return found
 
@@ -192,16 +192,16 @@ def _sentence(task: str, verdicts: Sequence[Verdict]) -> str:
         groups.setdefault((verdict.conclusion, *models), []).append(verdict)
     parts: list[str] = []
     for (conclusion, better, worse), group in groups.items():
-        measures = listing([NAMES[verdict.measure] for verdict in group])
+        metrics = listing([NAMES[verdict.measure] for verdict in group])
         lead = max(group, key=lambda verdict: verdict.measure == "psnr")
         if conclusion == MAYBE:
             pair = listing(sorted((lead.better, lead.worse)))
-            said = f"there is no difference beyond chance in {measures}{'' if parts else f' between {pair}'}"
+            said = f"there is no difference beyond chance in {metrics}{'' if parts else f' between {pair}'}"
         elif conclusion == DISAGREE:
-            said = f"the mean of {measures} favours {better} and the ranks of the differences {worse}"
+            said = f"the mean of {metrics} favours {better} and the ranks of the differences {worse}"
         else:
-            these = "" if conclusion == SURE else " on these pictures"
-            said = f"{better} is better than {worse} by {measures}{these}"
+            these = "" if conclusion == SURE else " on these images"
+            said = f"{better} is better than {worse} by {metrics}{these}"
         said += f" ({_detail(lead)})"
         if conclusion == THESE_RUNS:
             one = "with one run of a model nobody knows whether another seed would say so too"
@@ -217,11 +217,11 @@ def listing(words: Sequence[str]) -> str:
 
 def _detail(verdict: Verdict) -> str:
     measure, d = verdict.measure, verdict.difference
-    bounds = (d.low, d.high) if d.seeds_known else (d.picture_low, d.picture_high)
+    bounds = (d.low, d.high) if d.seeds_known else (d.image_low, d.image_high)
     ends = [show(measure, end, sign=True) if math.isfinite(end) else "unknown" for end in bounds]
     return (
         f"{NAMES[measure]} {show(measure, d.mean, sign=True)}{UNITS[measure]} for {verdict.better}, "
-        f"95 % interval {ends[0]} to {ends[1]}; better on {verdict.better_on} of {d.pictures} pictures; "
+        f"95 % interval {ends[0]} to {ends[1]}; better on {verdict.better_on} of {d.images} images; "
         f"p {show_p(verdict.p)}"
     )
 

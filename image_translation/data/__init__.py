@@ -1,4 +1,4 @@
-"""Pairs of pictures: on disk, in splits, as batches on the device."""
+"""Pairs of images: on disk, in splits, as batches on the device."""
 
 from image_translation.data.datamodule import PairedImageDataModule
 

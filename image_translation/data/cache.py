@@ -1,4 +1,4 @@
-"""Pictures that are decoded once and stay where they are needed."""
+"""Images that are decoded once and stay where they are needed."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ import torch
 from filelock import FileLock
 from torch.utils.data import Dataset
 
+from image_translation.cli.errors import UserError
 from image_translation.data.dataset import PairedImageDataset
 from image_translation.data.parallel import in_threads
-from image_translation.errors import UserError
 
 log = logging.getLogger(__name__)
 CACHES = ("auto", "device", "ram", "disk", "none")
 SHARE, DISK_SHARE = 4, 10  # auto takes up to a quarter of the free memory, or a tenth of the free disk
-VERSION = 2  # of the files on disk; raise it when the same pictures come out of them otherwise
+VERSION = 2  # of the files on disk; raise it when the same images come out of them otherwise
 
 
 class Cached(Dataset[dict[str, Any]], ABC):
@@ -34,15 +34,15 @@ class Cached(Dataset[dict[str, Any]], ABC):
         return len(self.pairs)
 
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        return self.pictures(indices) | {"name": [self.pairs.pairs[index].name for index in indices]}
+        return self.images(indices) | {"name": [self.pairs.pairs[index].name for index in indices]}
 
     @abstractmethod
-    def pictures(self, indices: list[int]) -> dict[str, Any]:
+    def images(self, indices: list[int]) -> dict[str, Any]:
         """The halves (N, 3, S, S)."""
 
 
 class MemoryCache(Cached):
-    """Pictures in the memory of a device, where batches are put together without a transfer.
+    """Images in the memory of a device, where batches are put together without a transfer.
 
     A pair is read when it is first asked for, so an epoch that is cut short reads no more than it uses.
 
@@ -55,25 +55,25 @@ class MemoryCache(Cached):
         super().__init__(pairs)
         self.device, self.held = device, set[int]()
         shape = (len(pairs), 3, pairs.image_size, pairs.image_size)
-        layout = torch.channels_last  # in which pictures are enlarged fastest
+        layout = torch.channels_last  # in which images are enlarged fastest
         self.halves = {
             half: torch.empty(shape, dtype=torch.uint8, device=device, memory_format=layout) for half in pairs.halves
         }
 
-    def pictures(self, indices: list[int]) -> dict[str, Any]:
+    def images(self, indices: list[int]) -> dict[str, Any]:
         missing = [index for index in dict.fromkeys(indices) if index not in self.held]
         for index, pair in zip(missing, in_threads(self.pairs.__getitem__, missing), strict=True):
-            for half, pictures in self.halves.items():
-                pictures[index] = pair[half].to(self.device)
+            for half, images in self.halves.items():
+                images[index] = pair[half].to(self.device)
             self.held.add(index)
         chosen = torch.tensor(indices)
         if self.device.type == "cuda":  # from pinned memory, because another copy would wait for the device
             chosen = chosen.pin_memory().to(self.device, non_blocking=True)
-        return {half: pictures[chosen] for half, pictures in self.halves.items()}
+        return {half: images[chosen] for half, images in self.halves.items()}
 
 
 class DiskCache(Cached):
-    """Pictures in one memory-mapped file, which stays for further runs on the same data at the same size.
+    """Images in one memory-mapped file, which stays for further runs on the same data at the same size.
 
     Processes that want the same file wait for the first one to write it, whole or not at all. It can be larger than
     the memory.
@@ -104,7 +104,7 @@ class DiskCache(Cached):
         self.__dict__ = state
         self.mapped = np.load(self.path, mmap_mode="r")
 
-    def pictures(self, indices: list[int]) -> dict[str, Any]:
+    def images(self, indices: list[int]) -> dict[str, Any]:
         return {
             half: torch.from_numpy(mapped[indices]).permute(0, 3, 1, 2)
             for half, mapped in zip(self.pairs.halves, self.mapped, strict=True)
@@ -125,10 +125,10 @@ class DiskCache(Cached):
         needed, free = bytes_of(self.pairs), shutil.disk_usage(self.path.parent).free
         if needed > free:
             raise UserError(
-                f"data.cache=disk: the pictures of {split} take {needed / 2**20:,.0f} MiB, and {self.path.parent} has "
+                f"data.cache=disk: the images of {split} take {needed / 2**20:,.0f} MiB, and {self.path.parent} has "
                 f"{free / 2**20:,.0f} MiB free. Use data.cache=none, or another folder: data.cache_folder=…"
             )
-        log.info("Writing the decoded pictures of %s, %.0f MiB, to %s", split, needed / 2**20, self.path)
+        log.info("Writing the decoded images of %s, %.0f MiB, to %s", split, needed / 2**20, self.path)
         with tempfile.TemporaryDirectory(dir=self.path.parent) as scratch:
             whole = Path(scratch) / self.path.name
             mapped = np.lib.format.open_memmap(whole, "w+", np.uint8, self._shape)
@@ -142,13 +142,13 @@ class DiskCache(Cached):
 
 
 def bytes_of(pairs: PairedImageDataset) -> int:
-    """What a dataset's pictures take as uint8."""
+    """What a dataset's images take as uint8."""
     return len(pairs) * len(pairs.halves) * 3 * pairs.image_size**2
 
 
 def _key(pairs: PairedImageDataset, fingerprint: str) -> str:
-    """What the decoded pictures depend on, in short."""
+    """What the decoded images depend on, in short."""
     layout = pairs.layout
-    facts = [VERSION, fingerprint, layout.kind, layout.direction, pairs.image_size, pairs.fit, pairs.background]
+    facts = [VERSION, fingerprint, layout.kind, layout.direction, pairs.image_size, pairs.resize, pairs.background]
     names = [pair.name for pair in pairs.pairs]
     return hashlib.sha256(json.dumps([*facts, names]).encode()).hexdigest()[:16]

@@ -17,46 +17,46 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
+from image_translation.cli.errors import UserError, at_least, log2_of, one_of
 from image_translation.data.cache import CACHES, DISK_SHARE, SHARE, Cached, DiskCache, MemoryCache, bytes_of
 from image_translation.data.dataset import PairedImageDataset
-from image_translation.data.layout import SPLITS, Layout, Pair, Trouble, listing
-from image_translation.data.pairs import find_pairs, survey
-from image_translation.data.pictures import BACKGROUND, FITS
+from image_translation.data.images import BACKGROUND, RESIZES
+from image_translation.data.integrity import check_images
+from image_translation.data.layout import SPLITS, Layout, Pair, PairingError, listing
+from image_translation.data.pairs import find_pairs, scan
 from image_translation.data.places import cache_home
-from image_translation.data.quick_check import check_pictures
 from image_translation.data.sample import SAMPLE_TASKS, sample_folder
 from image_translation.data.transforms import JITTER, jitter, to_float
-from image_translation.device import free_memory
-from image_translation.errors import UserError, at_least, log2_of, one_of
-from image_translation.randomness import Shuffle, seed_step
+from image_translation.training.device import free_memory
+from image_translation.training.seeding import ResumableDistributedSampler, seed_step
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
 
 
 class PairedImageDataModule(LightningDataModule):
-    """Batches ``{"input": float32 (N, 3, S, S) in [-1, 1], "target": the same, "name": list[str]}`` of paired pictures.
+    """Batches ``{"input": float32 (N, 3, S, S) in [-1, 1], "target": the same, "name": list[str]}`` of paired images.
 
     Args:
         task: the task's name; without a ``root`` it names ``data/<task>`` or the built-in sample.
         root: the folder with the pairs.
-        layout: ``folders`` (two folders, a pair shares the stem of its file name), ``aligned`` (one picture holds both
-            halves side by side), ``derived`` (one folder of pictures, from which ``derive`` computes the inputs) or
+        layout: ``folders`` (two folders, a pair shares the stem of its file name), ``aligned`` (one image holds both
+            halves side by side), ``derived`` (one folder of images, from which ``derive`` computes the inputs) or
             ``table`` (a CSV file lists the pairs).
         input_folder: where the inputs are, in the layout ``folders``.
         target_folder: where the targets are; in the other layouts the one folder, or None for the split's own folder.
         table: in the layout ``table``, the CSV file, beside the root or anywhere: columns input, target, split, name.
         direction: ``AtoB``, or ``BtoA`` to swap input and target.
-        derive: computes pictures (N, 3, S, S) from those in the folder, both in [-1, 1], on the device.
-        background: the colour over which transparent pictures are laid, as CSS has it: ``white``, ``#808080`` …
+        derive: computes images (N, 3, S, S) from those in the folder, both in [-1, 1], on the device.
+        background: the color over which transparent images are laid, as CSS has it: ``white``, ``#808080`` …
         image_size: S, a power of two.
-        fit: ``crop`` (keep the proportions and the centre) or ``squash`` pictures that are not S×S.
-        jitter: train on random crops of pictures enlarged by 286/256, as in the paper.
-        mirror: train on pictures mirrored at random.
-        batch_size: pictures in a training batch; ``auto``: whoever trains sets the attribute to what fits.
-        eval_batch_size: pictures in a validation or test batch; no result depends on it.
-        num_workers: processes that read pictures; None chooses by the machine's cores.
-        cache: where decoded pictures stay, as uint8: ``device`` (the GPU's memory, if there is one), ``ram``, ``disk``
+        fit: ``crop`` (keep the proportions and the center) or ``stretch`` images that are not S×S.
+        jitter: train on random crops of images enlarged by 286/256, as in the paper.
+        hflip: train on images flipped at random.
+        batch_size: images in a training batch; ``auto``: whoever trains sets the attribute to what fits.
+        eval_batch_size: images in a validation or test batch; no result depends on it.
+        num_workers: processes that read images; None chooses by the machine's cores.
+        cache: where decoded images stay, as uint8: ``device`` (the GPU's memory, if there is one), ``ram``, ``disk``
             (files that further runs use again), ``none`` (decoded again in every epoch), or ``auto``: the first of
             these that has room enough.
         cache_folder: where the files of ``disk`` are; None for a folder in ``~/.cache``.
@@ -79,9 +79,9 @@ class PairedImageDataModule(LightningDataModule):
         derive: Callable[[Tensor], Tensor] | None = None,
         background: str = BACKGROUND,
         image_size: int = 256,
-        fit: str = "crop",
+        resize: str = "crop",
         jitter: bool = True,
-        mirror: bool = True,
+        hflip: bool = True,
         batch_size: Any = 1,
         eval_batch_size: int = 8,
         num_workers: int | None = None,
@@ -104,14 +104,14 @@ class PairedImageDataModule(LightningDataModule):
             raise UserError(
                 f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} are more than all."
             )
-        one_of("data.fit", fit, FITS)
-        for name, value in {"jitter": jitter, "mirror": mirror}.items():
+        one_of("data.resize", resize, RESIZES)
+        for name, value in {"jitter": jitter, "hflip": hflip}.items():
             one_of(f"data.{name}", value, (True, False))
         try:
             ImageColor.getrgb(background)
         except ValueError as error:
             raise UserError(
-                f"data.background must be a colour such as white or '#808080', got {background!r}."
+                f"data.background must be a color such as white or '#808080', got {background!r}."
             ) from error
         # Hydra hands over a number where a folder is called by one.
         root, input_folder, target_folder, table, cache_folder = (
@@ -122,7 +122,7 @@ class PairedImageDataModule(LightningDataModule):
             raise UserError("data.derive goes with data.layout=derived, and only with it (data.derive=null: none).")
         self.task, self.root, self.derive = task, root, derive
         self.background = background
-        self.image_size, self.fit, self.jitter, self.mirror = image_size, fit, jitter, mirror
+        self.image_size, self.resize, self.jitter, self.hflip = image_size, resize, jitter, hflip
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
         self.cache = one_of("data.cache", cache, CACHES)
@@ -140,7 +140,7 @@ class PairedImageDataModule(LightningDataModule):
             return
         root, sample = self._find_root()
         splits = find_pairs(root, self.layout, **self.fractions)
-        fingerprint, leaks = check_pictures(splits, self.layout, self.background)
+        fingerprint, leaks = check_images(splits, self.layout, self.background)
         if leaks:
             lines = [", ".join(f"{split}/{name}" for split, name in group) for group in leaks]
             log.warning(
@@ -148,7 +148,7 @@ class PairedImageDataModule(LightningDataModule):
                 "`python -m image_translation.check` with your options shows them.%s", len(leaks), listing(lines, 10),
             )  # fmt: skip
         self.datasets = {
-            split: PairedImageDataset(pairs, self.layout, self.image_size, self.fit, self.background)
+            split: PairedImageDataset(pairs, self.layout, self.image_size, self.resize, self.background)
             for split, pairs in splits.items()
         }
         counts = {split: len(pairs) for split, pairs in splits.items()}
@@ -156,14 +156,14 @@ class PairedImageDataModule(LightningDataModule):
         self.description |= {"leaks": len(leaks)} if leaks else {}
         log.info("Data: %s, %s", root, ", ".join(f"{counts[split]} {split}" for split in SPLITS))
 
-    def survey(self) -> tuple[dict[str, list[Pair]], list[Trouble], Path, bool]:
+    def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
         """The pairs of each split, what keeps files from being one, the root, and whether that is the sample's.
 
         Raises:
             UserError: there is nothing to be found.
         """
         root, sample = self._find_root()
-        return *survey(root, self.layout, **self.fractions), root, sample
+        return *scan(root, self.layout, **self.fractions), root, sample
 
     def _find_root(self) -> tuple[Path, bool]:
         """The folder of the pairs, and whether it is the built-in sample's."""
@@ -179,7 +179,7 @@ class PairedImageDataModule(LightningDataModule):
         return sample_folder(self.task), True
 
     def require(self, *splits: str) -> None:
-        """Check that splits have pictures, and train as many as a batch.
+        """Check that splits have images, and train as many as a batch.
 
         Raises:
             UserError: one has none, or too few.
@@ -188,12 +188,12 @@ class PairedImageDataModule(LightningDataModule):
             count = len(self.datasets[split])
             if count == 0:
                 raise UserError(
-                    f"The split {split!r} has no picture in {self.description['root']}. Add a folder {split}"
+                    f"The split {split!r} has no image in {self.description['root']}. Add a folder {split}"
                     + (f", or raise data.{split}_fraction." if split in ("val", "test") else ".")
                 )
             if split == "train" and count < self.batch_size:
                 raise UserError(
-                    f"data.batch_size={self.batch_size} is more than the {count} training pictures there are."
+                    f"data.batch_size={self.batch_size} is more than the {count} training images there are."
                 )
 
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
@@ -212,18 +212,18 @@ class PairedImageDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available() and held_by != "cuda",
         )
 
-    def _shuffle(self, dataset: Any) -> Shuffle:
-        """The order of the training pictures, from the batch on where training begins or goes on."""
+    def _shuffle(self, dataset: Any) -> ResumableDistributedSampler:
+        """The order of the training images, from the batch on where training begins or goes on."""
         self._seed = torch.initial_seed()
         if self.trainer is None:
-            return Shuffle(dataset, 1, 0, self._seed, epoch=0, skip=0)
+            return ResumableDistributedSampler(dataset, 1, 0, self._seed, epoch=0, skip=0)
         loop = self.trainer.fit_loop
         skip = loop.epoch_loop.batch_progress.current.completed * self.batch_size if loop.restarting else 0
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        return Shuffle(dataset, world, rank, self._seed, self.trainer.current_epoch, skip)
+        return ResumableDistributedSampler(dataset, world, rank, self._seed, self.trainer.current_epoch, skip)
 
     def _cached(self, split: str) -> Cached | None:
-        """One split's decoded pictures, if they are needed again and again, and there is room."""
+        """One split's decoded images, if they are needed again and again, and there is room."""
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return None
         device, pairs = self.trainer.strategy.root_device, self.datasets[split]
@@ -237,7 +237,7 @@ class PairedImageDataModule(LightningDataModule):
         return None
 
     def cached_bytes(self, device: torch.device) -> int:
-        """What the pictures of train and val take of a device's memory in training; 0 if they don't stay there.
+        """What the images of train and val take of a device's memory in training; 0 if they don't stay there.
 
         Raises:
             UserError: they are to stay there, and don't fit.
@@ -246,7 +246,7 @@ class PairedImageDataModule(LightningDataModule):
         return self._needed(device) if place == "device" or (place == "ram" and device.type == "cpu") else 0
 
     def _choose_place(self, device: torch.device) -> str:
-        """Where decoded pictures stay in training, decided once: asked later, a part of the memory would be taken."""
+        """Where decoded images stay in training, decided once: asked later, a part of the memory would be taken."""
         if self._place is None:
             self._place = self._room(device) if self.cache == "auto" else self.cache
             if self._place in ("device", "ram"):
@@ -268,14 +268,14 @@ class PairedImageDataModule(LightningDataModule):
         there = next(folder for folder in (self.cache_folder, *self.cache_folder.parents) if folder.exists())
         place = "disk" if needed <= shutil.disk_usage(there).free / DISK_SHARE else "none"
         what = "stay decoded on the disk" if place == "disk" else "are read anew in every epoch"
-        log.info("The pictures of train and val, %.0f MiB, %s (data.cache=%s).", needed / 2**20, what, place)
+        log.info("The images of train and val, %.0f MiB, %s (data.cache=%s).", needed / 2**20, what, place)
         return place
 
     def _require_room(self, device: torch.device) -> None:
         needed, free = self._needed(device), free_memory(device)
         if self.cache != "auto" and free is not None and needed > free:
             raise UserError(
-                f"data.cache={self.cache}: the pictures of train and val take {needed / 2**20:,.0f} MiB, and "
+                f"data.cache={self.cache}: the images of train and val take {needed / 2**20:,.0f} MiB, and "
                 f"{free / 2**20:,.0f} MiB of {device} are free. Use data.cache=disk."
             )
 
@@ -302,8 +302,8 @@ class PairedImageDataModule(LightningDataModule):
     def finish_batch(self, batch: Batch, augment: bool = False) -> Batch:
         """On the device: numbers in [-1, 1], jitter if ``augment``, and the derived input."""
         halves = [batch[half] for half in ("input", "target") if half in batch]
-        if augment and (self.jitter or self.mirror):
-            halves = jitter(*halves, scale=JITTER if self.jitter else 1.0, mirror=self.mirror)
+        if augment and (self.jitter or self.hflip):
+            halves = jitter(*halves, scale=JITTER if self.jitter else 1.0, hflip=self.hflip)
         else:
             halves = [to_float(half) for half in halves]
         if self.derive is not None:
@@ -313,7 +313,7 @@ class PairedImageDataModule(LightningDataModule):
         return {"input": halves[0], "target": halves[1], "name": batch["name"]}
 
     def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
-        """``count`` pictures spread evenly over a split, always the same ones, without jitter."""
+        """``count`` images spread evenly over a split, always the same ones, without jitter."""
         dataset = self.datasets[split]
         count = min(count, len(dataset))
         batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
+from image_translation.data.images import BACKGROUND, read_image, resize_image, split_halves
 from image_translation.data.layout import Layout, Pair
-from image_translation.data.pictures import BACKGROUND, fit_picture, read_picture, split_halves
 
 
 class PairedImageDataset(Dataset[dict[str, Any]]):
@@ -19,19 +19,19 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         pairs: the files.
         layout: how they form pairs.
         image_size: S.
-        fit: ``crop`` or ``squash``, for pictures of another size or shape.
-        background: the colour over which transparent pictures are laid.
+        fit: ``crop`` or ``stretch``, for images of another size or shape.
+        background: the color over which transparent images are laid.
     """
 
     def __init__(
-        self, pairs: list[Pair], layout: Layout, image_size: int, fit: str, background: str = BACKGROUND
+        self, pairs: list[Pair], layout: Layout, image_size: int, resize: str, background: str = BACKGROUND
     ) -> None:
-        self.pairs, self.layout, self.image_size, self.fit = pairs, layout, image_size, fit
+        self.pairs, self.layout, self.image_size, self.resize = pairs, layout, image_size, resize
         self.background = background
 
     @property
     def halves(self) -> tuple[str, ...]:
-        """Which pictures of a pair are read from files."""
+        """Which images of a pair are read from files."""
         return ("target",) if self.layout.kind == "derived" else ("input", "target")
 
     def __len__(self) -> int:
@@ -47,11 +47,11 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
             halves = {"input": self._read(pair.input), "target": target}
         else:
             halves = {"target": target}
-        return {"name": pair.name} | {key: self._to_tensor(picture) for key, picture in halves.items()}
+        return {"name": pair.name} | {key: self._to_tensor(image) for key, image in halves.items()}
 
     def _read(self, path: Path) -> Image.Image:
-        return read_picture(path, background=self.background)
+        return read_image(path, background=self.background)
 
-    def _to_tensor(self, picture: Image.Image) -> Tensor:
-        tensor: Tensor = pil_to_tensor(fit_picture(picture, self.image_size, self.fit))
+    def _to_tensor(self, image: Image.Image) -> Tensor:
+        tensor: Tensor = pil_to_tensor(resize_image(image, self.image_size, self.resize))
         return tensor

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_translation.errors import UserError, one_of
+from image_translation.cli.errors import UserError, one_of
 
 SPLITS = ("train", "val", "test")
 LAYOUTS = ("folders", "aligned", "derived", "table")
@@ -56,22 +56,22 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PairingError:
     """Something that keeps files from being a pair."""
 
-    kind: str  # a key of TROUBLES
+    kind: str  # a key of PAIRING_ERRORS
     text: str  # what was found
     files: tuple[Path, ...] = ()
 
 
 # What is said before the list of a kind's troubles, and after it.
-TROUBLES = {
+PAIRING_ERRORS = {
     "broken link": ("Links that lead to no file:", "Mend or remove them."),
     "double stem": (
         "A pair shares the stem of its file name, so a stem can stand in a folder only once.",
         "Rename or remove all but one of each.",
     ),
-    "orphan": ("Pictures without a partner of the same stem:", "Add the partner or move the picture away."),
+    "orphan": ("Images without a partner of the same stem:", "Add the partner or move the image away."),
     "half a split": ("Folders without their partner:", "Add the folder or move the other one away."),
     "table": ("Rows of the table that can't be used:", "Mend or remove them."),
 }

@@ -7,9 +7,9 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
-from image_translation.data.layout import EXTENSIONS, SPLITS, TROUBLES, Layout, Pair, Trouble, listing
+from image_translation.cli.errors import UserError
+from image_translation.data.layout import EXTENSIONS, PAIRING_ERRORS, SPLITS, Layout, Pair, PairingError, listing
 from image_translation.data.table import read_table
-from image_translation.errors import UserError
 
 log = logging.getLogger(__name__)
 PASSED_OVER = ("thumbs.db", "desktop.ini")  # and what begins with a dot
@@ -20,24 +20,24 @@ def find_pairs(root: Path, layout: Layout, val_fraction: float, test_fraction: f
 
     A split that has a sub-folder (``root/<split>/<folder>`` or ``root/<folder>/<split>``) is what lies there, or what
     the table says. Splits without one are cut out of train, or of the whole if there are none: by a hash of the name,
-    so that adding pictures never moves a pair from one split to another.
+    so that adding images never moves a pair from one split to another.
 
     Raises:
-        UserError: no pictures, orphans, two files with one stem, half a split …; all of it at once.
+        UserError: no images, orphans, two files with one stem, half a split …; all of it at once.
     """
-    splits, troubles = survey(root, layout, val_fraction, test_fraction)
+    splits, troubles = scan(root, layout, val_fraction, test_fraction)
     if troubles:
         parts = []
-        for kind, (before, after) in TROUBLES.items():
+        for kind, (before, after) in PAIRING_ERRORS.items():
             if texts := [trouble.text for trouble in troubles if trouble.kind == kind]:
                 parts.append(f"{before}{listing(texts)}\n{after}")
         raise UserError("\n".join(parts))
     return splits
 
 
-def survey(
+def scan(
     root: Path, layout: Layout, val_fraction: float, test_fraction: float
-) -> tuple[dict[str, list[Pair]], list[Trouble]]:
+) -> tuple[dict[str, list[Pair]], list[PairingError]]:
     """As ``find_pairs``, but what keeps files from being a pair is returned, beside the pairs that there are.
 
     Raises:
@@ -45,7 +45,7 @@ def survey(
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} {'is not a folder' if root.exists() else 'does not exist'}.")
-    troubles: list[Trouble] = []
+    troubles: list[PairingError] = []
     if layout.kind == "table":
         found, missing = read_table(root, layout, troubles)
     else:
@@ -71,7 +71,7 @@ def _unit_hash(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
-def _in_folders(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[dict[str, list[Pair]], list[str]]:
+def _in_folders(root: Path, layout: Layout, troubles: list[PairingError]) -> tuple[dict[str, list[Pair]], list[str]]:
     """The pairs of each split, and the splits without a folder; without any all pairs are in train."""
     found: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     folders = {split: _split_folders(root, layout, split, troubles) for split in SPLITS}
@@ -83,7 +83,7 @@ def _in_folders(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[di
         for folder in (root / folder for folder in layout.folders):
             loose = [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]
             if loose and not any(folder in paths for paths in folders.values()):
-                log.warning("%s: passed over %d pictures that lie beside the splits.", folder, len(loose))
+                log.warning("%s: passed over %d images that lie beside the splits.", folder, len(loose))
     if any(folders.values()) or troubles:
         for split, paths in folders.items():
             found[split] = _pair_up(layout, paths, troubles) if paths else []
@@ -103,7 +103,7 @@ def _named(folder: str) -> str:
     return f"{folder} (did you mean {meant[0]}?)" if meant else folder
 
 
-def _split_folders(root: Path, layout: Layout, split: str, troubles: list[Trouble]) -> list[Path]:
+def _split_folders(root: Path, layout: Layout, split: str, troubles: list[PairingError]) -> list[Path]:
     """The folders that hold ``split``, one for each of the layout's; empty if the split has none."""
     for places in ([root / split / f for f in layout.folders], [root / f / split for f in layout.folders]):
         there = [place.is_dir() for place in places]
@@ -112,37 +112,37 @@ def _split_folders(root: Path, layout: Layout, split: str, troubles: list[Troubl
         if any(there):
             missing = next(place for place in places if not place.is_dir())
             has = places[there.index(True)]
-            troubles.append(Trouble("half a split", f"{has} exists but its partner {missing} does not.", (has,)))
+            troubles.append(PairingError("half a split", f"{has} exists but its partner {missing} does not.", (has,)))
             return []
     return []
 
 
-def _pictures(folder: Path, troubles: list[Trouble]) -> dict[str, Path]:
-    """The pictures of a folder by stem; hidden files and other kinds of file are passed over."""
+def _images(folder: Path, troubles: list[PairingError]) -> dict[str, Path]:
+    """The images of a folder by stem; hidden files and other kinds of file are passed over."""
     by_stem: dict[str, list[Path]] = defaultdict(list)
     others = []
     for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
         if path.is_symlink() and not path.exists():
-            troubles.append(Trouble("broken link", f"{path} → {path.readlink()}", (path,)))
+            troubles.append(PairingError("broken link", f"{path} → {path.readlink()}", (path,)))
         elif path.suffix.lower() in EXTENSIONS and path.is_file():
             by_stem[unicodedata.normalize("NFC", path.stem)].append(path)  # macOS writes names in another form
         elif path.name.lower() not in PASSED_OVER and path.name not in SPLITS:
             others.append(path.name + "/" * path.is_dir())
     if others:
-        log.warning("%s: passed over %d that are no pictures: %s", folder, len(others), ", ".join(others[:10]))
+        log.warning("%s: passed over %d that are no images: %s", folder, len(others), ", ".join(others[:10]))
     troubles += [
-        Trouble("double stem", f"{folder}: {', '.join(p.name for p in paths)}", tuple(paths))
+        PairingError("double stem", f"{folder}: {', '.join(p.name for p in paths)}", tuple(paths))
         for paths in by_stem.values() if len(paths) > 1
     ]  # fmt: skip
     return {stem: paths[0] for stem, paths in by_stem.items()}
 
 
-def _pair_up(layout: Layout, folders: list[Path], troubles: list[Trouble]) -> list[Pair]:
+def _pair_up(layout: Layout, folders: list[Path], troubles: list[PairingError]) -> list[Pair]:
     if layout.kind != "folders":
-        pictures = _pictures(folders[0], troubles)
-        return [Pair(stem, path if layout.kind == "aligned" else None, path) for stem, path in pictures.items()]
-    inputs, targets = (_pictures(folder, troubles) for folder in folders)
-    troubles += [Trouble("orphan", f"{paths[stem]} (looked for in {other})", (paths[stem],))
+        images = _images(folders[0], troubles)
+        return [Pair(stem, path if layout.kind == "aligned" else None, path) for stem, path in images.items()]
+    inputs, targets = (_images(folder, troubles) for folder in folders)
+    troubles += [PairingError("orphan", f"{paths[stem]} (looked for in {other})", (paths[stem],))
                  for paths, others, other in ((inputs, targets, folders[1]), (targets, inputs, folders[0]))
                  for stem in paths if stem not in others]  # fmt: skip
     return [Pair(stem, path, targets[stem]) for stem, path in inputs.items() if stem in targets]
@@ -156,7 +156,7 @@ def _nothing_found(root: Path, layout: Layout) -> str:
     hint = "" if layout.kind == "folders" else " (data.target_folder=null: the split's own folder)"
     there = [_named(name) for name in sorted(path.name for path in root.iterdir())]
     return (
-        f"No pictures for data.layout={layout.kind} in data.root={root}.\n"
+        f"No images for data.layout={layout.kind} in data.root={root}.\n"
         f"Expected {wanted} (likewise val, test), or {whole}{hint}, with files {' '.join(sorted(EXTENSIONS))}.\n"
         f"Found there: {', '.join(there[:20]) or 'nothing'}{' …' if len(there) > 20 else ''}."
     )

@@ -1,4 +1,4 @@
-"""The built-in sample: tiles of the colour photos in scikit-image's wheel, with targets made by its filters.
+"""The built-in sample: tiles of the color photos in scikit-image's wheel, with targets made by its filters.
 
 The comic and monet sides are drawn by filters, not by people or networks: good enough to try every command without a
 download, not to judge a model by.
@@ -15,18 +15,18 @@ from skimage import color, feature, morphology, restoration, segmentation
 
 from image_translation.data.places import cache_home
 
-VERSION = 1  # raise it when the pictures change
+VERSION = 1  # raise it when the images change
 PHOTOS = {
     "train": ("astronaut.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
     "val": ("coffee.png",),
     "test": ("chelsea.png",),
 }
 TILE, SHORT_SIDE, ROWS, COLUMNS = 256, 384, 2, 3
-Picture = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
-def comic(photo: Picture) -> Picture:
-    """Flat colours and dark contours. (H, W, 3) in [0, 1] → the same."""
+def comic(photo: Array) -> Array:
+    """Flat colors and dark contours. (H, W, 3) in [0, 1] → the same."""
     flat = restoration.denoise_tv_chambolle(photo, weight=0.15, channel_axis=-1)
     hsv = color.rgb2hsv(flat)
     hsv[..., 2] = (np.floor(hsv[..., 2] * 5) + 0.5) / 5
@@ -35,17 +35,17 @@ def comic(photo: Picture) -> Picture:
     return np.where(contours[..., None], 0.08, color.hsv2rgb(hsv))
 
 
-def monet(photo: Picture) -> Picture:
-    """Patches of one colour, like brush strokes, in a lighter and bluer palette. (H, W, 3) in [0, 1] → the same."""
+def monet(photo: Array) -> Array:
+    """Patches of one color, like brush strokes, in a lighter and bluer palette. (H, W, 3) in [0, 1] → the same."""
     strokes = segmentation.slic(photo, n_segments=2500, compactness=6, sigma=0.5, start_label=0)
     lab = color.rgb2lab(color.label2rgb(strokes, photo, kind="avg", bg_label=-1))
     lab = lab * [0.85, 1.3, 1.3] + [14, 0, -6]
-    painting: Picture = np.clip(color.lab2rgb(lab), 0, 1)
+    painting: Array = np.clip(color.lab2rgb(lab), 0, 1)
     return painting
 
 
 # The folders of each task's input and target; a filter makes the second from the first. As in conf/task/*.yaml.
-SAMPLE_TASKS: dict[str, dict[str, Callable[[Picture], Picture]]] = {
+SAMPLE_TASKS: dict[str, dict[str, Callable[[Array], Array]]] = {
     "coloring": {"": lambda photo: photo},
     "comic": {"face": lambda photo: photo, "comics": comic},
     "monet": {"photo": lambda photo: photo, "monet": monet},
@@ -79,9 +79,9 @@ def _write_sample(task: str, folder: Path) -> None:
             photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
             for side, draw in SAMPLE_TASKS[task].items():
                 (folder / split / side).mkdir(parents=True, exist_ok=True)
-                picture = Image.fromarray((draw(np.asarray(photo) / 255) * 255).round().astype(np.uint8))
+                image = Image.fromarray((draw(np.asarray(photo) / 255) * 255).round().astype(np.uint8))
                 for index in range(ROWS * COLUMNS):
-                    top = (picture.height - TILE) * (index // COLUMNS) // (ROWS - 1)
-                    left = (picture.width - TILE) * (index % COLUMNS) // (COLUMNS - 1)
-                    tile = picture.crop((left, top, left + TILE, top + TILE))
+                    top = (image.height - TILE) * (index // COLUMNS) // (ROWS - 1)
+                    left = (image.width - TILE) * (index % COLUMNS) // (COLUMNS - 1)
+                    tile = image.crop((left, top, left + TILE, top + TILE))
                     tile.save(folder / split / side / f"{Path(name).stem}_{index}.png")

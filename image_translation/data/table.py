@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from image_translation.data.layout import EXTENSIONS, SPLITS, Layout, Pair, Trouble
-from image_translation.errors import UserError, nearest
+from image_translation.cli.errors import UserError, nearest
+from image_translation.data.layout import EXTENSIONS, SPLITS, Layout, Pair, PairingError
 
 LONGEST_NAME = 200  # in bytes; a file system allows 255, with the extension
 COLUMNS = ("input", "target", "split", "name")
 
 
-def read_table(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[dict[str, list[Pair]], list[str]]:
+def read_table(root: Path, layout: Layout, troubles: list[PairingError]) -> tuple[dict[str, list[Pair]], list[str]]:
     """The pairs of each split, and the splits that the table does not name; without a split column all are in train.
 
     Paths are relative to ``root`` or absolute. A pair's name is its row's, or else made of the target's path from
@@ -42,14 +42,14 @@ def read_table(root: Path, layout: Layout, troubles: list[Trouble]) -> tuple[dic
         name = row["name"] or default
         if problem := _problem(split, sides, files, name):
             there = tuple(file for file in files if os.path.isfile(file))  # noqa: PTH113 (Path's raises for some)
-            troubles.append(Trouble("table", f"{path}, line {line}: {problem}", there))
+            troubles.append(PairingError("table", f"{path}, line {line}: {problem}", there))
             continue
         lines[name].append(line)
         found[split].append(Pair(name, *files))
     for name, several in lines.items():
         if len(several) > 1:
             text = f"{path}, lines {', '.join(map(str, several))}: all are called {name!r}; name them in a column name."
-            troubles.append(Trouble("table", text, (path,)))
+            troubles.append(PairingError("table", text, (path,)))
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair.name)
     return found, [split for split in ("val", "test") if not found[split]]
@@ -68,12 +68,12 @@ def _problem(split: str, sides: list[str], files: list[Path], name: str) -> str 
         except (OSError, ValueError) as error:  # too long, not to be read, a zero byte in it …
             return f"{str(file)[:100]!r}: {getattr(error, 'strerror', None) or error}."
         if not file.is_file():
-            return f"{file} is {'a folder' if file.is_dir() else 'no file'}, expected a picture."
+            return f"{file} is {'a folder' if file.is_dir() else 'no file'}, expected a image."
         if file.suffix.lower() not in EXTENSIONS:
             return f"{file} has none of the extensions {' '.join(sorted(EXTENSIONS))}."
     if "/" in name or name.startswith(".") or not 0 < len(name.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
         return (
-            f"{name!r} cannot be the name of a saved picture. Give the row a name in the column name, of up to "
+            f"{name!r} cannot be the name of a saved image. Give the row a name in the column name, of up to "
             f"{LONGEST_NAME} bytes, without '/' and with no dot in front."
         )
     return None

@@ -8,26 +8,26 @@ from torchvision.transforms.v2.functional import resize
 JITTER = 286 / 256  # Isola et al. 2017, section 6.2: resize 256 to 286, crop 256
 
 
-def to_float(pictures: Tensor) -> Tensor:
+def to_float(images: Tensor) -> Tensor:
     """uint8 in 0 … 255 → float32 in [-1, 1]."""
-    return torch.div(pictures, 127.5).sub_(1)
+    return torch.div(images, 127.5).sub_(1)
 
 
-def to_uint8(pictures: Tensor) -> Tensor:
+def to_uint8(images: Tensor) -> Tensor:
     """Float in [-1, 1] → uint8 as it stands in a saved file: clamped and rounded."""
-    return ((pictures.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
-def jitter(*halves: Tensor, scale: float = JITTER, mirror: bool = True) -> list[Tensor]:
-    """Enlarge each picture by ``scale``, crop the old size at a random place, mirror every second one.
+def jitter(*halves: Tensor, scale: float = JITTER, hflip: bool = True) -> list[Tensor]:
+    """Enlarge each image by ``scale``, crop the old size at a random place, hflip every second one.
 
-    The halves of a pair move together. Enlarged pictures are rounded to 8 bits, which torchvision does several times as
+    The halves of a pair move together. Enlarged images are rounded to 8 bits, which torchvision does several times as
     fast on a CPU; for that they should be channels_last.
 
     Args:
         halves: (N, C, H, W), uint8.
-        scale: how much larger a picture is before the crop; 1 for no enlarging.
-        mirror: whether to flip pictures left to right with probability one half.
+        scale: how much larger a image is before the crop; 1 for no enlarging.
+        hflip: whether to flip images left to right with probability one half.
 
     Returns:
         The halves in [-1, 1], float32.
@@ -36,7 +36,7 @@ def jitter(*halves: Tensor, scale: float = JITTER, mirror: bool = True) -> list[
     large = [round(side * scale) for side in (height, width)]
     # Drawn on the host: the device is not waited for.
     tops, lefts = (torch.randint(new - old + 1, (n,)).tolist() for new, old in zip(large, (height, width), strict=True))
-    flips = torch.randint(2, (n,)).tolist() if mirror else [0] * n
+    flips = torch.randint(2, (n,)).tolist() if hflip else [0] * n
     results = []
     for half in halves:
         enlarged = resize(half, large, InterpolationMode.BILINEAR, antialias=False)

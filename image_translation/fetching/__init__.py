@@ -1,1 +1,1 @@
-"""Where `download` gets its pictures."""
+"""Where `download` gets its images."""

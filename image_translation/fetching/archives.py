@@ -17,10 +17,10 @@ import requests
 from rich.console import Console
 from rich.progress import track
 
+from image_translation.cli.errors import UserError
 from image_translation.data.layout import EXTENSIONS, SPLITS
 from image_translation.data.places import cache_home
-from image_translation.errors import UserError
-from image_translation.files import read_json, write_json
+from image_translation.runs.files import read_json, write_json
 
 TIMEOUT = 30  # seconds without an answer
 pooch.get_logger().setLevel(logging.WARNING)
@@ -31,7 +31,7 @@ def fetch(archives: Mapping[str, Mapping[str, Any]], folder: Path, retries: int)
 
     Args:
         archives: ``url`` and ``sha256`` (or None) by name. What lies in one named ``all`` goes to ``folder`` as it is,
-            without a folder around it; of any other one the pictures go to a sub-folder of its name.
+            without a folder around it; of any other one the images go to a sub-folder of its name.
         folder: empty.
         retries: how often a failed download is tried again.
 
@@ -46,8 +46,8 @@ def fetch(archives: Mapping[str, Mapping[str, Any]], folder: Path, retries: int)
             if name == "all":
                 move_content(unpacked, folder, archive["url"])
             else:
-                gather_pictures(unpacked, folder / name, archive["url"])
-            remember(file, archive["url"])  # not before it has shown to be whole, and of pictures
+                gather_images(unpacked, folder / name, archive["url"])
+            remember(file, archive["url"])  # not before it has shown to be whole, and of images
             file.unlink()
             shutil.rmtree(unpacked, ignore_errors=True)
 
@@ -137,33 +137,33 @@ def move_content(source: Path, folder: Path, url: str) -> None:
     """Move what lies in a folder, without folders that have nothing beside them.
 
     Raises:
-        UserError: there are no pictures in it.
+        UserError: there are no images in it.
     """
     there = [source]
     while len(there) == 1 and there[0].is_dir() and there[0].name not in SPLITS:
         there = [path for path in there[0].iterdir() if not path.name.startswith(".")]
     moved = [path.rename(folder / path.name) for path in there]
-    if not any(_is_picture(path) for top in moved for path in (top, *top.rglob("*"))):
-        raise UserError(f"{url}: holds no pictures.")
+    if not any(_is_image(path) for top in moved for path in (top, *top.rglob("*"))):
+        raise UserError(f"{url}: holds no images.")
 
 
-def gather_pictures(source: Path, folder: Path, url: str) -> None:
-    """Move all pictures below a folder into one.
+def gather_images(source: Path, folder: Path, url: str) -> None:
+    """Move all images below a folder into one.
 
     Raises:
         UserError: two have one name, or there are none.
     """
     folder.mkdir()
-    pictures = [path for path in sorted(source.rglob("*")) if _is_picture(path)]
-    for path in pictures:
+    images = [path for path in sorted(source.rglob("*")) if _is_image(path)]
+    for path in images:
         if (folder / path.name).exists():
-            raise UserError(f"{url}: holds two pictures named {path.name}.")
+            raise UserError(f"{url}: holds two images named {path.name}.")
         path.rename(folder / path.name)
-    if not pictures:
-        raise UserError(f"{url}: holds no pictures.")
+    if not images:
+        raise UserError(f"{url}: holds no images.")
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and path.is_file()
 
 

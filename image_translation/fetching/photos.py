@@ -1,4 +1,4 @@
-"""Colour photos from torchvision's data sets, by its own downloaders."""
+"""Color photos from torchvision's data sets, by its own downloaders."""
 
 import inspect
 import shutil
@@ -13,20 +13,20 @@ from rich.console import Console
 from rich.progress import track
 from torchvision import datasets
 
+from image_translation.cli.errors import UserError, nearest
 from image_translation.data.layout import EXTENSIONS
-from image_translation.errors import UserError, nearest
 
 # What torchvision calls a split → what we call it.
 SPLITS = {"train": "train", "trainval": "train", "val": "val", "valid": "val", "test": "test"}
-# Where its data sets keep their pictures' paths.
+# Where its data sets keep their images' paths.
 PATHS = ("_image_files", "_images", "_image_paths", "_samples", "samples", "imgs", "images")
 
 
 def export(name: str, folder: Path) -> None:
-    """Fetch ``torchvision.datasets.<name>`` and put its pictures into ``folder``, by split as far as it has any.
+    """Fetch ``torchvision.datasets.<name>`` and put its images into ``folder``, by split as far as it has any.
 
     Raises:
-        UserError: there is no such data set, it can't be downloaded, or it is not one of pictures.
+        UserError: there is no such data set, it can't be downloaded, or it is not one of images.
     """
     known = [key for key, value in vars(datasets).items() if inspect.isclass(value) and _is_downloadable(value)]
     if name not in known:
@@ -78,10 +78,10 @@ def _save(dataset: Any, folder: Path, name: str) -> None:
             if path.suffix.lower() in EXTENSIONS:
                 shutil.copy(path, folder / f"{index:06}{path.suffix}")
                 continue
-        picture = dataset[index][0]
-        if not isinstance(picture, Image.Image):
-            raise UserError(f"torchvision.{name} is not a set of pictures.")
-        picture.convert("RGB").save(folder / f"{index:06}.png")
+        image = dataset[index][0]
+        if not isinstance(image, Image.Image):
+            raise UserError(f"torchvision.{name} is not a set of images.")
+        image.convert("RGB").save(folder / f"{index:06}.png")
 
 
 def _are_paths(items: Any) -> bool:

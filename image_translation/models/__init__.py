@@ -7,8 +7,8 @@ for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
 
 from image_translation.models.autoencoder import UNetAutoencoder  # noqa: E402
+from image_translation.models.base import ImageTranslationModule  # noqa: E402
 from image_translation.models.identity import Identity  # noqa: E402
 from image_translation.models.pix2pix import Pix2Pix  # noqa: E402
-from image_translation.models.translator import Translator  # noqa: E402
 
-__all__ = ["Identity", "Pix2Pix", "Translator", "UNetAutoencoder"]
+__all__ = ["Identity", "ImageTranslationModule", "Pix2Pix", "UNetAutoencoder"]

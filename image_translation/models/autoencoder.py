@@ -5,19 +5,19 @@ from typing import Unpack
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from image_translation.errors import one_of
-from image_translation.models.translator import Batch, Optimization, Translator
+from image_translation.cli.errors import one_of
+from image_translation.models.base import Batch, ImageTranslationModule, Optimization
 from image_translation.networks import ConvAutoencoder
 
 
-class UNetAutoencoder(Translator):
+class UNetAutoencoder(ImageTranslationModule):
     """A convolutional encoder and decoder with skip connections.
 
     Args:
-        image_size: height and width of the pictures, a power of two.
+        image_size: height and width of the images, a power of two.
         base_channels: width of the network's first layer.
-        norm: ``instance`` (each picture's own statistics) or ``batch``.
-        recompute: save memory in training: compute again what the backward pass needs (gradient checkpointing).
+        norm: ``instance`` (each image's own statistics) or ``batch``.
+        gradient_checkpointing: save memory in training: compute again what the backward pass needs (gradient checkpointing).
         optimization: see ``Optimization``.
     """
 
@@ -26,14 +26,14 @@ class UNetAutoencoder(Translator):
         image_size: int = 256,
         base_channels: int = 128,
         norm: str = "instance",
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
         **optimization: Unpack[Optimization],
     ) -> None:
         super().__init__(**optimization)
         self.save_hyperparameters(logger=False)
-        one_of("model.recompute", recompute, (True, False))
+        one_of("model.gradient_checkpointing", gradient_checkpointing, (True, False))
         self.generator = ConvAutoencoder(
-            image_size=image_size, base_channels=base_channels, norm=norm, recompute=recompute
+            image_size=image_size, base_channels=base_channels, norm=norm, gradient_checkpointing=gradient_checkpointing
         )
 
     def trained_networks(self) -> list[nn.Module]:

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from image_translation.models.translator import Translator
+from image_translation.models.base import ImageTranslationModule
 
 
-class Identity(Translator):
+class Identity(ImageTranslationModule):
     """Returns its input: a model that scores below it has learnt nothing."""
 
     def __init__(self) -> None:

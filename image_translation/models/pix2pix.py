@@ -8,23 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from image_translation.errors import at_least, one_of
-from image_translation.losses import GAN_LOSSES
-from image_translation.models.translator import Batch, Optimization, Translator
+from image_translation.cli.errors import at_least, one_of
+from image_translation.losses.adversarial import GAN_LOSSES
+from image_translation.models.base import Batch, ImageTranslationModule, Optimization
 from image_translation.networks import PatchGANDiscriminator, UNetGenerator
 
 
-class Pix2Pix(Translator):
+class Pix2Pix(ImageTranslationModule):
     """A U-Net generator trained by a PatchGAN discriminator and the L1 distance to the target.
 
     Args:
-        image_size: height and width of the pictures, a power of two.
+        image_size: height and width of the images, a power of two.
         base_channels: width of both networks' first layer.
-        norm: ``instance`` (each picture's own statistics) or ``batch``.
+        norm: ``instance`` (each image's own statistics) or ``batch``.
         dropout: probability in the generator's first decoder layers, while training.
         gan_loss: ``bce``, ``lsgan`` or ``hinge``.
         lambda_l1: weight of the L1 distance in the generator's loss.
-        recompute: save memory in training: compute again what the backward pass needs (gradient checkpointing).
+        gradient_checkpointing: save memory in training: compute again what the backward pass needs (gradient checkpointing).
         optimization: see ``Optimization``.
     """
 
@@ -36,16 +36,20 @@ class Pix2Pix(Translator):
         dropout: float = 0.5,
         gan_loss: str = "bce",
         lambda_l1: float = 100.0,
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
         **optimization: Unpack[Optimization],
     ) -> None:
         super().__init__(**optimization)
         self.save_hyperparameters(logger=False)
         at_least("model.lambda_l1", lambda_l1, 0)
-        one_of("model.recompute", recompute, (True, False))
+        one_of("model.gradient_checkpointing", gradient_checkpointing, (True, False))
         self.gan_loss = GAN_LOSSES[one_of("model.gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
-        shared: dict[str, Any] = {"base_channels": base_channels, "norm": norm, "recompute": recompute}
+        shared: dict[str, Any] = {
+            "base_channels": base_channels,
+            "norm": norm,
+            "gradient_checkpointing": gradient_checkpointing,
+        }
         self.generator = UNetGenerator(image_size=image_size, dropout=dropout, **shared)
         self.discriminator = PatchGANDiscriminator(**shared)
 
@@ -85,7 +89,7 @@ class Pix2Pix(Translator):
 
         In one pass, unless its norm would mix them, or memory is to be saved.
         """
-        if self.norm == "batch" or self.discriminator.recompute:
+        if self.norm == "batch" or self.discriminator.gradient_checkpointing:
             return self.discriminator(x, y), self.discriminator(x, fake)
         real_logits, fake_logits = self.discriminator(torch.cat([x, x]), torch.cat([y, fake.to(y.dtype)])).chunk(2)
         return real_logits, fake_logits

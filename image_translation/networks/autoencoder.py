@@ -3,15 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.errors import log2_of, one_of
-from image_translation.networks.layers import (
-    NORMS,
-    Conv2d,
-    ConvTranspose2d,
-    initialise_weights,
-    norm_layer,
-    run,
-)
+from image_translation.cli.errors import log2_of, one_of
+from image_translation.networks.layers import NORMS, Conv2d, ConvTranspose2d, initialize_weights, norm_layer, run
 
 WIDTHS = (1, 1, 2, 4)  # channels of the first levels in units of base_channels; deeper levels stay at the last
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
@@ -21,12 +14,12 @@ class ConvAutoencoder(nn.Module):
     """Five 3×3 convolutions of stride 2 down to 8×8, five transposed ones back, the input joined to the last layer.
 
     Args:
-        in_channels: channels of the input picture.
-        out_channels: channels of the output picture.
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
         image_size: height and width that the network is built for, a power of two; sets the depth (256 → 5 levels).
         base_channels: channels of the first two levels; the third has twice, deeper ones four times as many.
         norm: ``instance`` or ``batch``; the first two levels and the decoder have none.
-        recompute: save memory in training: keep only what stands between the layers (gradient checkpointing).
+        gradient_checkpointing: save memory in training: keep only what stands between the layers (gradient checkpointing).
     """
 
     def __init__(
@@ -36,13 +29,13 @@ class ConvAutoencoder(nn.Module):
         image_size: int = 256,
         base_channels: int = 128,
         norm: str = "instance",
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size) - BOTTLENECK
         one_of("norm", norm, NORMS)  # the shallowest networks have no layer that would ask for it
-        self.stride = 2**depth
+        self.size_divisibility = 2**depth
         widths = [base_channels * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth)]
 
         self.encoder = nn.ModuleList()
@@ -61,17 +54,17 @@ class ConvAutoencoder(nn.Module):
             channels = width + skip
         # "Same" padding of an even kernel: one more row and column at the end.
         self.head = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, out_channels, 2))
-        initialise_weights(self)
+        initialize_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded; H and W multiples of ``stride``."""
+        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded; H and W multiples of ``size_divisibility``."""
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for layer in self.encoder:
             skips.append(x)
-            x = run([layer], x, recompute=self.recompute)
+            x = run([layer], x, gradient_checkpointing=self.gradient_checkpointing)
         innermost, *layers = [*self.decoder, self.head]
-        x = run([innermost], x, recompute=self.recompute)
+        x = run([innermost], x, gradient_checkpointing=self.gradient_checkpointing)
         for layer in layers:
-            x = run([layer], x, skips.pop(), self.recompute)
+            x = run([layer], x, skips.pop(), self.gradient_checkpointing)
         return x

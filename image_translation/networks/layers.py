@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from image_translation.errors import one_of
+from image_translation.cli.errors import one_of
 
 SMALL = 128  # pixels of all maps of a batch, up to which a product of matrices is faster on a CPU (docs/performance.md)
 
@@ -66,10 +66,10 @@ class InstanceNorm2d(nn.InstanceNorm2d):
             scale = (variance + self.eps).rsqrt() * self.weight[:, None, None]
             return ((x.float() - mean) * scale + self.bias[:, None, None]).to(x.dtype)
         if x.device.type == "cpu" or len(x) == 1:
-            # The norm of a picture by its own statistics is the batch norm of a batch of one.
+            # The norm of a image by its own statistics is the batch norm of a batch of one.
             scale, shift = self.weight, self.bias
-            pictures = [F.batch_norm(p, None, None, scale, shift, True, 0.0, self.eps) for p in torch.split(x, 1)]
-            return torch.cat(pictures) if len(pictures) > 1 else pictures[0]
+            images = [F.batch_norm(p, None, None, scale, shift, True, 0.0, self.eps) for p in torch.split(x, 1)]
+            return torch.cat(images) if len(images) > 1 else images[0]
         return super().forward(x).contiguous(memory_format=torch.channels_last)
 
 
@@ -77,8 +77,8 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instan
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
-    """A normalisation with scale and shift: ``batch`` (statistics of the batch, running ones in evaluation) or
-    ``instance`` (statistics of the picture itself, in training and afterwards alike).
+    """A normalization with scale and shift: ``batch`` (statistics of the batch, running ones in evaluation) or
+    ``instance`` (statistics of the image itself, in training and afterwards alike).
 
     Raises:
         UserError: ``kind`` is neither.
@@ -91,10 +91,12 @@ def join(x: Tensor, skip: Tensor) -> Tensor:
     return torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
 
 
-def run(layers: Iterable[nn.Module], x: Tensor, skip: Tensor | None = None, recompute: bool = False) -> Tensor:
+def run(
+    layers: Iterable[nn.Module], x: Tensor, skip: Tensor | None = None, gradient_checkpointing: bool = False
+) -> Tensor:
     """``x``, joined with ``skip`` if there is one, through all ``layers``.
 
-    With ``recompute`` nothing in between is kept for the backward pass, which computes it again: gradient checkpointing
+    With ``gradient_checkpointing`` nothing in between is kept for the backward pass, which computes it again: gradient checkpointing
     (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     """
 
@@ -105,7 +107,7 @@ def run(layers: Iterable[nn.Module], x: Tensor, skip: Tensor | None = None, reco
             x = layer(x)
         return x
 
-    if not (recompute and torch.is_grad_enabled()):
+    if not (gradient_checkpointing and torch.is_grad_enabled()):
         return through(x, skip)
     if torch.compiler.is_compiling():  # the compiler traces one computation, and updates no statistics twice
         compiled: Tensor = checkpoint(through, x, skip, use_reentrant=False)
@@ -133,7 +135,7 @@ def _statistics_kept(layers: Iterable[nn.Module]) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, count
 
 
-def initialise_weights(network: nn.Module, std: float = 0.02) -> None:
+def initialize_weights(network: nn.Module, std: float = 0.02) -> None:
     """Draw convolution weights from N(0, std²), scales from N(1, std²), and set biases to 0 (Isola et al. 2017)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

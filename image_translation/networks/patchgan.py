@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.networks.layers import Conv2d, initialise_weights, norm_layer, run
+from image_translation.networks.layers import Conv2d, initialize_weights, norm_layer, run
 
 
 class PatchGANDiscriminator(nn.Module):
@@ -13,14 +13,18 @@ class PatchGANDiscriminator(nn.Module):
         in_channels: channels of input and target together.
         base_channels: channels after the first layer; they double up to 8 times as many.
         norm: ``instance`` or ``batch``.
-        recompute: save memory in training: keep nothing but the pair (gradient checkpointing).
+        gradient_checkpointing: save memory in training: keep nothing but the pair (gradient checkpointing).
     """
 
     def __init__(
-        self, in_channels: int = 6, base_channels: int = 64, norm: str = "instance", recompute: bool = False
+        self,
+        in_channels: int = 6,
+        base_channels: int = 64,
+        norm: str = "instance",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.gradient_checkpointing = gradient_checkpointing
         layers: list[nn.Module] = [Conv2d(in_channels, base_channels, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         width = base_channels
         for stride in (2, 2, 1):
@@ -32,9 +36,9 @@ class PatchGANDiscriminator(nn.Module):
             width *= 2
         layers.append(Conv2d(width, 1, 4, 1, 1))
         self.layers = nn.Sequential(*layers)
-        initialise_weights(self)
+        initialize_weights(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Input (N, C, H, W) and target (N, C', H, W), both in [-1, 1] → logits (N, 1, H/8 − 2, W/8 − 2)."""
         z = torch.cat([x, y], dim=1).contiguous(memory_format=torch.channels_last)
-        return run(self.layers, z, recompute=self.recompute)
+        return run(self.layers, z, gradient_checkpointing=self.gradient_checkpointing)

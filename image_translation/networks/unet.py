@@ -3,23 +3,23 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.errors import log2_of
-from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialise_weights, norm_layer, run
+from image_translation.cli.errors import log2_of
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialize_weights, norm_layer, run
 
 DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
 
 
 class UNetGenerator(nn.Module):
-    """Halve a picture down to 1×1, double it back, and hand every resolution across by a skip connection.
+    """Halve a image down to 1×1, double it back, and hand every resolution across by a skip connection.
 
     Args:
-        in_channels: channels of the input picture.
-        out_channels: channels of the output picture.
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
         image_size: height and width that the network is built for, a power of two; sets the depth (256 → 8 levels).
         base_channels: channels after the first layer; they double up to 8 times as many.
         norm: ``instance`` or ``batch``.
         dropout: probability in the first three decoder layers, while training.
-        recompute: save memory in training: keep only what stands between the layers (gradient checkpointing).
+        gradient_checkpointing: save memory in training: keep only what stands between the layers (gradient checkpointing).
     """
 
     def __init__(
@@ -30,15 +30,15 @@ class UNetGenerator(nn.Module):
         base_channels: int = 64,
         norm: str = "instance",
         dropout: float = 0.5,
-        recompute: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size)
-        self.stride = 2**depth
+        self.size_divisibility = 2**depth
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
 
-        # Neither the first nor the innermost level has a norm: a 1×1 map normalised by its own statistics is zero.
+        # Neither the first nor the innermost level has a norm: a 1×1 map normalized by its own statistics is zero.
         self.encoder = nn.ModuleList([Conv2d(in_channels, widths[0], 4, 2, 1, bias=False)])
         for level in range(1, depth):
             layers: list[nn.Module] = [
@@ -61,10 +61,10 @@ class UNetGenerator(nn.Module):
                 layers.append(nn.Dropout(dropout))
             self.decoder.append(nn.Sequential(*layers))
         self.head = nn.Sequential(nn.ReLU(), ConvTranspose2d(2 * widths[0], out_channels, 4, 2, 1), nn.Tanh())
-        initialise_weights(self)
+        initialize_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]; H and W multiples of ``stride``."""
+        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]; H and W multiples of ``size_divisibility``."""
         x = x.contiguous(memory_format=torch.channels_last)
         first, *blocks = self.encoder
         x = first(x)
@@ -72,9 +72,9 @@ class UNetGenerator(nn.Module):
         for activation, *layers in map(list, (block.children() for block in blocks)):
             # Changed in place: the decoder's ReLU makes the same of a map and of its LeakyReLU.
             skips.append(activation(x))
-            x = run(layers, skips[-1], recompute=self.recompute)
+            x = run(layers, skips[-1], gradient_checkpointing=self.gradient_checkpointing)
         innermost, *blocks = [*self.decoder, self.head]
-        x = run([innermost], x, recompute=self.recompute)
+        x = run([innermost], x, gradient_checkpointing=self.gradient_checkpointing)
         for block in blocks:
-            x = run([block], x, skips.pop(), self.recompute)
+            x = run([block], x, skips.pop(), self.gradient_checkpointing)
         return x

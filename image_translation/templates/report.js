@@ -3,7 +3,7 @@ const album = JSON.parse(document.getElementById("album").textContent);
 const views = JSON.parse(document.getElementById("views").textContent);
 const byId = (id) => document.getElementById(id);
 
-// Pictures are decoded as they come near the screen.
+// Images are decoded as they come near the screen.
 const near = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
@@ -44,12 +44,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// The viewer: two pictures in one place.
+// The viewer: two images in one place.
 const [viewer, stage, layers, under, over, left, right, mode, zoom, position] =
   ["viewer", "stage", "layers", "under", "over", "left", "right", "mode", "zoom", "position"].map(byId);
 const NOTES = {
-  slider: "Left of the slider is the left picture. Arrow keys move it.",
-  flicker: "The two pictures take turns.",
+  slider: "Left of the slider is the left image. Arrow keys move it.",
+  flicker: "The two images take turns.",
   error: "Black: equal. White: 64 or more of 255 apart.",
   beside: "Left and right.",
 };
@@ -60,7 +60,7 @@ function fill(select, options, chosen) {
   select.value = chosen;
 }
 function show(model) {
-  const { name, parts } = views[task].pictures[index];
+  const { name, parts } = views[task].images[index];
   const there = Object.entries(parts).filter(([, key]) => key);
   byId("viewer-title").textContent = `${views[task].task}: ${name}`;
   if (!there.length) return;
@@ -72,7 +72,7 @@ function show(model) {
   draw();
 }
 function draw() {
-  const { name, parts, scores } = views[task].pictures[index];
+  const { name, parts, scores } = views[task].images[index];
   over.src = album[parts[left.value]];
   under.src = album[parts[right.value]];
   over.alt = `${left.value}, ${name}`;
@@ -110,7 +110,7 @@ function scale() {
   }
 }
 function step(by) {
-  const count = views[task].pictures.length;
+  const count = views[task].images.length;
   index = (index + by + count) % count;
   show();
 }

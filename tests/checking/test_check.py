@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 
 from image_translation.data.sample import sample_folder
 
-KINDS = ("orphan", "double stem", "broken link", "truncated", "no picture", "halves of different size", "leak",
-         "nearly the same in two splits", "mirrored in two splits", "twice in one split", "shifted", "mirrored",
-         "wrong partner", "one colour", "grey", "same halves", "empty split")  # fmt: skip
+KINDS = ("orphan", "double stem", "broken link", "truncated", "no image", "halves of different size", "leak",
+         "nearly the same in two splits", "flipped in two splits", "twice in one split", "shifted", "flipped",
+         "wrong partner", "one color", "gray", "same halves", "empty split")  # fmt: skip
 
 
 def plant(root: Path) -> dict[str, list[str]]:
@@ -26,11 +26,11 @@ def plant(root: Path) -> dict[str, list[str]]:
     names = iter(sorted(path.name for path in faces.iterdir()))
 
     def rewrite(path: Path, change: Callable[[Image.Image], Image.Image]) -> None:
-        with Image.open(path) as picture:
-            changed = change(picture.convert("RGB"))
+        with Image.open(path) as image:
+            changed = change(image.convert("RGB"))
         changed.save(path)
 
-    def copy(name: str, to: str, change: Callable[[Image.Image], Image.Image] = lambda picture: picture) -> str:
+    def copy(name: str, to: str, change: Callable[[Image.Image], Image.Image] = lambda image: image) -> str:
         for side in ("face", "comics"):
             target = root / to / side / f"copy_of_{name}"
             shutil.copy(root / "train" / side / name, target)
@@ -39,19 +39,19 @@ def plant(root: Path) -> dict[str, list[str]]:
         both = [f"train/{stem}", f"{to}/copy_of_{stem}"]
         return ", ".join(both if to == "test" else sorted(both))
 
-    def again(picture: Image.Image) -> Image.Image:
+    def again(image: Image.Image) -> Image.Image:
         """Scaled and compressed."""
-        small = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
+        small = image.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.LANCZOS)
         path = root / "again.jpg"
         small.save(path, quality=60)
         with Image.open(path) as read:
-            enlarged = read.resize(picture.size, Image.Resampling.BICUBIC)
+            enlarged = read.resize(image.size, Image.Resampling.BICUBIC)
         path.unlink()
         return enlarged
 
-    def moved(picture: Image.Image) -> Image.Image:
+    def moved(image: Image.Image) -> Image.Image:
         """12 pixels right and 7 down."""
-        array = np.asarray(picture)
+        array = np.asarray(image)
         return Image.fromarray(np.pad(array, ((7, 0), (12, 0), (0, 0)), mode="edge")[:-7, :-12])
 
     expected: dict[str, list[str]] = defaultdict(list)
@@ -66,27 +66,27 @@ def plant(root: Path) -> dict[str, list[str]]:
     path = drawings / next(names)
     path.write_bytes(path.read_bytes()[:-200])
     expected["unusable"].append(f"{path}: cannot be decoded")
-    (path := faces / next(names)).write_text("no picture")
-    expected["unusable"].append(f"{path}: not a picture")
-    rewrite(path := faces / next(names), lambda picture: picture.resize((200, 256)))
+    (path := faces / next(names)).write_text("no image")
+    expected["unusable"].append(f"{path}: not a image")
+    rewrite(path := faces / next(names), lambda image: image.resize((200, 256)))
     expected["unusable"].append(f"{path} is 200×256 but")
     expected["leak"].append(f"{copy(next(names), 'test')}: input and target the same")
     expected["leak"].append(f"{copy(next(names), 'test', again)}: input and target nearly the same")
-    expected["leak"].append(f"{copy(next(names), 'test', ImageOps.mirror)}: input and target")
+    expected["leak"].append(f"{copy(next(names), 'test', ImageOps.hflip)}: input and target")
     expected["twice"].append(copy(next(names), "train"))
     rewrite(drawings / (name := next(names)), moved)
     expected["perhaps shifted"].append(f"train/{Path(name).stem}: the target lies")
-    rewrite(drawings / (name := next(names)), ImageOps.mirror)
-    expected["mirrored"].append(f"train/{Path(name).stem}")
+    rewrite(drawings / (name := next(names)), ImageOps.hflip)
+    expected["flipped"].append(f"train/{Path(name).stem}")
     one, other = drawings / next(names), drawings / next(names)
     one.rename(root / "one.png")
     other.rename(one)
     (root / "one.png").rename(other)
     expected["wrong partner"] += [f"train/{path.stem}: " for path in (one, other)]
-    rewrite(drawings / (name := next(names)), lambda picture: Image.new("RGB", picture.size, "white"))
-    expected["one colour"].append(f"train/{Path(name).stem}: target")
-    rewrite(faces / (name := next(names)), lambda picture: picture.convert("L").convert("RGB"))
-    expected["grey"].append(f"train/{Path(name).stem}: input")
+    rewrite(drawings / (name := next(names)), lambda image: Image.new("RGB", image.size, "white"))
+    expected["one color"].append(f"train/{Path(name).stem}: target")
+    rewrite(faces / (name := next(names)), lambda image: image.convert("L").convert("RGB"))
+    expected["gray"].append(f"train/{Path(name).stem}: input")
     shutil.copy(faces / (name := next(names)), drawings / name)
     expected["same halves"].append(f"train/{Path(name).stem}")
     return expected
@@ -125,7 +125,7 @@ def test_every_planted_fault_is_found_and_nothing_else(
     assert [int(pixels) for pixels in offset.groups()] == pytest.approx(
         [12, 7], abs=4
     )  # real pairs are 3 off as they are
-    assert sum(", mirrored" in text for text in texts["leak"]) == 1
+    assert sum(", flipped" in text for text in texts["leak"]) == 1
     for fragment in (fragment for fragments in expected.values() for fragment in fragments):
         assert fragment.replace("\n", "") in result.stdout, fragment
     page = (tmp_path / "report" / "check.html").read_text()
@@ -150,7 +150,7 @@ def test_no_false_alarm_on_the_sample(task: str, command: Command, tmp_path: Pat
     assert "built-in sample" in result.stdout
 
 
-def test_grey_targets_of_coloured_inputs_look_swapped(comic_root: Path, command: Command, tmp_path: Path) -> None:
+def test_grey_targets_of_colored_inputs_look_swapped(comic_root: Path, command: Command, tmp_path: Path) -> None:
     for path in comic_root.glob("*/comics/*.png"):
         Image.open(path).convert("L").save(path)
     options = ("task=comic", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
@@ -180,7 +180,7 @@ def test_somebody_elses_page_is_not_overwritten(comic_root: Path, command: Comma
 
 @pytest.mark.parametrize("task", ["comic", "monet"])
 def test_a_set_that_is_paired_by_sort_order(task: str, command: Command, tmp_path: Path) -> None:
-    """Every target is its neighbour's."""
+    """Every target is its neighbor's."""
     root = shutil.copytree(sample_folder(task), tmp_path / "pairs")
     folder = root / "train" / {"comic": "comics", "monet": "monet"}[task]
     names = sorted(path.name for path in folder.iterdir())
@@ -197,9 +197,9 @@ def test_a_set_that_is_paired_by_sort_order(task: str, command: Command, tmp_pat
 def test_a_set_that_is_mirrored(command: Command, tmp_path: Path) -> None:
     root = shutil.copytree(sample_folder("comic"), tmp_path / "pairs")
     for path in root.glob("*/comics/*.png"):
-        ImageOps.mirror(Image.open(path)).save(path)
+        ImageOps.hflip(Image.open(path)).save(path)
     assert command("check", "task=comic", f"data.root={root}", f"output={tmp_path / 'r'}").returncode == 1
-    assert len(found(tmp_path / "r")["mirrored"]) > 40
+    assert len(found(tmp_path / "r")["flipped"]) > 40
 
 
 def test_masks_may_be_the_same(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ def test_folders_that_are_no_split_are_named(comic_root: Path, command: Command,
     assert list(found(tmp_path / "r")) == ["empty"]
 
 
-def test_grey_photos_to_be_coloured(comic_root: Path, command: Command, tmp_path: Path) -> None:
+def test_grey_photos_to_be_colored(comic_root: Path, command: Command, tmp_path: Path) -> None:
     for path in comic_root.glob("*/face/*.png"):
         Image.open(path).convert("L").save(path)
     options = ("task=coloring", "data.target_folder=face", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
     succeeded(command("check", *options))
-    assert found(tmp_path / "r")["grey"] == ["12 of 12 pictures, which is most of them."]
+    assert found(tmp_path / "r")["gray"] == ["12 of 12 images, which is most of them."]

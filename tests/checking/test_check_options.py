@@ -6,7 +6,7 @@ import pytest
 from conftest import Command, succeeded
 
 from image_translation.check import check
-from image_translation.errors import UserError
+from image_translation.cli.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_a_place_that_cannot_be_written_is_said_before_the_pairs_are_looked_at(t
     nobody_may_look = None
     with pytest.raises(UserError, match=r"report cannot be written \(Not a directory\); name another folder: output="):
         check(nobody_may_look, tmp_path / "file" / "report")
-    with pytest.raises(AttributeError, match="survey"):  # so far it comes where it can be written
+    with pytest.raises(AttributeError, match="scan"):  # so far it comes where it can be written
         check(nobody_may_look, tmp_path / "report")

@@ -87,8 +87,8 @@ def test_a_hole_makes_no_shift(tmp_path: Path) -> None:
     holed = []
     for path in paths:
         photo = Image.open(path).convert("RGB")
-        ImageDraw.Draw(picture := photo.copy()).rectangle((40, 40, 216, 216), fill="white")
-        holed.append((picture, photo))
+        ImageDraw.Draw(image := photo.copy()).rectangle((40, 40, 216, 216), fill="white")
+        holed.append((image, photo))
     assert not found(write(tmp_path, iter(holed)))
 
 

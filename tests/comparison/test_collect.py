@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fake_runs import make_run
 
+from image_translation.cli.errors import UserError
 from image_translation.comparison.collect import Collection, collect, find_runs
-from image_translation.errors import UserError
 
 
 def labels(collection: Collection, task: int = 0) -> dict[str, list[int]]:
@@ -17,7 +17,7 @@ def labels(collection: Collection, task: int = 0) -> dict[str, list[int]]:
 
 
 def reasons(collection: Collection) -> dict[str, str]:
-    return {aside.folder.name: aside.reason for aside in collection.aside}
+    return {excluded.folder.name: excluded.reason for excluded in collection.excluded}
 
 
 def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
     assert labels(found) == {"autoencoder": [0], "pix2pix": [0, 1]}
     assert labels(found, 1) == {"autoencoder": [0]}
     assert [section.columns[-1].label for section in found.sections] == ["identity", "identity"]
-    assert not found.aside
+    assert not found.excluded
 
 
 def test_nothing_inside_a_run_is_a_run(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_of_a_run_made_twice_the_later_one_counts(tmp_path: Path) -> None:
     [
         ({"fingerprint": "b" * 64}, "data fingerprint bbbbbbbbbbbb instead of aaaaaaaaaaaa"),
         ({"side": 64}, "image size 64 instead of 32"),
-        ({"count": 9}, "test pictures 9 of 9 instead of 12 of 12"),
-        ({"options": {"data.fit": "squash"}}, "fit squash instead of crop"),
+        ({"count": 9}, "test images 9 of 9 instead of 12 of 12"),
+        ({"options": {"data.resize": "stretch"}}, "resize stretch instead of crop"),
     ],
 )
 def test_unlike_runs_never_share_a_column(unlike: dict[str, object], reason: str, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_unlike_runs_never_share_a_column(unlike: dict[str, object], reason: str
     found = collect([tmp_path])
     assert labels(found) == {"pix2pix": [0, 1]}
     assert reason in reasons(found)["c"]
-    assert found.aside[0].run is not None  # its own numbers are shown apart
+    assert found.excluded[0].run is not None  # its own numbers are shown apart
 
 
 def test_other_inputs_are_noticed_whatever_the_options_say(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_runs_with_two_kinds_of_input_are_both_named(tmp_path: Path) -> None:
             (other / "test" / file).write_text("\n".join([lines[0], *edited]) + "\n")
     found = collect([tmp_path])
     assert len(found.sections[0].trained) == 1
-    assert len(found.aside) == 1
+    assert len(found.excluded) == 1
 
 
 def test_the_checkpoint_that_is_tested_makes_another_experiment(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_the_checkpoint_that_is_tested_makes_another_experiment(tmp_path: Path) 
         config.write_text(config.read_text() + f"callbacks:\n  best:\n    monitor: {monitor}\n")
     found = collect([tmp_path])
     assert set(labels(found)) == {"pix2pix (monitor=val/psnr, devices=1)", "pix2pix (monitor=val/ssim, devices=2)"}
-    assert not found.aside
+    assert not found.excluded
 
 
 def test_a_seed_from_the_surroundings_is_the_manifests(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from scipy import stats
 from image_translation import compare as module
 from image_translation.compare import compare
 from image_translation.comparison.collect import collect
-from image_translation.comparison.summary import generalisation
-from image_translation.files import write_csv
+from image_translation.comparison.summary import generalization
+from image_translation.runs.files import write_csv
 
 REPORT = {"mse": 600.0, "psnr": 20.3, "ssim": 0.91}
 
@@ -60,7 +60,7 @@ def test_table_csv_has_the_means_and_the_spread_of_the_seeds(results: Path, runs
             row = rows[task, model, "test", measure]
             assert float(row["mean"]) == pytest.approx(statistics.fmean(means))
             assert float(row["standard_deviation"]) == pytest.approx(statistics.stdev(means))
-            assert (row["runs"], row["pictures"]) == ("3", "12")
+            assert (row["runs"], row["images"]) == ("3", "12")
     assert float(rows["comic", "pix2pix", "test", "report/mse"]["mean"]) == 600.0
     identity = [float(row["psnr"]) for row in read(runs / "comic_pix2pix_0" / "test" / "identity.csv")]
     assert float(rows["comic", "identity", "test", "psnr"]["mean"]) == pytest.approx(statistics.fmean(identity))
@@ -87,7 +87,7 @@ def test_tables_stand_in_the_studys_arrangement_with_the_best_in_bold(results: P
     assert r"\multicolumn{3}{c}{PSNR $\uparrow$}" in latex
 
 
-def test_per_image_csv_has_every_picture_of_every_run(results: Path) -> None:
+def test_per_image_csv_has_every_image_of_every_run(results: Path) -> None:
     rows = read(results / "per_image.csv")
     assert len(rows) == 2 * 2 * 3 * 12 + 2 * 12
     assert {row["model"] for row in rows} == {"pix2pix", "autoencoder", "identity"}
@@ -98,21 +98,21 @@ def test_sentences_say_what_scipy_finds(results: Path, runs: Path) -> None:
     assert len(sentences) == 6
     (said,) = [s for s in sentences if s.startswith("On comic") and "autoencoder" in s and "pix2pix" in s]
     a, b = (np.mean(scores(runs, f"comic_{model}", "psnr"), axis=0) for model in ("pix2pix", "autoencoder"))
-    # 18 comparisons, and 12 pictures that all agree: p is 2 / 2**12, so all those of equal p are first in Holm's order.
+    # 18 comparisons, and 12 images that all agree: p is 2 / 2**12, so all those of equal p are first in Holm's order.
     assert stats.wilcoxon(a - b).pvalue == pytest.approx(2 / 2**12)
     assert said.startswith("On comic, pix2pix is better than autoencoder by MSE, PSNR and SSIM (PSNR ")
     assert f"PSNR +{(a - b).mean():.2f} dB" in said
-    assert "better on 12 of 12 pictures; p = 0.009)" in said  # 18 × 2 / 4096 = 0.0088
+    assert "better on 12 of 12 images; p = 0.009)" in said  # 18 × 2 / 4096 = 0.0088
     (alike,) = [s for s in sentences if s.startswith("On monet") and "autoencoder" in s and "pix2pix" in s]
     assert "no difference beyond chance in MSE, PSNR and SSIM between autoencoder and pix2pix" in alike
 
 
-def test_the_page_has_reference_generalisation_and_the_failed_run(results: Path) -> None:
+def test_the_page_has_reference_generalization_and_the_failed_run(results: Path) -> None:
     page = (results / "report.html").read_text()
     assert "pix2pix, elsewhere" in page
     assert "519.9" in page
-    assert "On comic the ranking survives on unseen pictures: by MSE pix2pix before autoencoder in both" in page
-    assert "On monet no ranking is beyond chance on unseen pictures: by MSE" in page
+    assert "On comic the ranking survives on unseen images: by MSE pix2pix before autoencoder in both" in page
+    assert "On monet no ranking is beyond chance on unseen images: by MSE" in page
     assert "comic: pix2pix is best by MSE, PSNR and SSIM, beyond chance." in page
     assert "monet: not settled; no column is best beyond chance (PSNR: " in page
     assert "failed: the disk is full" in page
@@ -167,10 +167,10 @@ def test_a_single_model_is_compared_with_identity(tmp_path: Path) -> None:
     compare([tmp_path], tmp_path / "out")
     assert "pix2pix" in (tmp_path / "out" / "table.md").read_text()
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "training pictures were not measured for pix2pix" in page
+    assert "training images were not measured for pix2pix" in page
 
 
-def test_pictures_that_are_not_those_measured_are_named(tmp_path: Path) -> None:
+def test_images_that_are_not_those_measured_are_named(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     bad = make_run(tmp_path / "b", model="autoencoder")
     image = bad / "test" / "images" / "p000.png"
@@ -179,7 +179,7 @@ def test_pictures_that_are_not_those_measured_are_named(tmp_path: Path) -> None:
     (bad / "test" / "images" / "p002.png").write_bytes(b"\x89PNG broken")
     compare([tmp_path], tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "test/images/p000.png is not the picture that was measured. And 2 more" in page
+    assert "test/images/p000.png is not the image that was measured. And 2 more" in page
 
 
 def test_cautions(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_cautions(tmp_path: Path) -> None:
     compare([tmp_path], tmp_path / "out", by=["model._target_"])
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())["cautions"]
     for part in ("the built-in sample", "trainer.max_epochs differs: 9 for autoencoder",
-                 "differ in model.lambda_l1, and not", "4 test pictures are few for 9 comparisons"):  # fmt: skip
+                 "differ in model.lambda_l1, and not", "4 test images are few for 9 comparisons"):  # fmt: skip
         assert any(part in line for line in found), part
 
 
@@ -201,7 +201,7 @@ def test_train_and_test_are_of_the_same_runs(tmp_path: Path) -> None:
         make_run(tmp_path / f"{model}0", model=model, seed=0, noise=5, train=5)
         make_run(tmp_path / f"{model}1", model=model, seed=1, noise=40)
     (section,) = collect([tmp_path]).sections
-    for row in generalisation(section)[:2]:
+    for row in generalization(section)[:2]:
         measured = json.loads((tmp_path / f"{row.model}0" / "test" / "metrics.json").read_text())
         assert row.runs == 1
         assert row.test["psnr"] == pytest.approx(measured["test/psnr"])
@@ -223,7 +223,7 @@ def test_any_name_can_be_shown(name: str, tmp_path: Path, capsys: pytest.Capture
 
 def test_a_comparison_that_was_cut_short_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run")
-    monkeypatch.setattr(module, "write_whole", full_disk)
+    monkeypatch.setattr(module, "write_text", full_disk)
     with pytest.raises(OSError, match="full"):
         compare([tmp_path / "run"], tmp_path / "out")
     monkeypatch.undo()
@@ -240,13 +240,13 @@ def test_facts_of_a_manifest_may_be_missing_or_absurd(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     manifest = json.loads((run / "run.json").read_text())
     del manifest["git_commit"], manifest["device"]
-    manifest |= {"parameters": int("9" * 400), "cost": {"training_s": "long", "flops_per_picture": None}}
+    manifest |= {"parameters": int("9" * 400), "cost": {"training_s": "long", "flops_per_image": None}}
     (run / "run.json").write_text(json.dumps(manifest))
     compare([tmp_path], tmp_path / "out")
     assert "unknown" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_pictures_with_odd_names_are_shown(tmp_path: Path) -> None:
+def test_images_with_odd_names_are_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", count=2)
     odd = 'shot 3\u202fPM \u2028 #1 100% "a" </script>'.replace("/", "")
     for path in (run / "test").rglob("p000.png"):

@@ -67,21 +67,21 @@ def column(page: "playwright.Page", table: str, index: int) -> list[str]:
 
 def test_names_of_others_are_shown_as_they_are(page: "playwright.Page") -> None:
     assert page.locator("b").count() == 0
-    assert page.locator("h2", has_text="Pictures: <b>&bold").count() == 1
+    assert page.locator("h2", has_text="Images: <b>&bold").count() == 1
 
 
-def test_pictures_come_as_they_are_needed(page: "playwright.Page") -> None:
+def test_images_come_as_they_are_needed(page: "playwright.Page") -> None:
     loaded = "() => [...document.querySelectorAll('img[data-key]')].filter(img => img.src).length"
     every = page.locator("img[data-key]").count()
     page.wait_for_timeout(300)
     at_first = page.evaluate(loaded)
-    picture = page.locator("button.open img").nth(5)
-    picture.scroll_into_view_if_needed()
-    page.wait_for_function("img => img.naturalWidth === 32", arg=picture.element_handle())
+    image = page.locator("button.open img").nth(5)
+    image.scroll_into_view_if_needed()
+    page.wait_for_function("img => img.naturalWidth === 32", arg=image.element_handle())
     assert at_first < page.evaluate(loaded) <= every
 
 
-def test_every_picture_in_the_tables_can_be_decoded(page: "playwright.Page") -> None:
+def test_every_image_in_the_tables_can_be_decoded(page: "playwright.Page") -> None:
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     broken = page.evaluate("""async () => {
         const failed = [];
@@ -191,7 +191,7 @@ def test_everything_has_a_name_for_those_who_cannot_see(page: "playwright.Page")
 
 
 def test_text_has_contrast(page: "playwright.Page") -> None:
-    """At least 4.5 : 1 by the formula of WCAG 2, for every colour of text on its background."""
+    """At least 4.5 : 1 by the formula of WCAG 2, for every color of text on its background."""
     worst = page.evaluate("""() => {
         const light = (rgb) => rgb.map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
             .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);

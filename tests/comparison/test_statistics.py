@@ -52,14 +52,14 @@ def test_difference_of_single_runs_is_scipys_bootstrap_of_the_mean() -> None:
 
 
 def test_the_seeds_part_of_the_interval_is_students() -> None:
-    # Every picture differs by the same, so the interval is that of the runs' means: 1, 2, 3 against 0, 0.5, 1.
+    # Every image differs by the same, so the interval is that of the runs' means: 1, 2, 3 against 0, 0.5, 1.
     a = np.array([[1.0], [2.0], [3.0]]) + np.zeros(40)
     b = np.array([[0.0], [0.5], [1.0]]) + np.zeros(40)
     found = difference(a, b)
     expected = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False).confidence_interval(0.95)
     assert found.seeds_known
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=0.01)
-    assert (found.picture_low, found.picture_high) == pytest.approx((1.5, 1.5))
+    assert (found.image_low, found.image_high) == pytest.approx((1.5, 1.5))
 
 
 def test_identity_has_no_seeds_to_be_unknown() -> None:
@@ -71,23 +71,23 @@ def test_identity_has_no_seeds_to_be_unknown() -> None:
     assert not difference(a[:1], np.zeros((1, 40)), b_varies=False).seeds_known
 
 
-def test_one_picture_proves_nothing() -> None:
+def test_one_image_proves_nothing() -> None:
     found = difference(np.array([[5.0], [5.1]]), np.array([[1.0], [1.1]]))
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert not found.beyond_seeds()
-    assert not found.beyond_pictures()
+    assert not found.beyond_images()
 
 
 def called(a: np.ndarray, b: np.ndarray, seed: int) -> bool:
     found = difference(a, b, seed=seed)
-    return found.p < LEVEL and found.agrees and found.beyond_pictures() and found.beyond_seeds()
+    return found.p < LEVEL and found.agrees and found.beyond_images() and found.beyond_seeds()
 
 
 def runs_of_one_model(
-    rng: np.random.Generator, seeds: int, pictures: int, own: float = 0.0, spread: float = 0.3
+    rng: np.random.Generator, seeds: int, images: int, own: float = 0.0, spread: float = 0.3
 ) -> np.ndarray:
-    """Scores in which a seed makes a whole run better or worse, as in training, and each of its pictures too."""
-    return own + rng.normal(0, spread, (seeds, 1)) + rng.normal(0, 0.5, (seeds, pictures))
+    """Scores in which a seed makes a whole run better or worse, as in training, and each of its images too."""
+    return own + rng.normal(0, spread, (seeds, 1)) + rng.normal(0, 0.5, (seeds, images))
 
 
 def false_alarms(
@@ -97,8 +97,8 @@ def false_alarms(
     monkeypatch.setattr(statistics, "RESAMPLES", 999)
     rng, alarms = np.random.default_rng(7), 0
     for trial in range(trials):
-        pictures = rng.normal(20, 3, 60)
-        a, b = (pictures + runs_of_one_model(rng, n, 60, spread=s) for n, s in zip(seeds, spreads, strict=True))
+        images = rng.normal(20, 3, 60)
+        a, b = (images + runs_of_one_model(rng, n, 60, spread=s) for n, s in zip(seeds, spreads, strict=True))
         alarms += called(a, b, trial)
     return alarms / trials
 
@@ -118,7 +118,7 @@ def test_neither_are_models_whose_seeds_spread_unequally(
     assert false_alarms(seeds, (0.5, 0.02), monkeypatch) <= most
 
 
-def test_a_mean_that_a_few_pictures_make_is_not_agreed_with() -> None:
+def test_a_mean_that_a_few_images_make_is_not_agreed_with() -> None:
     a = np.concatenate([np.full(160, -0.5), np.full(40, 4.0)])[None] + np.zeros((2, 1))
     found = difference(a, np.zeros((2, 200)))
     assert found.mean == pytest.approx(0.4)
@@ -126,19 +126,19 @@ def test_a_mean_that_a_few_pictures_make_is_not_agreed_with() -> None:
     assert not found.agrees
 
 
-def test_pictures_alone_would_call_one_model_different_from_itself() -> None:
+def test_images_alone_would_call_one_model_different_from_itself() -> None:
     """Why seeds have a part in it: without them nearly every pair of runs differs."""
     rng, alarms = np.random.default_rng(0), 0
     for _ in range(200):
-        pictures = rng.normal(20, 3, 200)
-        a, b = (pictures + runs_of_one_model(rng, 1, 200)[0] for _ in range(2))
+        images = rng.normal(20, 3, 200)
+        a, b = (images + runs_of_one_model(rng, 1, 200)[0] for _ in range(2))
         alarms += wilcoxon(a - b) < LEVEL
     assert alarms > 100
 
 
 def test_a_better_model_is_found() -> None:
     rng = np.random.default_rng(1)
-    pictures = rng.normal(20, 3, 60)
-    better, worse = (pictures + runs_of_one_model(rng, 3, 60, own) for own in (3.0, 0.0))
+    images = rng.normal(20, 3, 60)
+    better, worse = (images + runs_of_one_model(rng, 3, 60, own) for own in (3.0, 0.0))
     assert called(better, worse, 0)
     assert difference(better, worse).mean > 0

@@ -1,4 +1,4 @@
-"""Pictures that are read once."""
+"""Images that are read once."""
 
 import logging
 import pickle
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import PROJECT, SIZE, make_comic_root, picture
+from conftest import PROJECT, SIZE, image, make_comic_root
 from torch.utils.data import default_collate
 
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
 from image_translation.data.cache import DiskCache, MemoryCache, bytes_of
 from image_translation.data.dataset import PairedImageDataset
-from image_translation.errors import UserError
 from image_translation.models import UNetAutoencoder
 
 PAIR = 2 * 3 * SIZE**2  # bytes
@@ -54,13 +54,13 @@ def train(data: PairedImageDataModule, accelerator: str = "cpu") -> tuple[pl.Tra
     return trainer, model
 
 
-def test_the_same_training_with_every_picture_read_once(tmp_path: Path, reads: Counter[tuple[int, int]]) -> None:
+def test_the_same_training_with_every_image_read_once(tmp_path: Path, reads: Counter[tuple[int, int]]) -> None:
     root = make_comic_root(tmp_path / "pairs", {"train": 10, "val": 3, "test": 1})
     weights, counts = {}, {}
     for cache in ("none", "device", "ram", "disk", "disk again"):
         reads.clear()
         trainer, model = train(datamodule(root, cache=cache.split()[0], cache_folder=str(tmp_path / "cache")))
-        assert trainer.global_step == 9  # 4 + 4 + 2 pictures
+        assert trainer.global_step == 9  # 4 + 4 + 2 images
         weights[cache] = model.state_dict()
         counts[cache] = {pair: count for pair, count in reads.items() if count}
     for cache in weights:
@@ -87,10 +87,10 @@ def test_a_batch_is_that_of_the_dataset(comic_root: Path, reads: Counter[tuple[i
             assert torch.equal(batch[half], expected[half])
     assert reads[6, 4] == 1 + 2  # once for the cache
     assert reads[6, 5] == 0  # nobody asked for it
-    assert bytes_of(pairs) == 6 * PAIR == sum(pictures.nbytes for pictures in cache.halves.values())
+    assert bytes_of(pairs) == 6 * PAIR == sum(images.nbytes for images in cache.halves.values())
 
 
-def test_derived_pictures_take_half(tmp_path: Path) -> None:
+def test_derived_images_take_half(tmp_path: Path) -> None:
     root = make_comic_root(tmp_path / "pairs")
     data = PairedImageDataModule("coloring", str(root), layout="derived", target_folder="face", derive=lambda x: x,
                                  image_size=SIZE)  # fmt: skip
@@ -124,7 +124,7 @@ def test_auto_takes_the_first_place_with_room(
 @pytest.mark.parametrize("cache", ["device", "ram"])
 def test_a_memory_that_is_too_small_is_named(cache: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("image_translation.data.datamodule.free_memory", lambda _: 8 * PAIR - 1)
-    with pytest.raises(UserError, match=rf"data.cache={cache}: the pictures of train and val take .*data.cache=disk"):
+    with pytest.raises(UserError, match=rf"data.cache={cache}: the images of train and val take .*data.cache=disk"):
         train(datamodule(comic_root, cache=cache))
 
 
@@ -139,31 +139,31 @@ def test_a_file_on_disk_is_of_one_content_and_geometry(comic_root: Path, tmp_pat
     assert disk_cache(comic_root, tmp_path / "cache").path == first.path
     others = [
         disk_cache(comic_root, tmp_path / "cache", **options).path
-        for options in ({"image_size": 32}, {"fit": "squash"}, {"direction": "BtoA"}, {"background": "red"})
+        for options in ({"image_size": 32}, {"resize": "stretch"}, {"direction": "BtoA"}, {"background": "red"})
     ]
-    picture(99).save(comic_root / "train" / "face" / "train0.png")
+    image(99).save(comic_root / "train" / "face" / "train0.png")
     changed = disk_cache(comic_root, tmp_path / "cache")
     assert len({first.path, changed.path, *others}) == 6
-    assert not torch.equal(first.pictures([0])["input"], changed.pictures([0])["input"])
+    assert not torch.equal(first.images([0])["input"], changed.images([0])["input"])
     assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".lock"] * 6 + [".npy"] * 6
 
 
 def test_a_damaged_file_on_disk_is_made_anew(comic_root: Path, tmp_path: Path) -> None:
     first = disk_cache(comic_root, tmp_path / "cache")
-    expected = first.pictures([0, 5])
+    expected = first.images([0, 5])
     first.path.write_bytes(first.path.read_bytes()[:-1])
-    again = disk_cache(comic_root, tmp_path / "cache").pictures([0, 5])
+    again = disk_cache(comic_root, tmp_path / "cache").images([0, 5])
     assert all(torch.equal(again[half], expected[half]) for half in expected)
 
 
 @pytest.mark.parametrize("other", ["type", "archive"])
 def test_a_file_of_another_kind_is_made_anew(other: str, comic_root: Path, tmp_path: Path) -> None:
     first = disk_cache(comic_root, tmp_path / "cache")
-    expected = first.pictures([0, 5])
+    expected = first.images([0, 5])
     array = np.zeros(np.load(first.path).shape, np.float32)
     with first.path.open("wb") as file:
         np.save(file, array) if other == "type" else np.savez(file, array)
-    again = disk_cache(comic_root, tmp_path / "cache").pictures([0, 5])
+    again = disk_cache(comic_root, tmp_path / "cache").images([0, 5])
     assert all(torch.equal(again[half], expected[half]) for half in expected)
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_named_and_nothing_stays(
     comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=6 * PAIR - 1))
-    with pytest.raises(UserError, match=r"data\.cache=disk: the pictures of train take .*data\.cache_folder="):
+    with pytest.raises(UserError, match=r"data\.cache=disk: the images of train take .*data\.cache_folder="):
         disk_cache(comic_root, tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
@@ -180,7 +180,7 @@ def test_workers_that_are_not_forked_map_the_file_themselves(comic_root: Path, t
     cache = disk_cache(comic_root, tmp_path / "cache")
     sent = pickle.dumps(cache)
     assert len(sent) < 10_000 < cache.path.stat().st_size
-    assert torch.equal(pickle.loads(sent).pictures([3])["target"], cache.pictures([3])["target"])
+    assert torch.equal(pickle.loads(sent).images([3])["target"], cache.images([3])["target"])
 
 
 def test_processes_write_a_file_once(comic_root: Path, tmp_path: Path) -> None:
@@ -190,14 +190,14 @@ logging.basicConfig(level=logging.INFO)
 sys.path[:0] = {[str(PROJECT), str(Path(__file__).parent), str(PROJECT / "tests")]!r}
 from pathlib import Path
 from test_cache import disk_cache
-print(int(disk_cache(Path({str(comic_root)!r}), Path({str(tmp_path / "cache")!r})).pictures([0, 1])["input"].sum()))
+print(int(disk_cache(Path({str(comic_root)!r}), Path({str(tmp_path / "cache")!r})).images([0, 1])["input"].sum()))
 """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert outputs[0][0] == outputs[1][0] != ""
-    assert sum("Writing the decoded pictures" in errors for _, errors in outputs) == 1
+    assert sum("Writing the decoded images" in errors for _, errors in outputs) == 1
 
 
 def test_a_set_larger_than_the_memory(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ pairs = data.datasets["train"]
 used = int(re.search("VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + 48 * 2**20,) * 2)
 cache = DiskCache(pairs, "x", "train", Path({str(tmp_path / "cache")!r}))
-sums = [int(cache.pictures(list(range(i, i + 100)))["input"].sum()) for i in range(0, 3000, 100)]
+sums = [int(cache.images(list(range(i, i + 100)))["input"].sum()) for i in range(0, 3000, 100)]
 assert len(set(sums)) == 1, sums
 print("read", bytes_of(pairs))
 try:
@@ -244,13 +244,13 @@ def test_an_unknown_cache_is_refused(comic_root: Path) -> None:
 
 
 @pytest.mark.gpu
-def test_pictures_stay_on_the_gpu(comic_root: Path) -> None:
+def test_images_stay_on_the_gpu(comic_root: Path) -> None:
     trainer, _ = train(datamodule(comic_root), accelerator="gpu")
     dataset = trainer.train_dataloader.dataset
     assert isinstance(dataset, MemoryCache)
     assert dataset.held == set(range(6))
-    assert {pictures.device.type for pictures in dataset.halves.values()} == {"cuda"}
+    assert {images.device.type for images in dataset.halves.values()} == {"cuda"}
     on_cpu = MemoryCache(dataset.pairs, torch.device("cpu"))
-    for half, pictures in on_cpu.__getitems__([3, 0]).items():
+    for half, images in on_cpu.__getitems__([3, 0]).items():
         if half != "name":
-            assert torch.equal(pictures, dataset.halves[half][[3, 0]].cpu())
+            assert torch.equal(images, dataset.halves[half][[3, 0]].cpu())

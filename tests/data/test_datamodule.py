@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, comic_of, make_comic_root, picture
+from conftest import SIZE, comic_of, image, make_comic_root
 from PIL import Image
 from pytorch_lightning.trainer.states import TrainerState
 from torchvision.transforms.v2 import Grayscale
 
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
 from image_translation.data.transforms import to_uint8
-from image_translation.errors import UserError
 
 
 def datamodule(root: Path | None, **options: Any) -> PairedImageDataModule:
@@ -49,7 +49,7 @@ def test_batch_contract(comic_root: Path) -> None:
         assert np.array_equal(to_uint8(target).permute(1, 2, 0), comic_of(on_disk))
 
 
-def test_only_training_pictures_are_jittered(comic_root: Path) -> None:
+def test_only_training_images_are_jittered(comic_root: Path) -> None:
     module = datamodule(comic_root)
     plain = first_batch(module, "test")
 
@@ -71,30 +71,30 @@ def test_only_training_pictures_are_jittered(comic_root: Path) -> None:
 def test_grey_inputs_are_derived_from_the_target(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         (tmp_path / split).mkdir()
-        picture(5).save(tmp_path / split / "p.jpg")
+        image(5).save(tmp_path / split / "p.jpg")
     module = datamodule(tmp_path, task="coloring", layout="derived", input_folder=None, target_folder=None,
                         derive=Grayscale(num_output_channels=3))  # fmt: skip
     batch = first_batch(module, "test")
-    grey = np.asarray(Image.open(tmp_path / "test" / "p.jpg").convert("L"), dtype=float)
+    gray = np.asarray(Image.open(tmp_path / "test" / "p.jpg").convert("L"), dtype=float)
     for channel in to_uint8(batch["input"])[0]:
-        assert np.abs(channel.numpy() - grey).max() <= 1
+        assert np.abs(channel.numpy() - gray).max() <= 1
 
 
 def test_aligned_halves(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     both = Image.new("RGB", (2 * SIZE, SIZE))
-    both.paste(picture(1), (0, 0))
-    both.paste(picture(2), (SIZE, 0))
+    both.paste(image(1), (0, 0))
+    both.paste(image(2), (SIZE, 0))
     both.save(tmp_path / "train" / "p.png")
     for direction, (source, target) in {"AtoB": (1, 2), "BtoA": (2, 1)}.items():
         module = datamodule(tmp_path, layout="aligned", input_folder=None, target_folder=None, direction=direction,
                             val_fraction=0, test_fraction=0)  # fmt: skip
         batch = first_batch(module, "train")
-        assert np.array_equal(to_uint8(batch["input"])[0].permute(1, 2, 0), picture(source))
-        assert np.array_equal(to_uint8(batch["target"])[0].permute(1, 2, 0), picture(target))
+        assert np.array_equal(to_uint8(batch["input"])[0].permute(1, 2, 0), image(source))
+        assert np.array_equal(to_uint8(batch["target"])[0].permute(1, 2, 0), image(target))
 
 
-def test_the_fixed_pictures_are_always_the_same(comic_root: Path) -> None:
+def test_the_fixed_images_are_always_the_same(comic_root: Path) -> None:
     module = datamodule(comic_root)
     first, again = (module.fixed_batch("test", 2, torch.device("cpu")) for _ in range(2))
     assert first["name"] == ["test0", "test2"]
@@ -134,8 +134,8 @@ def test_the_sample_is_taken_and_said_so(
     if task != "coloring":  # a filter has drawn something else, at the same place
         batch = module.finish_batch(next(iter(module.dataloader("test"))))
         assert (batch["input"] - batch["target"]).abs().mean() > 0.05
-        grey, drawn = (batch[half].mean(1).flatten().numpy() for half in ("input", "target"))
-        assert np.corrcoef(grey, drawn)[0, 1] > 0.6
+        gray, drawn = (batch[half].mean(1).flatten().numpy() for half in ("input", "target"))
+        assert np.corrcoef(gray, drawn)[0, 1] > 0.6
 
 
 def test_a_task_without_a_sample_needs_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_folders_that_are_called_by_a_number(tmp_path: Path, monkeypatch: pytest
     for split in ("train", "val", "test"):
         for side in ("1", "2"):
             (tmp_path / "2024" / split / side).mkdir(parents=True)
-            picture(5).save(tmp_path / "2024" / split / side / "p.png")
+            image(5).save(tmp_path / "2024" / split / side / "p.png")
     (tmp_path / "2024" / "7").write_text("input,target\ntrain/1/p.png,train/2/p.png")
     numbers: dict[str, Any] = {"root": 2024, "image_size": SIZE, "val_fraction": 0.0, "test_fraction": 0.0}
     for options in ({"input_folder": 1, "target_folder": 2}, {"layout": "table", "table": 7}):
@@ -166,7 +166,7 @@ def test_folders_that_are_called_by_a_number(tmp_path: Path, monkeypatch: pytest
         ("batch_size", "many", "data.batch_size must be a whole number or auto, got 'many'"),
         ("batch_size", 0, "data.batch_size must be at least 1, got 0"),
         ("eval_batch_size", -1, "data.eval_batch_size must be at least 1, got -1"),
-        ("fit", "stretch", "data.fit must be one of crop, squash; got 'stretch'"),
+        ("resize", "squash", "data.resize must be one of crop, stretch; got 'squash'"),
         ("val_fraction", 1.5, r"val_fraction=1\.5 and .* are more than all"),
         ("direction", "AtoC", "data.direction must be one of AtoB, BtoA"),
         ("derive", Grayscale(3), "data.derive goes with data.layout=derived"),
@@ -179,18 +179,18 @@ def test_options_out_of_range(option: str, value: Any, message: str) -> None:
 
 def test_splits_that_a_run_needs(tmp_path: Path) -> None:
     module = datamodule(make_comic_root(tmp_path / "pairs", {"train": 3, "val": 0, "test": 1}), batch_size=4)
-    with pytest.raises(UserError, match=r"data\.batch_size=4 is more than the 3 training pictures"):
+    with pytest.raises(UserError, match=r"data\.batch_size=4 is more than the 3 training images"):
         module.require("train")
-    with pytest.raises(UserError, match=r"split 'val' has no picture.*data\.val_fraction"):
+    with pytest.raises(UserError, match=r"split 'val' has no image.*data\.val_fraction"):
         module.require("val")
     module.require("test")
 
 
-def test_pictures_in_two_splits_are_named(comic_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_in_two_splits_are_named(comic_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "leaks" not in datamodule(comic_root).description
     source = comic_root / "train" / "face" / "train2.png"
     Image.open(source).save(comic_root / "test" / "face" / "test1.png", compress_level=1)  # other bytes
-    for name in ("train3", "train4"):  # one colour says nothing: it may be a mask
+    for name in ("train3", "train4"):  # one color says nothing: it may be a mask
         Image.new("RGB", (SIZE, SIZE)).save(comic_root / "train" / "comics" / f"{name}.png")
     Image.new("RGB", (SIZE, SIZE)).save(comic_root / "test" / "comics" / "test0.png")
     with caplog.at_level(logging.WARNING):

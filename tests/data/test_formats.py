@@ -1,4 +1,4 @@
-"""Picture files of every kind, against what their pixels are by hand or by another decoder."""
+"""Image files of every kind, against what their pixels are by hand or by another decoder."""
 
 import io
 import struct
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import picture
+from conftest import image
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from image_translation.data.pictures import read_picture
-from image_translation.errors import UserError
+from image_translation.cli.errors import UserError
+from image_translation.data.images import read_image
 
 SIZE = (24, 16)
 Array = NDArray[Any]
@@ -29,12 +29,12 @@ def encoded(source: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def pixels(content: bytes, **options: Any) -> Array:
-    result = read_picture(content, "file", **options)
+    result = read_image(content, "file", **options)
     assert result.mode == "RGB"
     return np.asarray(result).astype(int)
 
 
-def png(array: Array, colour_type: int, extra: bytes = b"") -> bytes:
+def png(array: Array, color_type: int, extra: bytes = b"") -> bytes:
     """A PNG file by hand, from (H, W, C) of uint8 or uint16."""
     height, width = array.shape[:2]
     depth = array.dtype.itemsize * 8
@@ -43,14 +43,14 @@ def png(array: Array, colour_type: int, extra: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra
             + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
 
 
 @pytest.fixture
 def source() -> Image.Image:
-    return picture(1, SIZE)
+    return image(1, SIZE)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_jpeg_is_decoded_as_by_another_decoder(source: Image.Image) -> None:
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
 def test_of_several_frames_the_first_counts(form: str) -> None:
-    frames = [Image.new("RGB", SIZE, colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", SIZE, color) for color in ("red", "blue")]
     content = encoded(
         frames[0], form, save_all=True, append_images=frames[1:], **{"lossless": True} if form == "WEBP" else {}
     )
@@ -90,9 +90,9 @@ def test_of_several_frames_the_first_counts(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "BMP"])
 def test_grey_files_have_three_equal_channels(source: Image.Image, form: str) -> None:
-    grey = source.convert("L")
+    gray = source.convert("L")
     options = {"quality": 100} if form == "JPEG" else {}
-    difference = pixels(encoded(grey, form, **options)) - np.asarray(grey).astype(int)[..., None]
+    difference = pixels(encoded(gray, form, **options)) - np.asarray(gray).astype(int)[..., None]
     assert np.abs(difference).max() <= (2 if form == "JPEG" else 0)
 
 
@@ -107,16 +107,16 @@ def test_palette(source: Image.Image) -> None:
     assert np.array_equal(pixels(encoded(indexed, "PNG")), palette[np.asarray(indexed)])
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(0, [0, 0, 0]), (2, [0, 1, 2])])
-def test_16_bit_png_is_scaled_not_cut_off(deep: Array, colour_type: int, channels: list[int]) -> None:
-    assert np.array_equal(pixels(png(deep[..., sorted(set(channels))], colour_type)), in_8_bits(deep[..., channels]))
+@pytest.mark.parametrize(("color_type", "channels"), [(0, [0, 0, 0]), (2, [0, 1, 2])])
+def test_16_bit_png_is_scaled_not_cut_off(deep: Array, color_type: int, channels: list[int]) -> None:
+    assert np.array_equal(pixels(png(deep[..., sorted(set(channels))], color_type)), in_8_bits(deep[..., channels]))
 
 
-@pytest.mark.parametrize(("colour_type", "own", "channels"), [(6, [0, 1, 2, 3], [0, 1, 2]), (4, [0, 3], [0, 0, 0])])
-def test_16_bit_png_with_alpha(deep: Array, colour_type: int, own: list[int], channels: list[int]) -> None:
+@pytest.mark.parametrize(("color_type", "own", "channels"), [(6, [0, 1, 2, 3], [0, 1, 2]), (4, [0, 3], [0, 0, 0])])
+def test_16_bit_png_with_alpha(deep: Array, color_type: int, own: list[int], channels: list[int]) -> None:
     alpha = deep[..., 3:] / 65535
     expected = deep[..., channels] / 257 * alpha + 255 * (1 - alpha)
-    assert np.abs(pixels(png(deep[..., own], colour_type)) - expected).max() <= 1.5
+    assert np.abs(pixels(png(deep[..., own], color_type)) - expected).max() <= 1.5
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
@@ -153,7 +153,7 @@ def test_a_planar_16_bit_tiff_is_refused_and_not_misread(
     planes = np.ascontiguousarray(deep[..., :channels].transpose(2, 0, 1))
     tifffile.imwrite(tmp_path / "deep.tif", planes, photometric="rgb", planarconfig="separate", compression=compression)
     with pytest.raises(UserError, match=r"deep\.tif: 16 bits a channel, .*\(planar\); save it interleaved"):
-        read_picture(tmp_path / "deep.tif")
+        read_image(tmp_path / "deep.tif")
 
 
 def test_a_planar_8_bit_tiff(source: Image.Image, tmp_path: Path) -> None:
@@ -165,13 +165,13 @@ def test_a_planar_8_bit_tiff(source: Image.Image, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint32, np.int16])
 def test_values_without_a_range_are_refused(dtype: Any, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "odd.tif", np.ones((8, 8), dtype))
-    with pytest.raises(UserError, match=r"odd\.tif: .*(8 or 16 bits|cannot be decoded|not a picture)"):
-        read_picture(tmp_path / "odd.tif")
+    with pytest.raises(UserError, match=r"odd\.tif: .*(8 or 16 bits|cannot be decoded|not a image)"):
+        read_image(tmp_path / "odd.tif")
 
 
 @pytest.mark.parametrize(("background", "behind"), [("white", (255, 255, 255)), ("#102030", (16, 32, 48))])
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-def test_transparent_pictures_lie_over_the_background(
+def test_transparent_images_lie_over_the_background(
     source: Image.Image, mode: str, background: str, behind: tuple[int, int, int]
 ) -> None:
     alpha = np.linspace(0, 255, SIZE[0] * SIZE[1]).astype(np.uint8).reshape(SIZE[1], SIZE[0])
@@ -190,7 +190,7 @@ def test_transparent_pictures_lie_over_the_background(
     assert np.abs(pixels(content, background=background) - expected).max() <= 1
 
 
-def test_a_colour_that_stands_for_transparent(source: Image.Image) -> None:
+def test_a_color_that_stands_for_transparent(source: Image.Image) -> None:
     array = np.asarray(source).copy()
     array[:4] = (10, 20, 30)
     content = encoded(Image.fromarray(array), "PNG", transparency=(10, 20, 30))
@@ -199,7 +199,7 @@ def test_a_colour_that_stands_for_transparent(source: Image.Image) -> None:
     assert np.array_equal(pixels(content), expected)
 
 
-TURNED = {  # EXIF 2.3, tag Orientation: where row 0 and column 0 of the file are in the upright picture
+TURNED = {  # EXIF 2.3, tag Orientation: where row 0 and column 0 of the file are in the upright image
     1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
     5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, -1)[:, ::-1][::-1, ::-1],
     8: lambda a: np.rot90(a),
@@ -208,7 +208,7 @@ TURNED = {  # EXIF 2.3, tag Orientation: where row 0 and column 0 of the file ar
 
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "16 bit", "16 bit TIFF"])
-def test_pictures_stand_upright(source: Image.Image, deep: Array, form: str, orientation: int, tmp_path: Path) -> None:
+def test_images_stand_upright(source: Image.Image, deep: Array, form: str, orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     if form == "16 bit TIFF":
@@ -239,7 +239,7 @@ def swapped_profile() -> bytes:
     return profile.replace("sRGB".encode("utf-16-be"), "ours".encode("utf-16-be")).replace(b"sRGB", b"ours")
 
 
-def test_a_colour_profile_is_applied(source: Image.Image) -> None:
+def test_a_color_profile_is_applied(source: Image.Image) -> None:
     swapped = np.asarray(source)[..., [1, 0, 2]]
     for form in ("PNG", "TIFF"):
         result = pixels(encoded(source, form, icc_profile=swapped_profile()))
@@ -271,14 +271,14 @@ def test_a_profile_that_changes_nothing_moves_no_value(source: Image.Image) -> N
     assert np.array_equal(pixels(encoded(source, "PNG", icc_profile=profile)), np.asarray(source))
 
 
-def test_a_grey_picture_with_an_rgb_profile(source: Image.Image) -> None:
-    grey = source.convert("L")
-    content = encoded(grey, "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    assert np.array_equal(pixels(content)[..., 1], np.asarray(grey))
+def test_a_grey_image_with_an_rgb_profile(source: Image.Image) -> None:
+    gray = source.convert("L")
+    content = encoded(gray, "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert np.array_equal(pixels(content)[..., 1], np.asarray(gray))
 
 
 def test_a_damaged_profile_is_named(source: Image.Image) -> None:
-    with pytest.raises(UserError, match="file: its colour profile cannot be used"):
+    with pytest.raises(UserError, match="file: its color profile cannot be used"):
         pixels(encoded(source, "PNG", icc_profile=b"no profile at all"))
 
 
@@ -300,8 +300,8 @@ def test_a_real_bomb_is_not_unpacked() -> None:
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
 def test_a_file_that_is_cut_short_is_named(form: str, left: float) -> None:
-    content = encoded(picture(1, (64, 48)), form)
-    with pytest.raises(UserError, match=r"^file: (not a picture|cannot be decoded)"):
+    content = encoded(image(1, (64, 48)), form)
+    with pytest.raises(UserError, match=r"^file: (not a image|cannot be decoded)"):
         pixels(content[: int(len(content) * left)])
 
 
@@ -318,4 +318,4 @@ def test_16_bit_transparency_that_nobody_decodes_is_refused(deep: Array, tmp_pat
         pixels(png(deep[..., :1], 0, transparent))
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extrasamples=["assocalpha"])
     with pytest.raises(UserError, match="16 bits a channel with transparency"):
-        read_picture(tmp_path / "deep.tif")
+        read_image(tmp_path / "deep.tif")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from image_translation.checking.report import examine
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
-from image_translation.data.pictures import read_picture
-from image_translation.errors import UserError
+from image_translation.data.images import read_image
 
 SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 TWO_FORMS = ("ü", unicodedata.normalize("NFD", "ü"))
@@ -27,12 +27,12 @@ MODES = ("RGB", "RGB", "RGB", "L", "P", "RGBA", "1")
 
 
 def marked(stem: str, side: str, mode: str, size: tuple[int, int]) -> Image.Image:
-    """A picture whose colours say which stem and side it is of."""
+    """A image whose colors say which stem and side it is of."""
     number = [unicodedata.normalize("NFC", known) for known in STEMS].index(unicodedata.normalize("NFC", stem))
     array = np.zeros((size[1], size[0], 3), np.uint8)
     array[..., 0] = array[..., 1] = array[..., 2] = 20 + 16 * number + 8 * (side == "target")
     if array.size > 3:
-        array[0, 0] = 0  # not of one colour
+        array[0, 0] = 0  # not of one color
     return Image.fromarray(array).convert(mode)
 
 
@@ -142,7 +142,7 @@ def test_any_folder_is_refused_in_words_or_paired_rightly(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=20),
     st.integers(0, 60),
 )
-def test_damaged_bytes_are_a_picture_or_an_error_in_words(form: str, changes: list[tuple[int, int]], cut: int) -> None:
+def test_damaged_bytes_are_a_image_or_an_error_in_words(form: str, changes: list[tuple[int, int]], cut: int) -> None:
     buffer = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -152,8 +152,8 @@ def test_damaged_bytes_are_a_picture_or_an_error_in_words(form: str, changes: li
         content[position % len(content)] = value
     text = "file: "
     try:
-        picture = read_picture(bytes(content[: len(content) - max(cut - 30, 0)]), "file")
-        assert picture.mode == "RGB"
+        image = read_image(bytes(content[: len(content) - max(cut - 30, 0)]), "file")
+        assert image.mode == "RGB"
     except UserError as error:
         text = str(error)
     assert text.startswith("file: ")

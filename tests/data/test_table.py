@@ -3,19 +3,19 @@
 from pathlib import Path
 
 import pytest
-from conftest import SIZE, picture
+from conftest import SIZE, image
 
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
 from image_translation.data.layout import Layout, Pair
 from image_translation.data.pairs import find_pairs
-from image_translation.errors import UserError
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for name in ("a/1.png", "a/2.jpg", "b/1.png", "b/2.png", "deep/er/ü 3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(1).save(tmp_path / name)
+        image(1).save(tmp_path / name)
     return tmp_path
 
 
@@ -34,7 +34,7 @@ def test_names_tell_the_path_from_the_root_on_without_what_a_file_cannot_begin_w
     below, long = root / "b", "long/" * 60 + "ü.png"
     for name in ("clean/000.png", "b/.hidden/1.png", f"b/{long}"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        picture(2).save(root / name)
+        image(2).save(root / name)
     targets = ["../clean/000.png", ".hidden/1.png", f"{below}/2.png", "../b/1.png", long]
     found = pairs(below, "input,target", *(f"1.png,{target}" for target in targets))["train"]
     names = {pair.name for pair in found}
@@ -55,7 +55,7 @@ def test_the_same_data_elsewhere_has_the_same_splits_and_fingerprint(inside: boo
             for side in ("raw", "clean"):
                 path = data / side / f"part{i % 3}" / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture(2 * i + (side == "raw")).save(path)
+                image(2 * i + (side == "raw")).save(path)
         root = data if inside else tmp_path / place / "project"
         root.mkdir(exist_ok=True)
         rows = [f"{data}/raw/part{i % 3}/{i}.png,{data}/clean/part{i % 3}/{i}.png" for i in range(40)]
@@ -80,7 +80,7 @@ def test_a_path_that_no_file_system_takes_is_named_with_its_line(root: Path) -> 
     assert "line 2: " in str(error.value)
     assert "File name too long" in str(error.value)
     assert len(str(error.value)) < 1000
-    assert f"line 3: {root / 'a'} is a folder, expected a picture." in str(error.value)
+    assert f"line 3: {root / 'a'} is a folder, expected a image." in str(error.value)
     assert "line 4" not in str(error.value)
 
 
@@ -107,7 +107,7 @@ def test_a_split_that_no_row_names_is_cut_out_of_train_by_name(root: Path) -> No
 
 
 def test_every_row_that_cannot_be_used_is_named_with_its_line(root: Path) -> None:
-    (root / "a/notes.txt").write_text("no picture")
+    (root / "a/notes.txt").write_text("no image")
     with pytest.raises(UserError) as error:
         pairs(root, "input,target,split,name", "a/1.png,b/1.png,train,ok", "a/1.png,,train,",
               "a/none.png,b/1.png,train,", "a/1.png,b/2.png,trian,",

@@ -18,21 +18,21 @@ def test_floats_are_clamped_and_rounded() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (256, 256), (32, 48)])
 def test_jitter_is_resize_crop_and_mirror(size: tuple[int, int]) -> None:
-    """Every picture of a batch equals one of the crops that torchvision makes, or its mirror image."""
+    """Every image of a batch equals one of the crops that torchvision makes, or its hflip image."""
     torch.manual_seed(0)
     height, width = size
-    pictures = torch.randint(256, (6, 3, height, width), dtype=torch.uint8)
+    images = torch.randint(256, (6, 3, height, width), dtype=torch.uint8)
     large = (round(height * 286 / 256), round(width * 286 / 256))
-    enlarged = resize(to_float(pictures), list(large), antialias=False)
+    enlarged = resize(to_float(images), list(large), antialias=False)
     places = set()
-    for index, picture in enumerate(jitter(pictures)[0]):
+    for index, image in enumerate(jitter(images)[0]):
         matches = [
-            (top, left, mirrored)
+            (top, left, flipped)
             for top in range(large[0] - height + 1)
             for left in range(large[1] - width + 1)
-            for mirrored in (False, True)
+            for flipped in (False, True)
             if torch.allclose(
-                crop(enlarged[index], top, left, height, width).flip(-1 if mirrored else ()), picture, atol=1.1 / 127.5
+                crop(enlarged[index], top, left, height, width).flip(-1 if flipped else ()), image, atol=1.1 / 127.5
             )
         ]
         assert len(matches) == 1
@@ -50,5 +50,5 @@ def test_both_halves_of_a_pair_move_together(layout: torch.memory_format) -> Non
 
 
 def test_no_jitter_and_no_mirror_change_nothing() -> None:
-    pictures = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
-    assert torch.equal(jitter(pictures, scale=1.0, mirror=False)[0], to_float(pictures))
+    images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(jitter(images, scale=1.0, hflip=False)[0], to_float(images))

@@ -12,10 +12,10 @@ import torch
 from conftest import Command, make_comic_root
 from test_kill import OPTIONS, begun, go_on, kill, results_unlike, start, status, wait_for
 
-from image_translation.checkpoint_io import SafeCheckpointIO
-from image_translation.checkpoints import state_to_go_on_from
-from image_translation.errors import UserError
-from image_translation.files import write_csv, write_json, write_whole
+from image_translation.cli.errors import UserError
+from image_translation.inference.checkpoints import find_resume_checkpoint
+from image_translation.runs.files import write_csv, write_json, write_text
+from image_translation.training.checkpoint_io import SafeCheckpointIO
 
 MIB = 2**20
 
@@ -51,7 +51,7 @@ def fill(folder: Path, leave: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("write", [
-    lambda path, size: write_whole(path, "x" * size),
+    lambda path, size: write_text(path, "x" * size),
     lambda path, size: write_json(path, {"x": "x" * size}),
     lambda path, size: write_csv(path, [{"x": "x" * size}], ["x"]),
 ])  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_full_disk(root: Path, small_disk: Path, command: Command, tmp_path: P
     said = (small_disk / "run.txt").read_text() if (small_disk / "run.txt").stat().st_size else ""
     assert "Traceback" not in said
     filler.unlink()
-    state = state_to_go_on_from(run / "checkpoints", required=True)
+    state = find_resume_checkpoint(run / "checkpoints", required=True)
     assert state is not None
     assert not list(run.rglob("*.tmp"))
     assert status(run) in ("failed", "running")  # the manifest had no room either

@@ -11,10 +11,10 @@ import torch
 from conftest import SIZE, make_comic_root
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from image_translation.callbacks import EMA, LastState, MetricsCSV
-from image_translation.checkpoint_io import SafeCheckpointIO
+from image_translation.callbacks import EMA, LastCheckpoint, MetricsCSV
 from image_translation.data import PairedImageDataModule
 from image_translation.models import Pix2Pix
+from image_translation.training.checkpoint_io import SafeCheckpointIO
 
 HOOKS = (
     "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start",
@@ -49,7 +49,7 @@ def fit(root: Path, folder: Path, stop_at: int = 0, **options: Any) -> int | Non
     folder.mkdir(exist_ok=True)
     stop = StopAt(stop_at)
     callbacks = [
-        MetricsCSV(str(folder / "metrics.csv")), stop, LastState(str(last.parent), **options.pop("state", {})),
+        MetricsCSV(str(folder / "metrics.csv")), stop, LastCheckpoint(str(last.parent), **options.pop("state", {})),
         ModelCheckpoint(last.parent, "best", "val/psnr", mode="max", save_weights_only=True,
                         enable_version_counter=False),
         *([EMA(options.pop("ema"))] if "ema" in options else []),
@@ -98,7 +98,7 @@ def unlike(one: Path, other: Path) -> list[str]:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "accumulating": {"model": {"accumulate": 2}},
+    "accumulating": {"model": {"accumulate_grad_batches": 2}},
     "by steps": {"max_epochs": 5, "max_steps": 10},
     "rarely validating": {"check_val_every_n_epoch": 2},
     "often validating": {"val_check_interval": 0.5},

@@ -10,12 +10,12 @@ import torch
 from conftest import SIZE, TINY_PIX2PIX, Command, succeeded
 from torch import Tensor
 
-from image_translation.callbacks import Divergence, GANHealth, LastState
+from image_translation.callbacks import Divergence, GANMonitor, LastCheckpoint
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
-from image_translation.errors import UserError
-from image_translation.losses import GAN_LOSSES
+from image_translation.losses.adversarial import GAN_LOSSES
 from image_translation.models import Pix2Pix
-from image_translation.runs import read_run
+from image_translation.runs.folder import read_manifest
 
 
 class Poisoned(Pix2Pix):
@@ -47,7 +47,7 @@ def train(model: Pix2Pix, root: Path, *callbacks: pl.Callback, **options: Any) -
                                  num_workers=0, batch_size=2)  # fmt: skip
     pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[*callbacks],
-        enable_checkpointing=any(isinstance(callback, LastState) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, LastCheckpoint) for callback in callbacks),
         **({"max_epochs": 3} | options),
     ).fit(model, datamodule=data)  # fmt: skip
 
@@ -55,17 +55,17 @@ def train(model: Pix2Pix, root: Path, *callbacks: pl.Callback, **options: Any) -
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 @pytest.mark.parametrize("together", [False, True])
-def test_the_step_and_its_pictures_are_named(
+def test_the_step_and_its_images_are_named(
     what: str, value: float, together: bool, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, divergence = Poisoned(4, what, value), Divergence()
     if together:  # as on a GPU: several steps are looked at together, before a state is written at the latest
         monkeypatch.setattr(divergence, "_looks_at_each", lambda *_: False)
-    state = LastState(str(tmp_path), every_n_steps=5 if together else 1)
+    state = LastCheckpoint(str(tmp_path), every_n_steps=5 if together else 1)
     with pytest.raises(UserError, match=r"Training has diverged at step 5: .*(nan|inf)") as raised:
         train(model, comic_root, divergence, state)
     assert len(model.names) == 2
-    assert f"Pictures: {', '.join(model.names)}." in str(raised.value)
+    assert f"Images: {', '.join(model.names)}." in str(raised.value)
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == (3 if together else 4)
     assert all(bool(value.isfinite().all()) for value in kept["state_dict"].values())
@@ -79,10 +79,10 @@ def test_a_run_that_diverges_fails_with_one_message(comic_root: Path, command: C
                      "model.learning_rate=1e20", "checkpoint.every_n_steps=1")  # fmt: skip
     assert result.returncode == 1
     assert "Error: Training has diverged at step" in result.stderr
-    assert "Pictures: train" in result.stderr
+    assert "Images: train" in result.stderr
     assert "Traceback" not in result.stderr
-    assert read_run(run)["status"] == "failed"
-    assert "diverged" in read_run(run)["error"]
+    assert read_manifest(run)["status"] == "failed"
+    assert "diverged" in read_manifest(run)["error"]
 
 
 def test_health_is_logged(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_health_is_logged(comic_root: Path, command: Command, tmp_path: Path) ->
 
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 def test_the_norms_are_those_of_all_gradients(clip: float, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, norms = Pix2Pix(image_size=SIZE, base_channels=4, gradient_clip=clip), list[tuple[float, float]]()
+    model, norms = Pix2Pix(image_size=SIZE, base_channels=4, gradient_clip_val=clip), list[tuple[float, float]]()
     original = model.on_before_optimizer_step
 
     def watched(optimizer: torch.optim.Optimizer) -> None:
@@ -132,7 +132,7 @@ class Certain(Pix2Pix):
 
 
 class Constant(Pix2Pix):
-    """Makes one picture of everything."""
+    """Makes one image of everything."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) * 0 + torch.linspace(-1, 1, SIZE)
@@ -142,15 +142,15 @@ class Constant(Pix2Pix):
     ("model", "text"),
     [
         (Certain, "For 2 epochs the discriminator has told 100.0% of all patches right"),
-        (Constant, "After epoch 1 all 2 outputs of val are the same picture"),
+        (Constant, "After epoch 1 all 2 outputs of val are the same image"),
     ],
 )
 def test_collapse_is_warned_of_once(
     model: type[Pix2Pix], text: str, comic_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "image_translation"):
-        train(model(image_size=SIZE, base_channels=4), comic_root, GANHealth(won_epochs=2), max_epochs=5)
-    warnings = [record.message for record in caplog.records if record.name.endswith("gan_health")]
+        train(model(image_size=SIZE, base_channels=4), comic_root, GANMonitor(saturated_epochs=2), max_epochs=5)
+    warnings = [record.message for record in caplog.records if record.name.endswith("gan_monitor")]
     assert len(warnings) == 1
     assert text in warnings[0]
     assert "Try " in warnings[0]
@@ -158,5 +158,5 @@ def test_collapse_is_warned_of_once(
 
 def test_a_healthy_gan_is_not_warned_of(comic_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "image_translation"):
-        train(Pix2Pix(image_size=SIZE, base_channels=4), comic_root, GANHealth(won_epochs=2), max_epochs=4)
-    assert not [record for record in caplog.records if record.name.endswith("gan_health")]
+        train(Pix2Pix(image_size=SIZE, base_channels=4), comic_root, GANMonitor(saturated_epochs=2), max_epochs=4)
+    assert not [record for record in caplog.records if record.name.endswith("gan_monitor")]

@@ -72,7 +72,7 @@ def results_unlike(one: Path, other: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def atomic_write(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbed."""
     run = tmp_path_factory.mktemp("whole") / "run"
     process = start(run, *OPTIONS, *LOGGED, f"data.root={root}")
@@ -189,7 +189,7 @@ def test_resume_last_takes_the_latest_that_was_stopped(
         (moved / "kept.png").rename(moved / "train" / "face" / "train0.png")
         (moved / "kept2.png").rename(moved / "train" / "comics" / "train0.png")
         assert other.returncode == 1
-        assert "a run on other pictures (fingerprint " in other.stderr
+        assert "a run on other images (fingerprint " in other.stderr
         assert (run / "run.json").read_bytes() == before
         succeeded(command("train", "resume=last", "task=comic", "data.num_workers=1", f"data.root={moved}"))
     finally:

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from conftest import SIZE
 
-from image_translation.callbacks import LastState
+from image_translation.callbacks import LastCheckpoint
 from image_translation.data import PairedImageDataModule
 from image_translation.models import Pix2Pix
 
@@ -68,7 +68,7 @@ def train(signals: Signals, root: Path, folder: Path) -> None:
                                  image_size=SIZE, batch_size=2, num_workers=0)  # fmt: skip
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=EPOCHS, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[signals, LastState(str(folder / "checkpoints"))],
+        callbacks=[signals, LastCheckpoint(str(folder / "checkpoints"))],
     )  # fmt: skip
     trainer.fit(Pix2Pix(image_size=SIZE, base_channels=4), datamodule=data)
 

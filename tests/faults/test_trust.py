@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 import image_translation
-from image_translation.checkpoints import read_checkpoint
-from image_translation.errors import UserError
-from image_translation.files import read_json, write_json
+from image_translation.cli.errors import UserError
+from image_translation.inference.checkpoints import read_checkpoint
 from image_translation.models import Pix2Pix
-from image_translation.runs import read_config, read_run
+from image_translation.runs.files import read_json, write_json
+from image_translation.runs.folder import read_config, read_manifest
 
 GIB = 2**30
 
@@ -98,7 +98,7 @@ def test_any_bytes_are_no_checkpoint_or_manifest(content: bytes, tmp_path_factor
     for read in (
         lambda: image_translation.load(folder / "a.ckpt"),
         lambda: image_translation.load(folder / "a.safetensors"),
-        lambda: read_run(folder),
+        lambda: read_manifest(folder),
         lambda: read_config(folder),
     ):
         with pytest.raises(UserError):
@@ -253,7 +253,7 @@ def test_a_manifest_of_other_kinds_is_damaged(changes: dict[str, Any], finished:
     path.write_text(json.dumps(json.loads(before) | changes))
     try:
         with pytest.raises(UserError, match=rf"is damaged: {next(iter(changes))}(\.\w+)? is "):
-            read_run(finished)
+            read_manifest(finished)
     finally:
         path.write_text(before)
 
@@ -268,9 +268,9 @@ def test_an_exported_generator_is_the_runs(finished: Path, command: Command, tmp
         for name in content.keys():  # noqa: SIM118
             assert torch.equal(content.get_tensor(name), best[f"generator.{name}"])
         assert json.loads(content.metadata()["image_translation"])["model"] == "Pix2Pix"
-    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     one, other = image_translation.load(finished), image_translation.load(file)
-    assert np.array_equal(one.translate(picture), other.translate(picture))
+    assert np.array_equal(one.predict(image), other.predict(image))
 
     again = command("export", f"run={finished}", f"output={file}")
     assert again.returncode == 1
@@ -293,8 +293,8 @@ TAMPERED: dict[str, tuple[str, Any]] = {
     "callbacks.best.filename": ("", "../../../victim/model"),
     "callbacks.metrics_csv._args_": ("callbacks.metrics_csv._args_ is no option", ["{victim}/notes.csv"]),
     "callbacks.last._args_": ("callbacks.last._args_ is no option", ["{victim}"]),
-    "callbacks.cost._partial_": ("callbacks.cost._partial_ is no option", True),
-    "callbacks.cost": ("config has callbacks.cost, which is no part of this project", "hello"),
+    "callbacks.throughput._partial_": ("callbacks.throughput._partial_ is no option", True),
+    "callbacks.throughput": ("config has callbacks.throughput, which is no part of this project", "hello"),
     "callbacks.odd": ("config has callbacks.odd, which is no part of this project", {"folder": "{victim}"}),
     "data._target_": (
         "config has data, which is no part",
@@ -302,7 +302,7 @@ TAMPERED: dict[str, tuple[str, Any]] = {
     ),
     "data.zzz": (
         "data.zzz._target_ is no option",
-        {"_target_": "image_translation.loggers.wandb_logger", "save_dir": "{victim}"},
+        {"_target_": "image_translation.loggers.wandb.wandb_logger", "save_dir": "{victim}"},
     ),
     "data.table": ("data.table is", "${run.x}"),
     "model.norm": ("model.norm is", "${oc.${data.task}:HOME}"),
@@ -366,11 +366,11 @@ def test_a_config_that_would_unpack_into_more(text: str, tmp_path: Path) -> None
 def test_files_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
     with pytest.raises(UserError, match="no ordinary file"):
-        read_run(tmp_path)
+        read_manifest(tmp_path)
     (tmp_path / "run.json").unlink()
     (tmp_path / "run.json").symlink_to("/dev/zero")
     with pytest.raises(UserError, match="no ordinary file"):
-        read_run(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_a_link_in_a_run_folder_leads_nowhere_else(finished: Path, command: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training and use of the models, in process and on few small pictures."""
+"""Training and use of the models, in process and on few small images."""
 
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,23 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from conftest import SIZE, make_comic_root, picture
+from conftest import SIZE, image, make_comic_root
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import MixedPrecision
 from torch import nn
 
 import image_translation
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
-from image_translation.errors import UserError
-from image_translation.losses import GAN_LOSSES
-from image_translation.metrics import summarise
-from image_translation.models import Identity, Pix2Pix, Translator, UNetAutoencoder
+from image_translation.losses.adversarial import GAN_LOSSES
+from image_translation.metrics.image_scores import mean_metrics
+from image_translation.models import Identity, ImageTranslationModule, Pix2Pix, UNetAutoencoder
 
 MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
 
 
-def make_model(name: str, **options: Any) -> Translator:
+def make_model(name: str, **options: Any) -> ImageTranslationModule:
     torch.manual_seed(0)
     return MODELS[name](**({"image_size": SIZE, "base_channels": 4} | options))
 
@@ -34,7 +34,7 @@ def make_data(root: Path, **options: Any) -> PairedImageDataModule:
     return PairedImageDataModule(task="comic", root=str(root), **(defaults | options))
 
 
-def fit(model: Translator, data: PairedImageDataModule, **options: Any) -> pl.Trainer:
+def fit(model: ImageTranslationModule, data: PairedImageDataModule, **options: Any) -> pl.Trainer:
     pl.seed_everything(0, verbose=False)
     defaults = {"max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False, "logger": False,
                 "enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}  # fmt: skip
@@ -52,12 +52,12 @@ def test_pix2pix_step_against_a_plain_loop(comic_root: Path, monkeypatch: pytest
     def descent(parameters: Any, *_: Any, **__: Any) -> torch.optim.SGD:
         return torch.optim.SGD(parameters, 0.01)
 
-    monkeypatch.setattr("image_translation.models.translator.Adam", descent)
+    monkeypatch.setattr("image_translation.models.base.Adam", descent)
     model, reference = make_model("pix2pix", dropout=0.0), make_model("pix2pix", dropout=0.0)
-    fit(model, make_data(comic_root, batch_size=2, jitter=False, mirror=False))
+    fit(model, make_data(comic_root, batch_size=2, jitter=False, hflip=False))
 
     pl.seed_everything(0, verbose=False)
-    data = make_data(comic_root, batch_size=2, jitter=False, mirror=False)
+    data = make_data(comic_root, batch_size=2, jitter=False, hflip=False)
     data.setup()
     assert isinstance(reference, Pix2Pix)
     generator, discriminator = reference.generator, reference.discriminator
@@ -114,7 +114,7 @@ def test_overfits_four_pairs(name: str, tmp_path: Path) -> None:
     root = make_comic_root(tmp_path / "pairs", {"train": 4, "val": 1, "test": 1})
     options = {"dropout": 0.0} if name == "pix2pix" else {}
     model = make_model(name, base_channels=16, learning_rate=2e-3, **options)
-    data = make_data(root, batch_size=4, jitter=False, mirror=False)
+    data = make_data(root, batch_size=4, jitter=False, hflip=False)
     data.setup()
     batch = data.finish_batch(next(iter(data.train_dataloader())))
 
@@ -128,11 +128,11 @@ def test_overfits_four_pairs(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_one_batch_is_one_step(name: str, accumulate: int, comic_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("accumulate_grad_batches", [1, 2])
+def test_one_batch_is_one_step(name: str, accumulate_grad_batches: int, comic_root: Path, tmp_path: Path) -> None:
     checkpoint = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)
     data = make_data(comic_root, batch_size=2)  # three batches an epoch
-    trainer = fit(make_model(name, accumulate=accumulate), data, max_epochs=-1, max_steps=7,
+    trainer = fit(make_model(name, accumulate_grad_batches=accumulate_grad_batches), data, max_epochs=-1, max_steps=7,
                   callbacks=[checkpoint], enable_checkpointing=True)  # fmt: skip
     assert trainer.global_step == 7
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [f"step={step}.ckpt" for step in (2, 4, 6)]
@@ -141,15 +141,15 @@ def test_one_batch_is_one_step(name: str, accumulate: int, comic_root: Path, tmp
 def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
     root = make_comic_root(tmp_path / "pairs", {"train": 6, "val": 1, "test": 1})
     once = make_model("autoencoder")
-    fit(once, make_data(root, batch_size=6, jitter=False, mirror=False))
-    parts = make_model("autoencoder", accumulate=3)
-    fit(parts, make_data(root, batch_size=2, jitter=False, mirror=False))
+    fit(once, make_data(root, batch_size=6, jitter=False, hflip=False))
+    parts = make_model("autoencoder", accumulate_grad_batches=3)
+    fit(parts, make_data(root, batch_size=2, jitter=False, hflip=False))
     for (name, a), b in zip(once.named_parameters(), parts.parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-5), name
 
 
 def test_accumulation_updates_at_the_end_of_the_epoch_too(comic_root: Path) -> None:
-    model = make_model("pix2pix", accumulate=4)
+    model = make_model("pix2pix", accumulate_grad_batches=4)
     before = [p.clone() for p in model.parameters()]
     fit(model, make_data(comic_root, batch_size=2))  # three batches: the accumulation is never full
     assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -169,7 +169,7 @@ def test_gradient_clip_limits_the_norm(
         zero_grad(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Adam, "zero_grad", record)
-    fit(make_model(name, gradient_clip=0.01), make_data(comic_root, batch_size=2), precision=precision)
+    fit(make_model(name, gradient_clip_val=0.01), make_data(comic_root, batch_size=2), precision=precision)
     assert len(norms) == 3 * len(make_model(name).trained_networks())
     assert max(norms) <= 0.01 * 1.001
 
@@ -178,7 +178,7 @@ def test_gradient_clip_with_scaled_float16_gradients(comic_root: Path) -> None:
     """A gradient scaler, as on a GPU: the norm is limited after unscaling, and only once."""
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
-    start, model = make_model("pix2pix", gradient_clip=1e-3), make_model("pix2pix", gradient_clip=1e-3)
+    start, model = make_model("pix2pix", gradient_clip_val=1e-3), make_model("pix2pix", gradient_clip_val=1e-3)
     trainer = fit(model, make_data(comic_root, batch_size=2), plugins=[plugin], limit_val_batches=0)
     assert trainer.global_step == 3
     assert not torch.equal(start.generator.head[1].weight, model.generator.head[1].weight)
@@ -210,12 +210,12 @@ def test_an_output_does_not_depend_on_the_rest_of_the_batch(name: str, norm: str
     model = make_model(name, image_size=64, norm=norm).eval()
     x = torch.rand(3, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        together, alone = model(x), torch.cat([model(picture[None]) for picture in x])
+        together, alone = model(x), torch.cat([model(image[None]) for image in x])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_evaluation_normalises_as_training_did(name: str) -> None:
+def test_evaluation_normalizes_as_training_did(name: str) -> None:
     """The default norm has the same output in both modes; batch norm's running statistics have another one."""
     options = {"dropout": 0.0} if name == "pix2pix" else {}
     x = torch.rand(1, 3, 64, 64) * 2 - 1
@@ -230,7 +230,7 @@ def test_evaluation_normalises_as_training_did(name: str) -> None:
 
 
 def test_val_test_and_predict_measure_the_same_output(comic_root: Path) -> None:
-    """The loops of the trainer give what ``translate`` gives, whatever the batch size."""
+    """The loops of the trainer give what ``predict`` gives, whatever the batch size."""
     model = make_model("autoencoder", image_size=64)
     for batch_size in (1, 3):
         data = make_data(comic_root, image_size=64, eval_batch_size=batch_size)
@@ -242,7 +242,7 @@ def test_val_test_and_predict_measure_the_same_output(comic_root: Path) -> None:
             source, target = (
                 np.asarray(Image.open(p).resize((64, 64), Image.Resampling.BICUBIC)) for p in (pair.input, pair.target)
             )
-            translated = model.translate(source)
+            translated = model.predict(source)
             assert np.abs(output.permute(1, 2, 0).numpy().astype(int) - translated).max() <= 1
             expected = ((translated.astype(float) - target) ** 2).mean()
             assert model.scores["test"][pair.name]["mse"] == pytest.approx(expected, rel=1e-2)
@@ -258,22 +258,22 @@ def test_identity_scores_the_input_itself(comic_root: Path) -> None:
         ((np.asarray(Image.open(p.input)).astype(float) - np.asarray(Image.open(p.target))) ** 2).mean()  # type: ignore[arg-type]
         for p in data.datasets["test"].pairs
     ]
-    assert summarise(model.scores["test"])["mse"] == pytest.approx(np.mean(errors))
+    assert mean_metrics(model.scores["test"])["mse"] == pytest.approx(np.mean(errors))
     assert not list(model.parameters())
 
 
 @pytest.mark.parametrize("size", [(32, 32), (45, 20), (7, 5)])
 def test_translate_takes_any_size_and_keeps_kind_and_size(size: tuple[int, int]) -> None:
     model = make_model("pix2pix")
-    source = picture(3, size)
-    translated = model.translate(source)
+    source = image(3, size)
+    translated = model.predict(source)
     assert isinstance(translated, Image.Image)
     assert translated.size == size
-    array = model.translate(np.asarray(source))
+    array = model.predict(np.asarray(source))
     assert isinstance(array, np.ndarray)
     assert array.dtype == np.uint8
     assert np.array_equal(array, translated)
-    assert np.array_equal(Identity().translate(source), source)
+    assert np.array_equal(Identity().predict(source), source)
 
 
 def test_translate_refuses_what_it_would_misread() -> None:
@@ -284,7 +284,7 @@ def test_translate_refuses_what_it_would_misread() -> None:
         np.zeros((3, 8, 8), np.uint8),
     ):
         with pytest.raises(UserError, match="uint8 array"):
-            Identity().translate(wrong)
+            Identity().predict(wrong)
 
 
 @pytest.mark.parametrize("kind", GAN_LOSSES)
@@ -311,10 +311,10 @@ def test_bf16_trains_and_measures_in_full_precision(comic_root: Path) -> None:
     assert model.scores["identity"] == identity.scores["identity"]
 
 
-def test_translate_turns_pictures_as_the_dataset_does() -> None:
-    turned = picture(1, (40, 20))
+def test_translate_turns_images_as_the_dataset_does() -> None:
+    turned = image(1, (40, 20))
     turned.getexif()[0x0112] = 6
-    assert Identity().translate(turned).size == (20, 40)  # type: ignore[union-attr]
+    assert Identity().predict(turned).size == (20, 40)  # type: ignore[union-attr]
 
 
 def test_outputs_that_are_not_finite_end_the_run(comic_root: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_mistyped_option_is_refused() -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [("learning_rate", -1e-4), ("learning_rate", 0), ("learning_rate", float("nan")), ("beta1", 1.0), ("beta1", -0.1),
-     ("lr_decay_epochs", -1), ("gradient_clip", -1.0), ("accumulate", 0), ("accumulate", 1.5), ("lambda_l1", -1.0),
+     ("lr_decay_epochs", -1), ("gradient_clip_val", -1.0), ("accumulate_grad_batches", 0), ("accumulate_grad_batches", 1.5), ("lambda_l1", -1.0),
      ("learning_rate", float("inf")), ("gan_loss", "wgan"), ("norm", "layer")],
 )  # fmt: skip
 def test_options_out_of_range(option: str, value: Any) -> None:
@@ -344,7 +344,7 @@ def test_options_out_of_range(option: str, value: Any) -> None:
 def test_a_new_model_is_one_class(comic_root: Path, tmp_path: Path) -> None:
     """Trained, tested, saved and loaded by the base's machinery."""
 
-    class Shift(Translator):
+    class Shift(ImageTranslationModule):
         def __init__(self) -> None:
             super().__init__(learning_rate=0.1)
             self.save_hyperparameters(logger=False)
@@ -362,18 +362,18 @@ def test_a_new_model_is_one_class(comic_root: Path, tmp_path: Path) -> None:
         model, data = Shift(), make_data(comic_root)
         trainer = fit(model, data, max_epochs=30)
         trainer.test(model, datamodule=data, verbose=False)
-        learnt, identity = (summarise(model.scores[name])["mse"] for name in ("test", "identity"))
+        learnt, identity = (mean_metrics(model.scores[name])["mse"] for name in ("test", "identity"))
         assert learnt < identity / 10  # a 1×1 convolution can do it all
         trainer.save_checkpoint(tmp_path / "shift.ckpt", weights_only=True)
         assert isinstance(image_translation.load(tmp_path / "shift.ckpt"), Shift)
     finally:
-        del Translator.registry["Shift"]
+        del ImageTranslationModule.registry["Shift"]
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_trains_on_a_gpu(precision: str, comic_root: Path) -> None:
-    model = make_model("pix2pix", gradient_clip=1.0)
+    model = make_model("pix2pix", gradient_clip_val=1.0)
     data = make_data(comic_root, batch_size=2)
     trainer = fit(model, data, accelerator="gpu", devices=1, precision=precision, max_epochs=3)
     trainer.test(model, datamodule=data, verbose=False)

@@ -14,23 +14,23 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from image_translation.batch_size import BareLoop
-from image_translation.callbacks import Cost, MetricsCSV, ProgressBar
+from image_translation.callbacks import MetricsCSV, ProgressBar, Throughput
+from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
-from image_translation.errors import UserError
-from image_translation.models import Pix2Pix, Translator, UNetAutoencoder
-from image_translation.models.translator import COMPILE
+from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
+from image_translation.models.base import COMPILE
+from image_translation.training.batch_size import BareLoop
 
 MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
 CPU = torch.device("cpu")
 
 
-def make_model(name: str, **options: Any) -> Translator:
+def make_model(name: str, **options: Any) -> ImageTranslationModule:
     torch.manual_seed(0)
     return MODELS[name](**({"image_size": SIZE, "base_channels": 4} | options))
 
 
-def train(model: Translator, root: Path, **options: Any) -> pl.Trainer:
+def train(model: ImageTranslationModule, root: Path, **options: Any) -> pl.Trainer:
     """Two epochs of three batches."""
     pl.seed_everything(0, verbose=False)
     data = PairedImageDataModule("comic", str(root), input_folder="face", target_folder="comics", image_size=SIZE,
@@ -123,7 +123,7 @@ def test_no_step_waits_for_a_value(
     name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = FetchedValues()
-    callbacks = [count, ProgressBar(), Cost(), MetricsCSV(str(tmp_path / "metrics.csv"))]
+    callbacks = [count, ProgressBar(), Throughput(), MetricsCSV(str(tmp_path / "metrics.csv"))]
     options: dict[str, Any] = {"callbacks": callbacks, "enable_progress_bar": True, "logger": CSVLogger(tmp_path)}
     copies, tensor = [], torch.tensor
 
@@ -148,7 +148,7 @@ def test_no_step_waits_for_a_value(
 @pytest.mark.parametrize("name", MODELS)
 def test_no_step_waits_for_the_gpu(name: str, precision: str, comic_root: Path, tmp_path: Path) -> None:
     class Strict(pl.Callback):
-        """In the second epoch, once every picture and kernel has been there."""
+        """In the second epoch, once every image and kernel has been there."""
 
         def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
             torch.cuda.set_sync_debug_mode("error" if trainer.current_epoch else "default")
@@ -157,7 +157,7 @@ def test_no_step_waits_for_the_gpu(name: str, precision: str, comic_root: Path, 
             if trainer.is_last_batch:
                 torch.cuda.set_sync_debug_mode("default")
 
-    callbacks = [Strict(), ProgressBar(), Cost(), MetricsCSV(str(tmp_path / "metrics.csv"))]
+    callbacks = [Strict(), ProgressBar(), Throughput(), MetricsCSV(str(tmp_path / "metrics.csv"))]
     options: dict[str, Any] = {"callbacks": callbacks, "enable_progress_bar": True, "logger": CSVLogger(tmp_path)}
     try:
         train(make_model(name), comic_root, accelerator="gpu", devices=1, precision=precision, **options)
@@ -180,7 +180,7 @@ def compiled_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPat
     torch._dynamo.reset()
 
 
-def moved_alike(one: Translator, other: Translator, start: Translator) -> None:
+def moved_alike(one: ImageTranslationModule, other: ImageTranslationModule, start: ImageTranslationModule) -> None:
     for (name, a), b, before in zip(one.named_parameters(), other.parameters(), start.parameters(), strict=True):
         assert (a - b).norm() <= 0.02 * (a - before).norm() + 1e-6, name
 
@@ -260,7 +260,10 @@ def test_an_unknown_way_to_compile_is_refused() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_recomputing_trains_to_the_same_weights(name: str, comic_root: Path) -> None:
     """Dropout included: what is computed again draws the same random numbers."""
-    models = [make_model(name, recompute=recompute) for recompute in (False, True, False)]
+    models = [
+        make_model(name, gradient_checkpointing=gradient_checkpointing)
+        for gradient_checkpointing in (False, True, False)
+    ]
     for model in models[:2]:
         train(model, comic_root)
     moved_alike(*models)
@@ -269,7 +272,7 @@ def test_recomputing_trains_to_the_same_weights(name: str, comic_root: Path) -> 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_compiled_networks_are_recomputed_too(norm: str) -> None:
     x, kept, results = torch.rand(2, 3, SIZE, SIZE), [], []
-    variants: list[dict[str, Any]] = [{}, {"recompute": True}]
+    variants: list[dict[str, Any]] = [{}, {"gradient_checkpointing": True}]
     for options in variants:
         torch._dynamo.reset()
         network = make_model("pix2pix", norm=norm, dropout=0.0, **options).generator.train()

@@ -139,9 +139,9 @@ def test_recomputing_changes_the_memory_and_nothing_else(make: Callable[..., nn.
         options["image_size"] = 128
     x = torch.rand(2, 3, 128, 128)
     states, gradients, kept = [], [], []
-    for recompute in (False, True):
+    for gradient_checkpointing in (False, True):
         torch.manual_seed(0)
-        network = make(recompute=recompute, **options)
+        network = make(gradient_checkpointing=gradient_checkpointing, **options)
         held = {}
 
         def hold(tensor: Tensor, held: dict[int, int] = held) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from image_translation.errors import UserError
+from image_translation.cli.errors import UserError
 from image_translation.networks import ConvAutoencoder, PatchGANDiscriminator, UNetGenerator
 
 
@@ -54,7 +54,7 @@ def test_every_layer_of_the_autoencoder() -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64, 128, 256, 512])
-def test_depth_follows_the_picture_size(size: int) -> None:
+def test_depth_follows_the_image_size(size: int) -> None:
     x = torch.zeros(1, 3, size, size)
     innermost: list[torch.Size] = []
     unet, autoencoder = (
@@ -75,7 +75,7 @@ def test_the_discriminator_sees_70_by_70_pixels() -> None:
     network = PatchGANDiscriminator(base_channels=8).eval()
     for module in network.modules():
         if isinstance(module, nn.InstanceNorm2d):
-            # A norm sees the whole picture; the receptive field is that of the convolutions.
+            # A norm sees the whole image; the receptive field is that of the convolutions.
             module.forward = lambda x: x  # type: ignore[method-assign]
     x = torch.rand(1, 3, 256, 256, requires_grad=True)
     logits = network(x, torch.zeros_like(x))

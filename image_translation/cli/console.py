@@ -1,0 +1,33 @@
+"""Tables on the terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from image_translation.cli.process import is_main_process
+from image_translation.metrics.names import METRICS, title
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str | None = None) -> None:
+    """A table on the terminal; numbers are rounded to three decimals."""
+    table = Table(title=None if caption is None else Text(caption))
+    for column in columns:
+        table.add_column(Text(column), justify="left" if column == columns[0] else "right", overflow="fold")
+    for row in rows:
+        cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+    Console().print(table)
+
+
+def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:
+    """The metrics of each model, and where the images are."""
+    if is_main_process():
+        columns = {title(metric): metric for metric in METRICS}
+        columns |= {name.replace("/", "\n"): name for name in next(iter(scores.values())) if "/" in name}
+        rows = [[model, *(row.get(name, "") for name in columns.values())] for model, row in scores.items()]
+        print_table([split, *columns], rows)
+        folders = tuple(folder / "images" if (folder / "images").exists() else folder for folder in folders)
+        print("Images:", " and ".join(str(folder) for folder in folders if folder.exists()))

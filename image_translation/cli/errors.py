@@ -1,0 +1,55 @@
+"""The one kind of error that a user is shown without a traceback, and the checks that raise it."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: the text says what was found, what was expected and what to do."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as ``" Did you mean 'max_epochs'?"``, or nothing where no known name is near."""
+    matches = difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+def one_of(argument: str, value: T, known: Iterable[T]) -> T:
+    """``value``, if it is one of the known names.
+
+    Raises:
+        UserError: it is not; the text names the argument, the value and the choices.
+    """
+    known = list(known)
+    names = [str(name) for name in known]
+    if value not in known:
+        raise UserError(f"{argument} must be one of {', '.join(names)}; got {value!r}.{nearest(str(value), names)}")
+    return value
+
+
+def at_least(argument: str, value: float, least: float, *, exclusive: bool = False, whole: bool = False) -> None:
+    """Check a finite number's lower bound.
+
+    Raises:
+        UserError: ``value`` is below ``least`` (or equal to it, if ``exclusive``), or no number, or no ``whole`` one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
+        raise UserError(f"{argument} must be a {'whole' if whole else 'finite'} number, got {value!r}.")
+    if value < least or (exclusive and value == least):
+        raise UserError(f"{argument} must be {'greater than' if exclusive else 'at least'} {least:g}, got {value}.")
+
+
+def log2_of(argument: str, value: int, least: int = 32, most: int = 2048) -> int:
+    """The exponent of a power of two.
+
+    Raises:
+        UserError: ``value`` is no power of two from ``least`` to ``most``.
+    """
+    exponent = value.bit_length() - 1 if isinstance(value, int) else -1
+    if exponent < 0 or value != 1 << exponent or not least <= value <= most:
+        raise UserError(f"{argument} must be a power of two from {least} to {most}, got {value}.")
+    return exponent

@@ -1,0 +1,45 @@
+"""Inputs that are computed from the image itself, on the device: ``data.derive`` of tasks in the layout ``derived``.
+
+Any callable on images (N, 3, S, S) in [-1, 1] will do, as long as it treats each image by itself and the same every
+time: ``conf/task/coloring.yaml`` uses one of torchvision's as it is.
+"""
+
+import torch
+from kornia.filters import canny
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+
+def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.2) -> Tensor:
+    """Contours on white, by Canny 1986 without its last step: strong ones are black, weak ones gray.
+
+    (The last step follows weak contours from pixel to pixel, which takes a GPU thousands of kernels and a CPU seconds.)
+
+    Args:
+        images: (N, 3, S, S) in [-1, 1].
+        sigma: of the blur, in pixels at 256×256; more leaves coarser contours.
+        low: the gradient of the weakest gray contour, for values in [0, 1].
+        high: that of the weakest black one.
+    """
+    sigma = sigma * images.shape[-1] / 256
+    width = 2 * round(2 * sigma) + 1
+    with torch.autocast(images.device.type, enabled=False):
+        _, contours = canny((images.float() + 1) / 2, low, high, (width, width), (sigma, sigma), hysteresis=False)
+    return (1 - 2 * contours).expand_as(images).to(images.dtype)
+
+
+def lowres(images: Tensor, factor: int = 4) -> Tensor:
+    """What is left of images at 1/``factor`` of their size, enlarged again (bicubic, both ways)."""
+    size = list(images.shape[-2:])
+    small = F.resize(images, [side // factor for side in size], InterpolationMode.BICUBIC, antialias=True)
+    enlarged: Tensor = F.resize(small, size, InterpolationMode.BICUBIC)
+    return enlarged.clamp(-1, 1)
+
+
+def center_mask(images: Tensor, ratio: float = 0.5) -> Tensor:
+    """Images with a gray square in the middle, ``ratio`` of a side wide, as in Pathak et al. 2016 (inpainting)."""
+    side = round(images.shape[-1] * ratio)
+    start = (images.shape[-1] - side) // 2
+    erased: Tensor = F.erase(images, start, start, side, side, images.new_zeros(()))
+    return erased

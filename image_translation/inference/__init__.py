@@ -1,0 +1,1 @@
+"""Trained models: loading and using them."""

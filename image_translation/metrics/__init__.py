@@ -1,0 +1,1 @@
+"""Image metrics: pure functions under torchmetrics classes."""

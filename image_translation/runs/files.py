@@ -1,0 +1,112 @@
+"""Files that are there whole or not at all, whatever happens while they are written."""
+
+import csv
+import errno
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from image_translation.cli.errors import UserError
+
+LARGEST = 256 * 2**20  # bytes of a text that is read
+LOCK, PATIENCE = ".lock", 6  # seconds: readers of a process that was killed can live on for five
+
+
+@contextmanager
+def file_lock(folder: Path) -> Iterator[None]:
+    """Keep every other process that asks for it out of a folder, on other machines too if they share it.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    lock = FileLock((folder / LOCK).absolute(), timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: another process is at work there. Wait for it, or name another folder.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # some systems don't remove what is open
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of ``path`` when it is complete and on the disk.
+
+    The folder must exist: if it was removed meanwhile, that is an error.
+    """
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        scratch.unlink(missing_ok=True)  # it may be a link
+        with scratch.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        # A full disk doesn't say where, and nobody knows the file beside.
+        if isinstance(error, OSError) and error.filename in (None, str(scratch)):
+            error.filename = str(path)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a file's new name on the disk too."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: there is none, or it is no ordinary file.
+        ValueError: it is none that this project wrote: too large, or not UTF-8.
+    """
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"larger than {LARGEST // 2**20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; OSError or ValueError if there is none."""
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """A CSV file with a header; values that a row lacks stay empty."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())

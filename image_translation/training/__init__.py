@@ -1,0 +1,1 @@
+"""What stands around a fit: seeding, devices, resuming."""

@@ -1,0 +1,89 @@
+"""Inputs that are computed from the image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import SIZE, make_comic_root
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from skimage import feature
+from torch import Tensor
+
+from image_translation.cli.app import CONF, instantiate
+from image_translation.data.derived_inputs import center_mask, edges, lowres
+from image_translation.data.transforms import to_uint8
+
+TASKS = ("coloring", "sketch", "superres", "inpaint")
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """(5, 3, S, S): a dark disc on a light ground, and smooth noise."""
+    y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    disc = torch.where((y - 30) ** 2 + (x - 32) ** 2 < 18**2, -0.8, 0.7).expand(1, 3, -1, -1)
+    noise = torch.rand(4, 3, 4, 4, generator=torch.manual_seed(0)) * 2 - 1
+    return torch.cat([disc, F.interpolate(noise, (SIZE, SIZE), mode="bicubic").clamp(-1, 1)])
+
+
+@pytest.mark.parametrize("derive", [edges, lowres, center_mask])
+def test_every_image_by_itself_and_always_the_same(derive: object, images: Tensor) -> None:
+    images = images[1:]  # a disc has contours as strong as their neighbors, where rounding decides
+    before = images.clone()
+    derived = derive(images)  # type: ignore[operator]
+    assert derived.shape == images.shape
+    assert derived.dtype == torch.float32
+    assert -1 <= derived.min() <= derived.max() <= 1
+    assert torch.equal(images, before)
+    for index in range(len(images)):
+        assert torch.allclose(derive(images[index : index + 1])[0], derived[index], atol=1e-6)  # type: ignore[operator]
+
+
+def test_edges_are_where_scikit_image_has_them(images: Tensor) -> None:
+    contours = edges(images[:1])[0]
+    assert torch.equal(contours[0], contours[1])
+    ours = contours[0].numpy() < 0.5
+    gray = ((images[0, 0] + 1) / 2).numpy()
+    theirs = feature.canny(gray, sigma=2 * SIZE / 256, low_threshold=0.05, high_threshold=0.1)
+    # Every contour pixel of one lies on or beside one of the other.
+    for a, b in ((ours, theirs), (theirs, ours)):
+        near = np.lib.stride_tricks.sliding_window_view(np.pad(b, 1), (3, 3)).any(axis=(2, 3))
+        assert a.sum() > 80
+        assert near[a].all()
+
+
+def test_lowres_is_pillows_way_down_and_up(images: Tensor) -> None:
+    small, size = (SIZE // 4,) * 2, (SIZE,) * 2
+    for image, derived in zip(images, to_uint8(lowres(images)), strict=True):
+        image = Image.fromarray(to_uint8(image).permute(1, 2, 0).numpy())
+        expected = image.resize(small, Image.Resampling.BICUBIC).resize(size, Image.Resampling.BICUBIC)
+        difference = np.abs(derived.permute(1, 2, 0).numpy().astype(int) - np.asarray(expected))
+        assert difference.mean() < 2
+
+
+def test_the_hole_is_grey_and_the_rest_stays(images: Tensor) -> None:
+    inside = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    inside[SIZE // 4 : -SIZE // 4, SIZE // 4 : -SIZE // 4] = True
+    derived = center_mask(images)
+    assert (derived[:, :, inside] == 0).all()
+    assert torch.equal(derived[:, :, ~inside], images[:, :, ~inside])
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+@pytest.mark.parametrize("task", TASKS)
+def test_tasks_are_one_yaml(task: str, direction: str, tmp_path: Path) -> None:
+    root = make_comic_root(tmp_path / "pairs")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"task={task}", f"data.root={root}", "data.target_folder=face", "data.num_workers=0",
+                                f"data.direction={direction}", f"data.image_size={SIZE}"])  # fmt: skip
+    data = instantiate(cfg.data)
+    data.setup()
+    batch = data.fixed_batch("train", 3, torch.device("cpu"))
+    photo, derived = ("target", "input") if direction == "AtoB" else ("input", "target")
+    for name, image in zip(batch["name"], batch[photo], strict=True):
+        with Image.open(root / "train" / "face" / f"{name}.png") as file:
+            assert np.array_equal(to_uint8(image).permute(1, 2, 0).numpy(), np.asarray(file))
+    assert torch.allclose(batch[derived], data.derive(batch[photo]))
+    assert not torch.equal(batch[derived], batch[photo])

@@ -1,0 +1,53 @@
+"""Nothing that a run leaves names the home folder or holds a secret."""
+
+from pathlib import Path
+
+import pytest
+from conftest import TINY_AUTOENCODER, Command, make_comic_root, succeeded
+from wandb_file import read_offline_runs
+
+from image_translation.runs.redact import redact
+
+SECRETS = {
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+    "MY_TOKEN": "s3cr3t-t0k3n",
+    "db_password": "hunter2hunter2",
+}
+
+
+def test_a_run_in_a_home_folder(command: Command, tmp_path: Path) -> None:
+    home = tmp_path / "alice"
+    root = make_comic_root(home / "my pairs")
+    run = home / "outputs" / "run"
+    environment = SECRETS | {"HOME": str(home), "WANDB_MODE": "offline", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    options = [*TINY_AUTOENCODER, f"data.root={root}", f"hydra.run.dir={run}", "logger=wandb"]
+    succeeded(command("train", *options, **environment))
+    texts = {path: path.read_text() for path in (run / "run.json", run / "train.log")}
+    (logged,) = read_offline_runs(run)
+    texts[run / "W&B's config"] = str(logged.config)
+    for path, text in texts.items():
+        assert str(home) not in text, path
+        for secret in SECRETS.values():
+            assert secret not in text, path
+    assert "~/my pairs" in texts[run / "run.json"]
+    assert "~/my pairs" in texts[run / "W&B's config"]
+    # The shortened path is still the place of the pairs.
+    succeeded(command("evaluate", f"run={run}", **environment))
+
+    failed = command("train", *options[:-2], f"hydra.run.dir={home / 'other'}", "logger=none",
+                     f"data.root={home}/nowhere/{SECRETS['MY_TOKEN']}", **environment)  # fmt: skip
+    assert failed.returncode == 1
+    for name in ("run.json", "train.log"):
+        text = (home / "other" / name).read_text()
+        assert "~/nowhere/***" in text
+        assert SECRETS["MY_TOKEN"] not in text
+        assert str(home) not in text
+
+
+def test_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/al")
+    monkeypatch.setenv("SOME_API_KEY", "abcdefgh")
+    monkeypatch.setenv("SHORT_KEY", "a")
+    before = {"a": ["/home/al/x", "/home/alice/x", "key=abcdefgh", 3, None], "b": ("/home/al",), "c": "'/home/al'"}
+    after = {"a": ["~/x", "/home/alice/x", "key=***", 3, None], "b": ["~"], "c": "'~'"}
+    assert redact(before) == after

@@ -1,0 +1,68 @@
+"""What a run costs, against counts by hand."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from image_translation.callbacks.throughput import Throughput, flops_per_image
+from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
+
+
+def multiply_adds(network: nn.Module, size: int) -> int:
+    """Those of all convolutions, from the shapes that pass through them."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output  # where the kernel is laid
+        total += positions.shape[2] * positions.shape[3] * layer.weight.numel()  # type: ignore[operator,union-attr]
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, size, size))
+    return total
+
+
+@pytest.mark.parametrize("model", [Pix2Pix(image_size=64, base_channels=4), UNetAutoencoder(image_size=64)])
+def test_flops_are_two_for_each_multiply_add_of_the_generator(model: Pix2Pix | UNetAutoencoder) -> None:
+    assert model.training
+    assert flops_per_image(model, 64) == 2 * multiply_adds(model.generator, 64) > 0
+    assert flops_per_image(Identity(), 64) == 0
+
+
+def test_flops_by_hand() -> None:
+    model = Identity()
+    model.generator = nn.Conv2d(3, 8, 3, padding=1)
+    assert flops_per_image(model, 16) == 2 * 16 * 16 * 3 * 8 * 9
+    assert model.training  # as it was
+
+
+def test_training_time_is_without_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    trainer, module = SimpleNamespace(world_size=2), SimpleNamespace(device=torch.device("cpu"))
+    hooks: Any = Throughput()
+    for _ in range(3):
+        hooks.on_train_epoch_start(trainer, module)
+        now += 10
+        hooks.on_train_batch_end(trainer, module, None, {"name": ["a", "b"]}, 0)
+        hooks.on_validation_start(trainer, module)
+        now += 100
+        hooks.on_validation_end(trainer, module)
+        now += 1
+        hooks.on_train_epoch_end(trainer, module)
+    assert hooks.facts["training_s"] == 33
+    assert hooks.facts["training_images_per_s"] == pytest.approx(3 * 2 * 2 / 33, rel=1e-3)
+
+    later: Any = Throughput()  # of the run that goes on
+    later.load_state_dict(hooks.state_dict())
+    later.on_train_epoch_start(trainer, module)
+    now += 7
+    later.on_train_epoch_end(trainer, module)
+    assert later.facts["training_s"] == 40
