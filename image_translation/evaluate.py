@@ -15,7 +15,7 @@ from image_translation.cli.console import print_results
 from image_translation.cli.errors import UserError, one_of
 from image_translation.runs.files import read_json, write_json
 from image_translation.runs.folder import read_config, read_manifest, require_no_way_out
-from image_translation.training.trust import arguments, require_known_targets
+from image_translation.training.trust import arguments, import_own, known_data, require_known_targets
 
 log = logging.getLogger(__name__)
 LARGEST = 1e300  # measure that is believed
@@ -60,11 +60,12 @@ def main(cfg: DictConfig) -> None:
     if not isinstance(cfg.trust, ListConfig):
         raise UserError(f"trust must be a list of names, got {cfg.trust!r}: trust=[my.module.Class]")
     file = folder / ".hydra" / "config.yaml"
-    require_known_targets(trained, file, cfg.trust, "trust it: trust=[…]")
-    known = trained.data if trained.data.get("_target_") in cfg.trust else OmegaConf.load(CONF / "data" / "pairs.yaml")
-    trained.data = arguments(trained, "data", known, file)
+    advice = "name its folder of configs, --config-dir=…, or trust it: trust=[…]"
+    require_known_targets(trained, file, cfg.trust, advice)
+    trained.data = arguments(trained, "data", known_data(trained, cfg.trust, file), file)
     trained.trainer = arguments(trained, "trainer", OmegaConf.load(CONF / "trainer" / "default.yaml"), file)
 
+    import_own(cfg.trust)
     model = load(folder)
     expected = trained.model._target_.rpartition(".")[2]
     if type(model).__name__ != expected:

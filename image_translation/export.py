@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from image_translation.cli.app import command
 from image_translation.cli.errors import UserError
+from image_translation.training.trust import import_own
 
 
 @command("export")
@@ -29,6 +30,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"{output} exists, and nothing is overwritten; name another file: output=…")
     if not output.parent.is_dir():
         raise UserError(f"output={output}: the folder {output.parent} does not exist.")
+    import_own()
     model = load(source)
     about = {"model": type(model).__name__, "options": dict(model.hparams)}
     weights = {name: tensor.contiguous() for name, tensor in model.generator.state_dict().items()}

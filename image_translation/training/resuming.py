@@ -96,7 +96,7 @@ def resumed(config: DictConfig, folder: Path) -> tuple[DictConfig, dict[str, Any
     if is_main_process() and Path(run_folder(config.resume, "")).resolve() != folder.resolve():
         raise UserError("hydra.run.dir and resume both name the run's folder; leave hydra.run.dir out.")
     manifest, stored = read_manifest(folder), read_config(folder)
-    advice = "name the choice that brings it on the command line too (model=…, task=…), with --config-dir=…"
+    advice = "name its folder of configs: --config-dir=…"
     require_known_targets(stored, folder / ".hydra" / "config.yaml", targets(config), advice)
     stored = adopted(stored, config, folder / ".hydra" / "config.yaml")
     refused, longer, epochs = [], False, stored.trainer.max_epochs

@@ -1,10 +1,12 @@
 """What a file may name: a run's config says which classes to construct, and a stranger may have written it."""
 
+import pydoc
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.app import CONF
@@ -14,6 +16,7 @@ from image_translation.cli.errors import UserError
 PLACES = {"dirpath", "filename", "folder", "path", "others", "save_dir", "cache_folder", "default_root_dir",
           "logger.tensorboard.name", "logger.tensorboard.version"}  # fmt: skip
 
+GROUPS = ("data", "task", "model", "trainer", "callbacks", "logger", "experiment")  # whose choices construct something
 REFERENCE = re.compile(r"\$\{(run\.(dir|task|model)|seed|checkpoint\.\w+|data\.(task|image_size))\}")
 
 
@@ -30,12 +33,50 @@ def require_known_targets(config: DictConfig, file: Path, own: Iterable[str], ad
         UserError: it names something else.
     """
     known = {target for path in CONF.rglob("*.yaml") for target in targets(OmegaConf.load(path))}
+    known |= {*own, *(target for group in GROUPS for path in _own(group) for target in targets(OmegaConf.load(path)))}
     for target in targets(config):
-        if target not in known.union(own):
+        if target not in known:
             raise UserError(
                 f"{file} names {target!r}, which is no part of this project, so nothing was run. "
                 f"If it is your own, {advice}."
             )
+
+
+def import_own(names: Iterable[str] = ()) -> None:
+    """Import what the user names, and the models of ``--config-dir``: a model is known once its class exists.
+
+    Raises:
+        UserError: there is no such thing.
+    """
+    for target in [*names, *(target for path in _own("model") for target in targets(OmegaConf.load(path)))]:
+        try:
+            found = pydoc.locate(target)
+        except pydoc.ErrorDuringImport as error:
+            raise UserError(f"{target} can't be imported: {error.value!r}.") from error
+        if found is None:
+            raise UserError(f"{target} can't be imported: is its module in this folder, or on PYTHONPATH?")
+
+
+def _own(group: str) -> list[Path]:
+    """The choices of a group in the user's own folder of configs, which ``--config-dir`` names."""
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [Path(source.path) for source in sources if source.provider == "command-line"]
+    return [path for folder in folders for path in sorted((folder / group).glob("*.yaml"))]
+
+
+def known_data(stored: DictConfig, trusted: Iterable[str], file: Path) -> Any:
+    """What ``evaluate`` takes a run's data to be: of the project, of ``--config-dir``, or what the user trusts."""
+    trusted, data = set(trusted), _plain(stored, "data", file)
+    derive = data.pop("derive", None)
+    known = _known("data", "", OmegaConf.create(), stored.data)
+    if data.get("_target_") in trusted:
+        _require_plain({option: value for option, value in data.items() if option != "_target_"}, "data", file)
+        known = OmegaConf.create(data)
+    if known is not None and isinstance(derive, dict) and derive.get("_target_") in trusted:
+        options = {option: value for option, value in derive.items() if option not in ("_target_", "_partial_")}
+        _require_plain(options, "data.derive", file)
+        known.derive = derive
+    return known
 
 
 def adopted(stored: DictConfig, own: DictConfig, file: Path) -> DictConfig:
@@ -92,6 +133,11 @@ def arguments(stored: DictConfig, name: Any, known: Any, file: Path, group: str 
         raise UserError(f"{file} is damaged: {key} is not what this project constructs there.")
     for option, value in node.items():
         if option != "_target_" and option not in PLACES and f"{key}.{option}" not in PLACES:
+            if option in result and result[option] == value:
+                continue
+            if key == "data" and option == "derive" and isinstance(value, dict) and "_target_" in value:
+                result[option] = arguments(stored[name], option, _known_derive(known, value), file, "data.")
+                continue
             if str(option).startswith("_"):
                 raise UserError(f"{file}: {key}.{option} is no option, so nothing was run.")
             _require_plain(value, f"{key}.{option}", file)
@@ -99,11 +145,22 @@ def arguments(stored: DictConfig, name: Any, known: Any, file: Path, group: str 
     return result
 
 
+def _known_derive(known: DictConfig, node: dict[str, Any]) -> Any:
+    """What a trusted config computes inputs with by the same function as one of a file: of a task, if there is one."""
+    for path in [*sorted((CONF / "task").glob("*.yaml")), *_own("task")]:
+        task = OmegaConf.load(path)
+        for derive in (known.get("derive"), OmegaConf.select(task, "derive"), OmegaConf.select(task, "data.derive")):
+            if isinstance(derive, DictConfig) and derive.get("_target_") == node["_target_"]:
+                return derive
+    return None
+
+
 def _known(group: str, name: str, own: DictConfig, node: Any) -> Any:
     """The node of a trusted config that constructs the same as one of a file: the user's own, or the project's."""
     nodes = [OmegaConf.select(own, f"{group}.{name}" if name else group)]
-    for path in sorted((CONF / group).glob("*.yaml")):
+    for path in [*sorted((CONF / group).glob("*.yaml")), *_own(group)]:
         config: Any = OmegaConf.load(path)
+        config.pop("defaults", None)
         nodes.append(config.get(name) if name and name in config else config)
         if group == "logger" and path.stem != name:
             nodes.pop()
