@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import PROJECT, Command, comic_of, image, succeeded
-from forked import run_module
+from helpers.forked import run_module
 from PIL import Image
 
 import image_translation
@@ -31,11 +31,13 @@ CASES = {
     "table": ["task=comic", "data.layout=table", "data.table=pairs.csv"],
     "option of derive": ["task=inpaint", "+data.derive.ratio=0.3"],
 }
-# What each command needs for a model and a task of the user's own, beside --config-dir.
-EXTRA: dict[str, list[str]] = {"evaluate": [], "resume": ["model=mymodel", "task=mytask"], "export": []}
-NOTHING: dict[str, list[str]] = {name: [] for name in EXTRA}
 OWN = {
-    "conf/model/mymodel.yaml": "{_target_: mine.MyModel, width: 3, learning_rate: 1e-3}",
+    "conf/model/mymodel.yaml": """
+        defaults: [optimizer: adam, scheduler: cosine, _self_]
+        _target_: mine.MyModel
+        width: 3
+        optimizer: {lr: 1e-3}
+        """,
     "conf/task/mytask.yaml": """
         # @package data
         task: mytask
@@ -59,18 +61,13 @@ OWN = {
 
 
         class MyModel(ImageTranslationModule):
-            def __init__(self, width: int, learning_rate: float) -> None:
-                super().__init__(learning_rate=learning_rate)
-                self.save_hyperparameters(logger=False)
+            def __init__(self, width: int, optimizer=None, scheduler=None) -> None:
+                super().__init__(optimizer, scheduler)
                 self.generator = nn.Sequential(nn.Conv2d(3, width, 1), nn.Conv2d(width, 3, 1), nn.Tanh())
 
-            def trained_networks(self) -> list[nn.Module]:
-                return [self.generator]
-
-            def optimize(self, batch: dict) -> dict[str, Tensor]:
-                loss = nn.functional.mse_loss(self.generator(batch["input"]), batch["target"])
-                self.descend(0, loss)
-                return {"mse": loss}
+            def losses(self, batch: dict) -> dict[str, Tensor]:
+                mse = nn.functional.mse_loss(self.generator(batch["input"]), batch["target"])
+                return {"loss": mse, "mse": mse.detach()}
 
 
         class Notes(pl.Callback):
@@ -127,25 +124,23 @@ def layout_of(case: str) -> str:
     return case if case in LAYOUTS else TASKS[CASES[case][0].removeprefix("task=")]["layout"]
 
 
-def go_all_the_way(
-    command: Command, run: Path, options: list[str], own: str = "debug=false", extra: dict[str, list[str]] = NOTHING
-) -> Path:
+def go_all_the_way(command: Command, run: Path, options: list[str], own: str = "debug=false") -> Path:
     """Train, evaluate, resume and export; the exported file."""
     succeeded(command("train", own, *options, f"hydra.run.dir={run}"))
     trained = json.loads((run / "test" / "metrics.json").read_text())
     assert "test/psnr" in trained
     assert epochs(run) == ["1"]
 
-    succeeded(command("evaluate", own, f"run={run}", "trainer.accelerator=cpu", *extra["evaluate"]))
+    succeeded(command("evaluate", own, f"run={run}", "trainer.accelerator=cpu"))
     assert json.loads((run / "evaluate" / "test" / "metrics.json").read_text()) == pytest.approx(trained)
 
-    succeeded(command("train", own, f"resume={run}", "trainer.max_epochs=2", *extra["resume"]))
+    succeeded(command("train", own, f"resume={run}", "trainer.max_epochs=2"))
     assert epochs(run) == ["1", "2"]
     manifest = json.loads((run / "run.json").read_text())
     assert (manifest["status"], manifest["epochs"]) == ("finished", 2)
 
     exported = run.parent / "generator.safetensors"
-    succeeded(command("export", own, f"run={run}", f"output={exported}", *extra["export"]))
+    succeeded(command("export", own, f"run={run}", f"output={exported}"))
     return exported
 
 
@@ -181,7 +176,7 @@ def test_what_users_add(command: Command, tmp_path: Path) -> None:
     make_pairs(tmp_path / "pairs", {"layout": "derived"})
     options = [*TINY, "model=mymodel", "task=mytask", "callbacks=mycallbacks", f"data.root={tmp_path / 'pairs'}"]
     run, own = tmp_path / "run", write_own(tmp_path / "cwd")
-    exported = go_all_the_way(command, run, options, own, EXTRA)
+    exported = go_all_the_way(command, run, options, own)
     assert (run / "notes.txt").read_text() == "done 0\ndone 1\n"
 
     image(100, SIZE).save(tmp_path / "cwd" / "image.png")
@@ -193,12 +188,13 @@ def test_what_users_add(command: Command, tmp_path: Path) -> None:
     assert np.array_equal(one, other)
 
 
-def test_evaluate_imports_what_it_trusts(command: Command, tmp_path: Path) -> None:
+def test_a_class_that_only_the_run_names_is_not_used(command: Command, tmp_path: Path) -> None:
     make_pairs(tmp_path / "pairs", {"layout": "derived"})
-    run = tmp_path / "run"
-    succeeded(command("train", write_own(tmp_path / "cwd"), *TINY, "model=mymodel", "task=mytask",
-                      f"data.root={tmp_path / 'pairs'}", f"hydra.run.dir={run}"))  # fmt: skip
-    succeeded(command("evaluate", f"run={run}", "trust=[mine.MyModel,mine.negative]"))
-    refused = command("evaluate", f"run={run}")
-    assert refused.returncode == 1
-    assert "mine." in refused.stderr
+    run, own = tmp_path / "run", write_own(tmp_path / "cwd")
+    options = [*TINY, "model=mymodel", "task=mytask", f"data.root={tmp_path / 'pairs'}", f"hydra.run.dir={run}"]
+    succeeded(command("train", own, *options))
+    for refused in (command("evaluate", f"run={run}"), command("train", f"resume={run}", "trainer.max_epochs=2")):
+        assert refused.returncode == 1
+        assert "mymodel" in refused.stderr
+        assert "--config-dir" in refused.stderr
+    succeeded(command("evaluate", own, f"run={run}"))
