@@ -15,14 +15,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from image_translation.cli.errors import at_least, one_of
 from image_translation.losses.adversarial import GAN_LOSSES
+from image_translation.models import optimization
 from image_translation.models.base import Batch, ImageTranslationModule
-from image_translation.models.optimization import (
-    OptimizerFactory,
-    SchedulerFactory,
-    make_optimizer,
-    make_schedule,
-    schedule_interval,
-)
+from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
 from image_translation.networks import PatchGANDiscriminator, UNetGenerator
 
 
@@ -83,11 +78,16 @@ class Pix2Pix(ImageTranslationModule):
 
     def configure_optimizers(self) -> Any:
         networks = (self.generator, self.discriminator)
-        optimizers = [make_optimizer(self.optimizer_factory, self, network.parameters()) for network in networks]
+        optimizers = [
+            optimization.make_optimizer(self.optimizer_factory, self, network.parameters()) for network in networks
+        ]
         if self.scheduler_factory is None:
             return optimizers
         make = partial(
-            make_schedule, self.scheduler_factory, trainer=self.trainer, batches_per_step=self.batches_per_step
+            optimization.make_schedule,
+            self.scheduler_factory,
+            trainer=self.trainer,
+            batches_per_step=self.batches_per_step,
         )
         return optimizers, [make(optimizer) for optimizer in optimizers]
 
@@ -139,7 +139,10 @@ class Pix2Pix(ImageTranslationModule):
         else:  # not by LightningOptimizer.step, which would count a second step
             self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
         optimizer.zero_grad()
-        if optimizer.optimizer is self.trainer.optimizers[0] and schedule_interval(self.scheduler_factory) == "step":
+        if (
+            optimizer.optimizer is self.trainer.optimizers[0]
+            and optimization.schedule_interval(self.scheduler_factory) == "step"
+        ):
             self.advance_schedulers()
 
     def average_gradients(self, optimizer: LightningOptimizer) -> None:
@@ -157,7 +160,7 @@ class Pix2Pix(ImageTranslationModule):
         self.configure_gradient_clipping(optimizer, self.gradient_clip_val)
 
     def on_train_epoch_end(self) -> None:
-        if schedule_interval(self.scheduler_factory) == "epoch":
+        if optimization.schedule_interval(self.scheduler_factory) == "epoch":
             self.advance_schedulers()
 
     def advance_schedulers(self) -> None:
