@@ -54,6 +54,7 @@ class ImageTranslationModule(LightningModule):
         unsaved = ["optimizer", "scheduler"] + ["compile"] * ("compile" not in inspect.signature(type(self)).parameters)
         self.save_hyperparameters(ignore=unsaved, logger=False)  # those of the subclass's constructor
         self.optimizer_factory, self.scheduler_factory = optimizer or optimization.STUDY_OPTIMIZER, scheduler
+        self.schedule_interval = optimization.schedule_interval(scheduler)
         self.compile_mode = one_of("compile", compile, COMPILE)
         self.test_split = "test"
         self.set_protocol("standard")
@@ -86,12 +87,11 @@ class ImageTranslationModule(LightningModule):
             compile_networks(self, self.compile_mode, self.batches_per_step)
 
     def configure_optimizers(self) -> Any:
-        optimizer = optimization.make_optimizer(self.optimizer_factory, self, self.parameters())
+        optimizer = optimization.make_optimizer(self, self.parameters())
         if self.scheduler_factory is None:
             return optimizer
-        schedule = optimization.make_schedule(self.scheduler_factory, optimizer, self.trainer)
-        interval = optimization.schedule_interval(self.scheduler_factory)
-        return [optimizer], [{"scheduler": schedule, "interval": interval, "monitor": "val/psnr"}]
+        schedule = optimization.make_schedule(self, optimizer)
+        return [optimizer], [{"scheduler": schedule, "interval": self.schedule_interval, "monitor": "val/psnr"}]
 
     def on_train_start(self) -> None:
         optimization.match_layouts(self.trainer.optimizers)
