@@ -27,7 +27,7 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004), -1 … 1: Gaussian windows of 11×11 pixels with σ 1.5, K1 0.01, K2 0.03.
 
     The mean over all channels and all windows inside the image, as in scikit-image with ``gaussian_weights=True,
-    sigma=1.5, use_sample_covariance=False``. In float32 the two differ by at most 3e-5 on photos and 6e-4 on images that
+    sigma=1.5, use_sample_covariance=False``. In float32 the two differ by up to 3e-5 on photos and 6e-4 on images that
     are nearly white.
     """
     # On a CPU, convolutions take 20 times as long in float64; on a GPU, float32 ones may be rounded to TF32.
