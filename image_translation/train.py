@@ -59,6 +59,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":
         datamodule.batch_size = run.facts.get("batch_size") or find_batch_size(trainer, model, datamodule)
+    if not run.resume_from:
+        run.begin()
     run.update(seed=seed, data=datamodule.description, batch_size=datamodule.batch_size, **describe(trainer, model))
 
     if "wandb" in cfg.logger and "wandb_id" in run.facts:

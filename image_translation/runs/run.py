@@ -43,8 +43,8 @@ ELSEWHERE = "Name another folder, with hydra.run.dir=… or, for a sweep, hydra.
 class Run:
     """One run and its folder. ``Run.open`` decides whether it is new, resumed, or skipped because it is finished.
 
-    A new run writes its config and manifest at once, a resumed one when it has taken a step: until then its folder is
-    as it was.
+    A new run writes its config and manifest at once, one that is started again when its data and options are sound, a
+    resumed one when it has taken a step. Until then its folder is as it was.
 
     Attributes:
         folder: the run folder.
@@ -144,7 +144,7 @@ class Run:
             status = "killed" if self.earlier["status"] == "running" else self.earlier["status"]
             how = f"resumed from {self.resume_from.name}" if self.resume_from else "started again"
             log.info("%s: %s earlier, %s.", self.folder, status, how)
-        if not self.resume_from and not self.skipped:
+        if not self.earlier:
             self.begin()
         return self
 
