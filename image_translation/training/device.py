@@ -4,7 +4,6 @@ import ctypes
 import platform
 import resource
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,7 +51,13 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     available = _size_in(PROC / "meminfo", "MemAvailable")
-    return min([available, *_cgroup_limits()]) if device.type == "cpu" and available else None
+    if device.type != "cpu" or available is None:
+        return None
+    limits = [available]
+    for path in (line.split(":", 2)[2].strip("/") for line in _lines(PROC / "self/cgroup")):
+        for own in (CGROUPS / path / "memory.max", CGROUPS / "memory" / path / "memory.limit_in_bytes"):  # version 2, 1
+            limits += [int(line) for group in own.parents for line in _lines(group / own.name) if line != "max"]
+    return min(limits)
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -71,14 +76,6 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return _size_in(PROC / "self/status", "VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _cgroup_limits() -> Iterator[int]:
-    """The memory limits of this process's cgroups and their parents, in version 2 and version 1."""
-    for path in (line.split(":", 2)[2].strip("/") for line in _lines(PROC / "self/cgroup")):
-        for own in (CGROUPS / path / "memory.max", CGROUPS / "memory" / path / "memory.limit_in_bytes"):
-            for file in (folder / own.name for folder in own.parents):
-                yield from (int(line) for line in _lines(file) if line != "max")
 
 
 def _size_in(file: Path, name: str) -> int | None:

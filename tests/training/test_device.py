@@ -1,0 +1,120 @@
+"""What is known of the device, and the settings made for it."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from image_translation.training import device as module
+from image_translation.training.device import (
+    choose_precision,
+    device_type,
+    free_memory,
+    peak_memory,
+    prepare_device,
+    reset_peak_memory,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine without a GPU, and a CPU without instructions for bfloat16."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    return monkeypatch
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
+@pytest.mark.parametrize("feature", ["amx_bf16", "avx512_bf16"])
+def test_bf16_where_the_cpu_is_fast_at_it(accelerator: str, feature: str, machine: pytest.MonkeyPatch) -> None:
+    assert choose_precision("auto", accelerator) == "32-true"
+    machine.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
+    assert choose_precision("auto", accelerator) == "bf16-mixed"
+    for precision in ("32-true", "16-mixed"):
+        assert choose_precision(precision, accelerator) == precision
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_bf16_where_the_gpu_is_fast_at_it(supported: bool, machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
+    machine.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported or including_emulation)
+    for accelerator in ("auto", "gpu", "cuda"):
+        assert device_type(accelerator) == "cuda"
+        assert choose_precision("auto", accelerator) == ("bf16-mixed" if supported else "32-true")
+    assert device_type("cpu") == "cpu"
+    assert choose_precision("auto", "cpu") == "32-true"
+
+
+def test_no_bf16_on_apples_gpu(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("mps"))
+    machine.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert device_type("auto") == "mps"
+    assert choose_precision("auto", "auto") == "32-true"
+
+
+def test_free_memory_is_at_most_the_machines() -> None:
+    free = free_memory(CPU)
+    assert free is not None
+    assert 0 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert free_memory(torch.device("meta")) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "expected"),
+    [
+        ("0::/", {}, 800),
+        ("0::/job/step", {"job/step/memory.max": "max", "job/memory.max": "500", "memory.max": "700"}, 500),
+        ("0::/job", {"job/memory.max": "900"}, 800),
+        ("0::/job", {"other/memory.max": "5"}, 800),
+        ("4:memory:/job/step\n1:cpu:/", {"memory/job/step/memory.limit_in_bytes": "300"}, 300),
+        ("4:memory:/path/of/the/host\n0::/", {"memory/memory.limit_in_bytes": "400"}, 400),
+    ],
+    ids=["none", "parent", "larger", "another's", "version 1", "container"],
+)
+def test_limits_of_containers_and_jobs_count(
+    groups: str, limits: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"proc/meminfo": "MemTotal:  9 kB\nMemAvailable:  800 kB\n", "proc/self/cgroup": f"{groups}\n"}
+    files |= {
+        f"cgroup/{name}": f"{int(limit) * 1024 if limit.isdigit() else limit}\n" for name, limit in limits.items()
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(module, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
+    assert free_memory(CPU) == expected * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is of the whole process")
+def test_the_peak_is_of_what_came_since() -> None:
+    reset_peak_memory(CPU)
+    before = peak_memory(CPU)
+    ballast = torch.ones(2**27, dtype=torch.uint8)
+    assert peak_memory(CPU) - before == pytest.approx(2**27, rel=0.2)
+    del ballast
+    reset_peak_memory(CPU)
+    assert peak_memory(CPU) - before < 2**26
+
+
+@pytest.mark.gpu
+def test_settings_of_cuda() -> None:
+    prepare_device("gpu")
+    assert torch.backends.cudnn.benchmark
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert 0 < (free_memory(torch.device("cuda")) or 0) <= torch.cuda.get_device_properties(0).total_memory
+
+
+@pytest.mark.gpu
+def test_the_peak_of_the_gpus_memory() -> None:
+    device = torch.device("cuda")
+    reset_peak_memory(device)
+    ballast = torch.zeros(2**26, dtype=torch.uint8, device=device)
+    assert peak_memory(device) >= 2**26
+    del ballast
+    reset_peak_memory(device)
+    assert peak_memory(device) < torch.cuda.memory_allocated() + 2**26
