@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from forked import run_module
+from helpers.forked import run_module
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]

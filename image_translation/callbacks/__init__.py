@@ -1,23 +1,23 @@
-"""What a run leaves behind: curves, panels, cost, test results."""
+"""What a run leaves behind: checkpoints, curves, panels, test results."""
 
-from image_translation.callbacks.divergence import Divergence
 from image_translation.callbacks.ema import EMA
 from image_translation.callbacks.gan_monitor import GANMonitor
 from image_translation.callbacks.last_checkpoint import LastCheckpoint
-from image_translation.callbacks.metrics_csv import MetricsCSV
 from image_translation.callbacks.panels import Panels
 from image_translation.callbacks.progress import ProgressBar
+from image_translation.callbacks.stop_on_nan import StopOnNaN
 from image_translation.callbacks.test_results import TestResultsWriter
 from image_translation.callbacks.throughput import Throughput
+from image_translation.callbacks.training_metrics import TrainingMetrics
 
 __all__ = [
     "EMA",
-    "Divergence",
     "GANMonitor",
     "LastCheckpoint",
-    "MetricsCSV",
     "Panels",
     "ProgressBar",
+    "StopOnNaN",
     "TestResultsWriter",
     "Throughput",
+    "TrainingMetrics",
 ]

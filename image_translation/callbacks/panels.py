@@ -1,4 +1,4 @@
-"""The same few images again and again, to see a model learn."""
+"""Panels of the same few images, to see a model learn."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
-from image_translation.loggers.wandb import log_image
+from image_translation.loggers.media import log_image
 from image_translation.models import ImageTranslationModule
 from image_translation.runs.files import atomic_write
 from image_translation.runs.panels import draw_panel
@@ -17,18 +17,18 @@ class Panels(Callback):
     """Draws input | target | output of fixed val images, before training (epoch 0) and after every so many epochs.
 
     Args:
-        folder: where the images go; also every logger that takes images gets them, as ``panel``.
+        dirpath: where the panels go; loggers that take images get them too, as ``panel``.
         panel_every: epochs between panels; the last epoch has one in any case.
         images: how many val images, spread evenly over the split.
     """
 
-    def __init__(self, folder: str, panel_every: int = 1, images: int = 4) -> None:
-        at_least("callbacks.panels.panel_every", panel_every, 1, whole=True)
-        at_least("callbacks.panels.images", images, 1, whole=True)
-        self.folder, self.panel_every, self.images = Path(folder), panel_every, images
+    def __init__(self, dirpath: str, panel_every: int = 1, images: int = 4) -> None:
+        at_least("panel_every", panel_every, 1, whole=True)
+        at_least("images", images, 1, whole=True)
+        self.dirpath, self.panel_every, self.images = Path(dirpath), panel_every, images
 
     def on_fit_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
-        if not (self.folder / "epoch_0000.png").exists():  # a run that goes on has it
+        if not (self.dirpath / "epoch_0000.png").exists():  # a resumed run has it
             self._draw(trainer, pl_module, epoch=0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
@@ -51,7 +51,7 @@ class Panels(Callback):
                 "output": to_uint8(model(batch["input"])),
             }
         panel = draw_panel({name: [to_pil_image(p) for p in column.cpu()] for name, column in columns.items()})
-        self.folder.mkdir(exist_ok=True)
-        with atomic_write(self.folder / f"epoch_{epoch:04d}.png") as file:
+        self.dirpath.mkdir(exist_ok=True)
+        with atomic_write(self.dirpath / f"epoch_{epoch:04d}.png") as file:
             panel.save(file, "PNG")
         log_image(trainer.loggers, "panel", panel, trainer.global_step)

@@ -1,4 +1,4 @@
-"""What a model costs: operations, time and memory."""
+"""What training costs: operations, time and memory."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ MIB = 2**20
 
 
 def flops_per_image(model: ImageTranslationModule, image_size: int) -> int:
-    """Floating-point operations of one translation, two for each multiply-add of its convolutions and products."""
+    """Floating-point operations for one image, two for each multiply-add of its convolutions and products."""
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -75,7 +75,7 @@ class Throughput(Callback):
         self._pause(pl_module.device)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._pause(torch.device("cpu"))  # an ill device is not asked
+        self._pause(torch.device("cpu"))  # a device that failed may not answer
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._notice_peak()

@@ -52,7 +52,7 @@ class SweepTable(Callback):
             try:
                 compare([sweep], sweep / "compare")
             except Exception as error:
-                from image_translation.cli.app import report
+                from image_translation.cli.messages import report
 
                 report(error)
                 failed = True

@@ -26,9 +26,10 @@ from image_translation.data.layout import SPLITS, Layout, Pair, PairingError, li
 from image_translation.data.pairs import find_pairs, scan
 from image_translation.data.places import cache_home
 from image_translation.data.sample import SAMPLE_TASKS, sample_folder
+from image_translation.data.sampler import ResumableDistributedSampler
 from image_translation.data.transforms import JITTER, jitter, to_float
 from image_translation.training.device import free_memory
-from image_translation.training.seeding import ResumableDistributedSampler, seed_step
+from image_translation.training.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
@@ -293,7 +294,14 @@ class PairedImageDataModule(LightningDataModule):
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if self.trainer is not None and self.trainer.training:
-            seed_step(self._seed, self.trainer.global_step, self.trainer.global_rank)  # of jitter, and of the step
+            torch.manual_seed(
+                derive_seed(
+                    self._seed,
+                    self.trainer.current_epoch,
+                    self.trainer.fit_loop.batch_idx + 1,
+                    self.trainer.global_rank,
+                )
+            )
         return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

@@ -1,4 +1,4 @@
-"""The baseline that learns nothing."""
+"""The identity baseline."""
 
 from torch import nn
 
@@ -6,9 +6,11 @@ from image_translation.models.base import ImageTranslationModule
 
 
 class Identity(ImageTranslationModule):
-    """Returns its input: a model that scores below it has learnt nothing."""
+    """Returns its input unchanged: a model that scores below it has learnt nothing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
         self.generator = nn.Identity()
+
+    def configure_optimizers(self) -> None:
+        """There is nothing to train."""

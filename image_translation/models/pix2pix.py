@@ -1,16 +1,28 @@
 """Pix2Pix (Isola et al. 2017)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Unpack
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from image_translation.cli.errors import at_least, one_of
 from image_translation.losses.adversarial import GAN_LOSSES
-from image_translation.models.base import Batch, ImageTranslationModule, Optimization
+from image_translation.models.base import Batch, ImageTranslationModule
+from image_translation.models.optimization import (
+    OptimizerFactory,
+    SchedulerFactory,
+    make_optimizer,
+    make_schedule,
+    schedule_interval,
+)
 from image_translation.networks import PatchGANDiscriminator, UNetGenerator
 
 
@@ -24,8 +36,11 @@ class Pix2Pix(ImageTranslationModule):
         dropout: probability in the generator's first decoder layers, while training.
         gan_loss: ``bce``, ``lsgan`` or ``hinge``.
         lambda_l1: weight of the L1 distance in the generator's loss.
-        gradient_checkpointing: save memory in training: compute again what the backward pass needs (gradient checkpointing).
-        optimization: see ``Optimization``.
+        gradient_clip_val: largest norm of each optimizer's gradient, 0 for no limit. (Under manual optimization
+            Lightning leaves this and accumulation to the model.)
+        accumulate_grad_batches: batches whose gradients are averaged for one update.
+        gradient_checkpointing: save memory in training by computing activations again in the backward pass.
+        optimizer, scheduler, compile: see ``ImageTranslationModule``; both networks get one of each.
     """
 
     def __init__(
@@ -36,63 +51,121 @@ class Pix2Pix(ImageTranslationModule):
         dropout: float = 0.5,
         gan_loss: str = "bce",
         lambda_l1: float = 100.0,
+        gradient_clip_val: float = 0.0,
+        accumulate_grad_batches: int = 1,
         gradient_checkpointing: bool = False,
-        **optimization: Unpack[Optimization],
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        compile: str = "off",  # noqa: A002
     ) -> None:
-        super().__init__(**optimization)
-        self.save_hyperparameters(logger=False)
-        at_least("model.lambda_l1", lambda_l1, 0)
-        one_of("model.gradient_checkpointing", gradient_checkpointing, (True, False))
-        self.gan_loss = GAN_LOSSES[one_of("model.gan_loss", gan_loss, GAN_LOSSES)]
+        super().__init__(optimizer, scheduler, compile)
+        self.automatic_optimization = False
+        at_least("lambda_l1", lambda_l1, 0)
+        at_least("gradient_clip_val", gradient_clip_val, 0)
+        at_least("accumulate_grad_batches", accumulate_grad_batches, 1, whole=True)
+        self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
-        shared: dict[str, Any] = {
-            "base_channels": base_channels,
-            "norm": norm,
-            "gradient_checkpointing": gradient_checkpointing,
-        }
-        self.generator = UNetGenerator(image_size=image_size, dropout=dropout, **shared)
-        self.discriminator = PatchGANDiscriminator(**shared)
+        self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
+        self.generator = UNetGenerator(
+            image_size=image_size,
+            base_channels=base_channels,
+            norm=norm,
+            dropout=dropout,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.discriminator = PatchGANDiscriminator(
+            base_channels=base_channels, norm=norm, gradient_checkpointing=gradient_checkpointing
+        )
 
-    def trained_networks(self) -> list[nn.Module]:
-        return [self.generator, self.discriminator]
+    @property
+    def batches_per_step(self) -> int:
+        return self.accumulate_grad_batches
 
-    def optimize(self, batch: Batch) -> dict[str, Tensor]:
+    def configure_optimizers(self) -> Any:
+        networks = (self.generator, self.discriminator)
+        optimizers = [make_optimizer(self.optimizer_factory, self, network.parameters()) for network in networks]
+        if self.scheduler_factory is None:
+            return optimizers
+        make = partial(
+            make_schedule, self.scheduler_factory, trainer=self.trainer, batches_per_step=self.batches_per_step
+        )
+        return optimizers, [make(optimizer) for optimizer in optimizers]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, y = batch["input"], batch["target"]
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         fake = self.generator(x)
 
-        real_logits, fake_logits = self.judge(x, y, fake.detach())
-        discriminator_loss = self.gan_loss.discriminator_loss(real_logits, fake_logits)
-        self.descend(1, discriminator_loss)
+        losses = self.discriminator_losses(x, y, fake.detach())
+        self.step(discriminator_optimizer, losses["discriminator"], batch_idx)
 
         with frozen(self.discriminator):
-            gan = self.gan_loss.generator_loss(self.discriminator(x, fake))
-            l1 = F.l1_loss(fake.float(), y)
-            self.descend(0, gan + self.lambda_l1 * l1)
+            losses |= self.generator_losses(x, y, fake)
+            self.step(generator_optimizer, losses["loss"], batch_idx)
+        return {name: value.detach() for name, value in losses.items()}
 
+    def discriminator_losses(self, x: Tensor, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The discriminator's loss ``discriminator``, and how well it classifies, on real and fake targets of ``x``."""
+        if self.norm == "batch" or self.discriminator.gradient_checkpointing:
+            real_logits, fake_logits = self.discriminator(x, y), self.discriminator(x, fake)
+        else:  # in one pass, because no norm mixes the images
+            both = self.discriminator(torch.cat([x, x]), torch.cat([y, fake.to(y.dtype)]))
+            real_logits, fake_logits = both.chunk(2)
         return {
-            "l1": l1,
-            "gan": gan,
-            "discriminator": discriminator_loss,
+            "discriminator": self.gan_loss.discriminator_loss(real_logits, fake_logits),
             "score_real": self.gan_loss.mean_score(real_logits),
             "score_fake": self.gan_loss.mean_score(fake_logits),
             "accuracy": self.gan_loss.accuracy(real_logits, fake_logits),
         }
 
-    def epoch_means(self) -> dict[str, float]:
-        means = super().epoch_means()
-        if "train/gan" in means and means["train/discriminator"]:
-            means["train/loss_ratio"] = means["train/gan"] / means["train/discriminator"]
-        return means
+    def generator_losses(self, x: Tensor, y: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The generator's ``loss`` = gan + λ·l1, and its parts."""
+        gan = self.gan_loss.generator_loss(self.discriminator(x, fake))
+        l1 = F.l1_loss(fake.float(), y)
+        return {"loss": gan + self.lambda_l1 * l1, "gan": gan, "l1": l1}
 
-    def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The discriminator's logits on real and on fake pairs.
+    def step(self, optimizer: LightningOptimizer, loss: Tensor, batch_idx: int) -> None:
+        """Backpropagate, and update the weights when enough gradients are accumulated."""
+        network = self.trainer.model
+        # The devices' gradients are averaged below, once an update.
+        with network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext():
+            self.manual_backward(loss / self.accumulate_grad_batches)
+        if (batch_idx + 1) % self.accumulate_grad_batches and not self.trainer.is_last_batch:
+            return
+        if self.trainer.world_size > 1:
+            self.average_gradients(optimizer)
+        if optimizer.optimizer is self.trainer.optimizers[0]:
+            optimizer.step()
+        else:  # not by LightningOptimizer.step, which would count a second step
+            self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
+        optimizer.zero_grad()
+        if optimizer.optimizer is self.trainer.optimizers[0] and schedule_interval(self.scheduler_factory) == "step":
+            self.advance_schedulers()
 
-        In one pass, unless its norm would mix them, or memory is to be saved.
-        """
-        if self.norm == "batch" or self.discriminator.gradient_checkpointing:
-            return self.discriminator(x, y), self.discriminator(x, fake)
-        real_logits, fake_logits = self.discriminator(torch.cat([x, x]), torch.cat([y, fake.to(y.dtype)])).chunk(2)
-        return real_logits, fake_logits
+    def average_gradients(self, optimizer: LightningOptimizer) -> None:
+        """Over the devices, in one exchange."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        mean = self.trainer.strategy.reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        parts = torch.split(mean, [g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        super().on_before_optimizer_step(optimizer)
+        self.configure_gradient_clipping(optimizer, self.gradient_clip_val)
+
+    def on_train_epoch_end(self) -> None:
+        if schedule_interval(self.scheduler_factory) == "epoch":
+            self.advance_schedulers()
+
+    def advance_schedulers(self) -> None:
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(self.trainer.callback_metrics["val/psnr"])
+            else:
+                config.scheduler.step()
 
 
 @contextmanager

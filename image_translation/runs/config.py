@@ -1,23 +1,32 @@
-"""A run's config: resolved, and flattened to the names that options have on the command line."""
+"""A run's config: resolved, flattened, and composed anew to resume or evaluate the run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from image_translation.cli.errors import UserError
+from image_translation.runs.folder import CONFIG, OVERRIDES, read_config, read_manifest, read_overrides
+
 # Options that change nothing in the results.
-WITHOUT_EFFECT = ("if_exists", "debug", "logger", "run.dir", "trainer.default_root_dir", "data.num_workers",
+WITHOUT_EFFECT = ("if_exists", "resume", "debug", "logger", "run", "trainer.default_root_dir", "data.num_workers",
                   "data.eval_batch_size", "data.cache", "data.cache_folder", "model.gradient_checkpointing",
                   "model.compile")  # fmt: skip
+LIMITS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+# What a resumed run may change as well: how long and where it trains, and what it writes.
+CHANGEABLE = (*LIMITS, "trainer.accelerator", "trainer.devices", "checkpoint", "callbacks.panels",
+              "callbacks.test_results", "data.root", "evaluate", "protocol", *WITHOUT_EFFECT)  # fmt: skip
 
 
 def resolve_config(config: DictConfig) -> DictConfig:
-    """A config as it is kept: what makes the results is resolved, so that equal texts are equal options."""
-    kept = config.copy()
+    """A config as it is saved: what makes the results is resolved, so that equal texts are equal options."""
+    saved = config.copy()
+    resolved = OmegaConf.to_container(config, resolve=True)
     for part in ("data", "model", "trainer", "seed"):
-        resolved = OmegaConf.to_container(config, resolve=True)[part]  # type: ignore[call-overload,index]
-        OmegaConf.update(kept, part, resolved, merge=False, force_add=True)
-    return kept
+        OmegaConf.update(saved, part, resolved[part], merge=False, force_add=True)  # type: ignore[call-overload,index]
+    return saved
 
 
 def flatten_config(config: DictConfig) -> dict[str, Any]:
@@ -31,3 +40,78 @@ def flatten_config(config: DictConfig) -> dict[str, Any]:
             yield name, node
 
     return dict(walk(OmegaConf.to_container(config), ""))
+
+
+def differences(folder: Path, config: DictConfig, ignored: Iterable[str]) -> list[str]:
+    """What a config has otherwise than the one saved in a run folder, a line each."""
+    before, now = flatten_config(read_config(folder)), flatten_config(resolve_config(config))
+    names = (name for name in sorted(before.keys() | now.keys()) if not is_one_of(name, ignored))
+    return [
+        f"{name}: was {before.get(name)}, now {now.get(name)}" for name in names if before.get(name) != now.get(name)
+    ]
+
+
+def is_one_of(name: str, options: Iterable[str]) -> bool:
+    """Whether an option is one of some, or a part of one."""
+    return any(name == option or name.startswith(f"{option}.") for option in options)
+
+
+def compose_saved(folder: Path, changes: Iterable[str] = ()) -> tuple[DictConfig, list[str]]:
+    """A run's config, composed anew from its saved overrides with this project's and the user's own configs.
+
+    So no class is constructed because a file of the run names it.
+
+    Args:
+        folder: the run's.
+        changes: overrides that come after the saved ones.
+
+    Returns:
+        The config, and the overrides that it is composed of.
+
+    Raises:
+        UserError: a saved override names a class, or the configs are no longer what they were.
+    """
+    changes = list(changes)
+    changed = {_key(override) for override in changes}
+    saved = [override for override in read_overrides(folder) if _key(override) not in changed]
+    for override in saved:
+        if "_target_" in override or _key(override).startswith("hydra"):
+            raise UserError(f"{folder / OVERRIDES} names a class: {override}. If it is yours, give it again.")
+    overrides = [*saved, *changes]
+    try:
+        config = hydra.compose("train", overrides)
+    except Exception as error:
+        advice = "If they need configs of your own, name their folder: --config-dir=…"
+        raise UserError(f"{folder}: the run's options can't be composed ({error}). {advice}") from error
+    manifest = read_manifest(folder)
+    OmegaConf.set_struct(config, False)
+    config.run = {"dir": str(folder), "task": manifest["task"], "model": manifest["model"]}
+    return config, overrides
+
+
+def require_unchanged(folder: Path, config: DictConfig, changes: Iterable[str], parts: Iterable[str]) -> None:
+    """Check that a composed config is the one that the run was started with.
+
+    Args:
+        folder: the run's.
+        config: composed anew.
+        changes: overrides that were given now, for the message.
+        parts: of the config that count; all if empty.
+
+    Raises:
+        UserError: it is not; the text lists the options.
+    """
+    found = [
+        line for line in differences(folder, config, CHANGEABLE) if not parts or is_one_of(line.split(":")[0], parts)
+    ]
+    if found:
+        lines = "".join(f"\n  - {line}" for line in found[:20])
+        why = "the options given now" if list(changes) else f"the configs that made {folder / CONFIG}"
+        raise UserError(
+            f"{folder}: a run keeps its own options, and {why} would change its results:{lines}\n"
+            f"What may be changed: {', '.join(CHANGEABLE)}. For anything else start a new run."
+        )
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0].partition("@")[0]

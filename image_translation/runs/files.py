@@ -1,7 +1,6 @@
 """Files that are there whole or not at all, whatever happens while they are written."""
 
 import csv
-import errno
 import io
 import json
 import os
@@ -14,28 +13,34 @@ from filelock import FileLock, Timeout
 
 from image_translation.cli.errors import UserError
 
-LARGEST = 256 * 2**20  # bytes of a text that is read
-LOCK, PATIENCE = ".lock", 6  # seconds: readers of a process that was killed can live on for five
+LOCK, PATIENCE = ".lock", 6  # seconds: data-loading processes of a killed run hold its lock for up to five
 
 
 @contextmanager
 def file_lock(folder: Path) -> Iterator[None]:
-    """Keep every other process that asks for it out of a folder, on other machines too if they share it.
+    """Keep other processes that ask for it out of a folder, on other machines too if they share it.
 
     Raises:
-        UserError: another process is at work there.
+        UserError: another process works there.
     """
     lock = FileLock((folder / LOCK).absolute(), timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"{folder}: another process is at work there. Wait for it, or name another folder.") from error
+        raise UserError(f"{folder}: another process works there. Wait for it, or name another folder.") from error
     try:
         yield
     finally:
-        with suppress(OSError):  # some systems don't remove what is open
-            Path(lock.lock_file).unlink()
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process works in a folder."""
+    try:
+        with FileLock((folder / LOCK).absolute(), timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @contextmanager
@@ -56,7 +61,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     except BaseException as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
-        # A full disk doesn't say where, and nobody knows the file beside.
+        # A full disk doesn't say where; the temporary file's name tells a user nothing.
         if isinstance(error, OSError) and error.filename in (None, str(scratch)):
             error.filename = str(path)
         raise
@@ -81,26 +86,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        OSError: there is none, or it is no ordinary file.
-        ValueError: it is none that this project wrote: too large, or not UTF-8.
-    """
-    if not path.is_file() and path.exists():
-        raise OSError(errno.EINVAL, "no ordinary file", str(path))
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"larger than {LARGEST // 2**20} MiB")
-    return path.read_text(encoding="utf-8")
-
-
 def read_json(path: Path) -> Any:
     """The content of a JSON file; OSError or ValueError if there is none."""
-    try:
-        return json.loads(read_text(path))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
-"""Reading a run folder."""
+"""What a run folder holds, and how it is read. File names of a run stand here and nowhere else."""
 
-import io
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +9,33 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from image_translation.cli.errors import UserError
-from image_translation.runs.files import LOCK, read_json, read_text
+from image_translation.runs.files import LOCK, read_json
 
-LONGEST = 1e12  # seconds
-DEEPEST = 20  # nesting of a run's config
-PARTS = ("data", "model", "trainer", "run")  # of a config
-# What some values of a manifest must be, if they are there.
-KINDS: dict[str, Any] = {"data": dict, "device": dict, "process": dict, "cost": (dict, type(None)), "test": dict,
-                         "wall_time_s": (int, float), "seed": int, "batch_size": int, "started": str,
-                         "precision": str, "wandb_id": (str, type(None)), "versions": dict}  # fmt: skip
-# What must be in those parts.
-INSIDE: dict[str, dict[str, type]] = {
-    "data": {"root": str, "sample": bool, "fingerprint": str},
-    "device": {"count": int},
-}
+MANIFEST = "run.json"
+CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
+BEST_CHECKPOINT, LAST_CHECKPOINT, EARLIER_CHECKPOINTS = "best.ckpt", "last.ckpt", "step_{}.ckpt"
+RESULTS = ("test", "evaluate")
+# What a run writes, and what therefore is removed when it starts again: no file of anybody else.
+OUTPUTS = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", *RESULTS)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder.
+    """``run.json`` of a run folder.
 
     Raises:
         UserError: there is none, or it can't be read.
     """
-    path = folder / "run.json"
+    path = folder / MANIFEST
     try:
         manifest = read_json(path)
     except OSError as error:
-        raise UserError(f"run={folder} is not a run folder: it has no readable run.json ({error.strerror}).") from error
+        raise UserError(
+            f"run={folder} is not a run folder: it has no readable {MANIFEST} ({error.strerror})."
+        ) from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(k), str) for k in ("status", "task", "model")):
         raise UserError(f"{path} is damaged: status, task and model are expected in it.")
-    for key, kinds in KINDS.items():
-        if key in manifest and not isinstance(manifest[key], kinds):
-            raise UserError(f"{path} is damaged: {key} is {manifest[key]!r}.")
-    if not abs(manifest.get("wall_time_s", 0)) < LONGEST:
-        raise UserError(f"{path} is damaged: wall_time_s is no time.")
-    for key, names in INSIDE.items():
-        for name, kind in names.items():
-            if key in manifest and not isinstance(manifest[key].get(name), kind):
-                raise UserError(f"{path} is damaged: {key}.{name} is {manifest[key].get(name)!r}.")
     return manifest
 
 
@@ -59,48 +45,45 @@ def read_config(folder: Path) -> DictConfig:
     Raises:
         UserError: it is missing or damaged.
     """
-    path = folder / ".hydra" / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"run={folder} is not a run folder: it has no {path.relative_to(folder)}.")
-    try:
-        text = read_text(path)
-        _require_shallow(text)
-        config = OmegaConf.load(io.StringIO(text))
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from error
-    if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in PARTS):
-        raise UserError(f"{path} is damaged: {', '.join(PARTS)} are expected in it.")
+    config = _read_yaml(folder, CONFIG)
+    if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in ("data", "model")):
+        raise UserError(f"{folder / CONFIG} is damaged: data and model are expected in it.")
     return config
 
 
-def _require_shallow(text: str) -> None:
-    """Check that YAML is as simple as a run's config; a few bytes could unpack into any amount of memory.
+def read_overrides(folder: Path) -> list[str]:
+    """What was written on the command line of a run.
 
     Raises:
-        ValueError: it has references, or is nested too deeply.
+        UserError: it is missing or damaged.
     """
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-            raise ValueError("it has references in it, or is nested too deeply")
+    overrides = OmegaConf.to_container(_read_yaml(folder, OVERRIDES))
+    if not isinstance(overrides, list):
+        raise UserError(f"{folder / OVERRIDES} is damaged: a list is expected in it.")
+    return [str(override) for override in overrides]
 
 
-def is_of_a_run(path: Path) -> bool:
+def _read_yaml(folder: Path, name: str) -> Any:
+    path = folder / name
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder: it has no {name}.")
+    try:
+        return OmegaConf.load(path)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from error
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has something to resume from."""
+    return any((folder / "checkpoints").glob("*.ckpt"))
+
+
+def is_run_file(path: Path) -> bool:
     """Not so are logs, which Hydra begins before anything is checked, and the lock."""
     return path.suffix != ".log" and path.name != LOCK
 
 
-def require_no_way_out(folder: Path) -> None:
-    """Check that nothing in a run folder is a link to another place, which would be written to.
-
-    Raises:
-        UserError: something is.
-    """
-    for place, folders, files in os.walk(folder):
-        for path in (Path(place) / name for name in (*folders, *files)):
-            if not path.is_symlink() or "wandb" in path.relative_to(folder).parts[:-1]:
-                continue
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"{path} is a link that leads out of the run folder, so nothing is written there. "
-                                "Put what it leads to in its place.")  # fmt: skip
+def find_runs(*folders: str) -> Iterator[Path]:
+    """All run folders below folders."""
+    for folder in folders:
+        yield from sorted(path.parent for path in Path(folder).rglob(MANIFEST))

@@ -1,4 +1,4 @@
-"""The run folder: its manifest ``run.json``, and its tables."""
+"""One training run: its folder, its lock, and its manifest ``run.json``."""
 
 import logging
 import os
@@ -6,133 +6,202 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import UserError, one_of
 from image_translation.cli.process import exit_status, is_main_process
-from image_translation.runs.config import resolve_config
-from image_translation.runs.files import write_json, write_text
-from image_translation.runs.folder import is_of_a_run, read_manifest, require_no_way_out
-from image_translation.runs.processes import process_start
+from image_translation.runs.config import WITHOUT_EFFECT, differences, resolve_config
+from image_translation.runs.files import file_lock, write_json, write_text
+from image_translation.runs.folder import (
+    CONFIG,
+    MANIFEST,
+    OUTPUTS,
+    OVERRIDES,
+    RESULTS,
+    has_checkpoint,
+    is_run_file,
+    read_manifest,
+)
 from image_translation.runs.redact import redact
+from image_translation.runs.resume import find_resume_checkpoint, resumed_config
 
 log = logging.getLogger(__name__)
 PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
-# What a run writes, and what therefore is removed when it starts again: no file of anybody else.
-OWN = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", "test", "evaluate")
-KEPT = ("data", "wandb_id", "seed", "batch_size", "device", "precision", "wall_time_s")  # by a run that goes on
+KEPT = ("data", "wandb_id", "seed", "batch_size", "device", "precision", "wall_time_s")  # by a resumed run
+ELSEWHERE = "Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
 
 
 class Run:
-    """A run folder's manifest, kept true to how the run went.
+    """One run and its folder. ``Run.open`` decides whether it is new, resumed, or skipped because it is finished.
 
-    Args:
+    A new run writes its config and manifest at once, a resumed one when it has taken a step: until then its folder is
+    as it was.
+
+    Attributes:
         folder: the run folder.
-        config: what the run is started with, kept in ``.hydra/config.yaml``.
-        before: the manifest of the run that goes on or starts again here, see ``resuming.py``.
-        checkpoint: the state to go on from, if there is one.
-        facts: what is known from the start.
-
-    Raises:
-        UserError: the folder holds something already, which must not be overwritten.
+        config: what to train; of a resumed run its own.
+        resume_from: the checkpoint to resume from, or None.
+        earlier: the manifest of the run as it was, empty for a new one.
+        skipped: whether it is finished already.
+        facts: the manifest.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        config: DictConfig,
-        before: dict[str, Any] | None = None,
-        checkpoint: Path | None = None,
-        **facts: Any,
-    ) -> None:
-        self.path, self.before = folder / "run.json", before
-        # In a further process of a run the main one has decided, before it started this one.
-        decided = None if is_main_process() or not self.path.exists() else read_manifest(folder).get("goes_on_from")
-        self.checkpoint = folder / "checkpoints" / str(decided) if decided else checkpoint
-        goes_on = self.checkpoint is not None
-        self.earlier: dict[Path, str] = {}  # files as they were, until training has gone on
-        if is_main_process():
-            if before and not goes_on:
-                _remove(folder, OWN)
-            elif not before and any(is_of_a_run(path) for path in folder.glob("*")):
-                raise UserError(
-                    f"{folder} is not empty, and nothing is overwritten; name another folder: hydra.run.dir=…"
-                )
-            require_no_way_out(folder)
-            (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-            kept = [path for path in (self.path, folder / ".hydra" / "config.yaml") if goes_on]
-            self.earlier = {path: path.read_text(encoding="utf-8") for path in kept}
-            write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(resolve_config(config)))
-        self.start = time.perf_counter() - (_seconds_so_far(before, self.checkpoint) if before and goes_on else 0.0)
+    def __init__(self, config: DictConfig, overrides: list[str], folder: Path, earlier: dict[str, Any]) -> None:
+        self.config, self.overrides, self.folder, self.earlier = config, overrides, folder, earlier
+        self.skipped = earlier.get("status") == "finished" and config.resume is None
+        self.resume_from = find_resume_checkpoint(folder, required=bool(config.resume)) if earlier else None
+        self.begun = False
         self.facts: dict[str, Any] = {
             "status": "running",
-            "process": {"host": platform.node(), "id": os.getpid(), "started": process_start(os.getpid())},
+            "host": platform.node(),
+            "process": os.getpid(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "goes_on_from": self.checkpoint.name if self.checkpoint else None,
-            **{key: before[key] for key in KEPT if before and key in before and (goes_on or key in KEPT[:2])},
-            **facts,
+            "task": config.run.task,
+            "model": config.run.model,
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         }
+        if self.resume_from:
+            self.facts |= {key: earlier[key] for key in KEPT if key in earlier}
+        self.start = time.perf_counter() - (_seconds_so_far(earlier, self.resume_from) if self.resume_from else 0.0)
+
+    @classmethod
+    @contextmanager
+    def open(cls, cfg: DictConfig) -> Iterator["Run"]:
+        """The run that a command's config asks for, locked against other processes.
+
+        Raises:
+            UserError: the folder holds another run, or files of somebody else, or another process works there.
+        """
+        folder = Path(cfg.run.dir)
+        is_main = is_main_process()
+        with file_lock(folder) if is_main else nullcontext():
+            if cfg.resume is not None:
+                earlier = read_manifest(folder)
+                config, overrides = resumed_config(folder, earlier)
+                config.resume = str(folder)
+                run = cls(config, overrides, folder, earlier)
+            else:
+                overrides = list(HydraConfig.get().overrides.task)
+                run = cls(cfg, overrides, folder, _earlier_run(folder, cfg) if is_main else _manifest_if_any(folder))
+            with run:
+                yield run
+
+    def require_same_data(self, description: dict[str, Any]) -> None:
+        """Check that a resumed run has the images it had.
+
+        Raises:
+            UserError: it has not.
+        """
+        was = (self.earlier.get("data") or description)["fingerprint"]
+        if (self.resume_from or self.skipped) and was != description["fingerprint"]:
+            advice = "Name the folder of the same images: data.root=…" if self.config.resume else ELSEWHERE
+            raise UserError(
+                f"{self.folder} holds a run on other images (fingerprint {was[:12]}, now "
+                f"{description['fingerprint'][:12]}), and nothing is overwritten. {advice}"
+            )
+
+    def require_same_devices(self, count: int) -> None:
+        """Check that a resumed run has as many devices as before: they share an epoch's images between them.
+
+        Raises:
+            UserError: it has not.
+        """
+        was = self.earlier.get("device", {}).get("count", count)
+        if self.resume_from and was != count:
+            raise UserError(f"{self.folder}: the run had {was} devices and can't be resumed with {count}. "
+                            f"Set trainer.devices={was}.")  # fmt: skip
 
     def update(self, **facts: Any) -> None:
-        """Add facts, and write the manifest."""
+        """Add facts to the manifest."""
         self.facts |= facts
-        if is_main_process():
-            write_json(self.path, redact(self.facts))
+        if self.begun and is_main_process():
+            write_json(self.folder / MANIFEST, redact(self.facts))
 
-    def has_begun(self) -> None:
-        """To be called when training has taken a step: from now on the run is another than before."""
-        self.earlier.clear()
-
-    def forget_results(self) -> None:
-        """Remove what an earlier best state was measured to be."""
+    def begin(self) -> None:
+        """From here on the folder is this run's: write what it is, and forget what an earlier part was scored."""
+        if self.begun:
+            return
+        self.begun = True
         if is_main_process():
-            _remove(self.path.parent, ("test", "evaluate"))
+            _remove(self.folder, RESULTS if self.resume_from else OUTPUTS if self.earlier else ())
+            (self.folder / ".hydra").mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / CONFIG, OmegaConf.to_yaml(resolve_config(self.config)))
+            write_text(self.folder / OVERRIDES, yaml.safe_dump(self.overrides))
+        self.update()
 
     def __enter__(self) -> "Run":
-        self.update()
+        if self.earlier and not self.skipped:
+            status = "killed" if self.earlier["status"] == "running" else self.earlier["status"]
+            how = f"resumed from {self.resume_from.name}" if self.resume_from else "started again"
+            log.info("%s: %s earlier, %s.", self.folder, status, how)
+        if not self.resume_from and not self.skipped:
+            self.begin()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: Any) -> None:
         status = {0: "finished", 1: "failed"}.get(exit_status(error), "interrupted")
         if status == "interrupted" and is_main_process():
-            log.info("Stopped. To go on: python -m image_translation.train resume=%s", self.path.parent)
+            log.info("Stopped. To resume: python -m image_translation.train resume=%s", self.folder)
+        if not self.begun:
+            return
         facts: dict[str, Any] = {"status": status, "wall_time_s": round(time.perf_counter() - self.start, 1)}
         if status == "failed":
             facts["error"] = str(error) or repr(error)
         try:
-            if error and self.earlier:
-                for path, text in self.earlier.items():
-                    write_text(path, text)
-            else:
-                self.update(**facts)
+            self.update(**facts)
         except OSError as unwritten:
             if error is None:
                 raise
-            # What ended the run says more: a full disk. A run whose process is gone is known as interrupted anyway.
-            log.warning("%s can't be written: %s", self.path, unwritten.strerror)
+            # What ended the run says more: a full disk. A run without a lock that is "running" was interrupted anyway.
+            log.warning("%s can't be written: %s", self.folder / MANIFEST, unwritten.strerror)
 
 
-def _seconds_so_far(before: Mapping[str, Any], checkpoint: Path | None) -> float:
-    """How long an earlier run took, which a killed one could not write down: then up to the state that it left."""
-    seconds = float(before.get("wall_time_s", 0.0))
-    if before["status"] == "running" and checkpoint is not None:
+def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
+    """The manifest of an earlier run of the same config in this folder; empty for a new folder.
+
+    Raises:
+        UserError: it may not be resumed, or had other options.
+    """
+    one_of("if_exists", cfg.if_exists, ("refuse", "resume"))
+    if not any(is_run_file(path) for path in folder.glob("*")):
+        return {}
+    manifest = _manifest_if_any(folder)
+    if cfg.if_exists == "refuse" or (not manifest and not (folder / CONFIG).exists()):
+        raise UserError(f"{folder} is not empty, and nothing is overwritten. {ELSEWHERE}")
+    if not manifest:  # killed in its first moment
+        return {"status": "failed"}
+    counts = manifest["status"] == "finished" or has_checkpoint(folder)  # else there is nothing to lose
+    if counts and (changed := differences(folder, cfg, WITHOUT_EFFECT)):
+        lines = "".join(f"\n  - {line}" for line in changed[:20])
+        raise UserError(f"{folder} holds a run with other options, and nothing is overwritten:{lines}\n{ELSEWHERE}")
+    return manifest
+
+
+def _manifest_if_any(folder: Path) -> dict[str, Any]:
+    return read_manifest(folder) if (folder / MANIFEST).exists() else {}
+
+
+def _seconds_so_far(earlier: dict[str, Any], checkpoint: Path) -> float:
+    """How long an earlier part took; of one that was killed, until its last checkpoint."""
+    seconds = float(earlier.get("wall_time_s", 0.0))
+    if earlier["status"] == "running":
         with suppress(OSError, ValueError):
-            started = datetime.fromisoformat(before.get("started", "")).timestamp()
+            started = datetime.fromisoformat(earlier["started"]).timestamp()
             seconds += max(0.0, checkpoint.stat().st_mtime - started)
     return seconds
 
 
-def _remove(folder: Path, names: Iterable[str]) -> None:
+def _remove(folder: Path, names: tuple[str, ...]) -> None:
     for path in (folder / name for name in names):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -149,7 +218,7 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """The checkout's commit, with "-dirty" for uncommitted changes; None for an installed package."""
-    if not (Path(__file__).parents[1] / ".git").exists():
+    if not (Path(__file__).parents[2] / ".git").exists():
         return None
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

@@ -1,45 +1,45 @@
-"""Random numbers that depend on the seed and the place in training alone, so that nothing has to be remembered.
+"""Random numbers that depend on the seed and the place in training alone, so that a resumed run draws the same."""
 
-Every step has its own, whatever ran before it in this process: a run that goes on draws what it would have drawn.
-"""
-
+import os
 import random
-from collections.abc import Iterator
-from itertools import islice
+import secrets
+from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
-from torch.utils.data import Dataset, DistributedSampler
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from image_translation.cli.errors import UserError
+
+
+def seed_everything(seed: int | None) -> int:
+    """Seed every generator of random numbers; without a seed draw one, the same for all processes of a run.
+
+    Raises:
+        UserError: the seed is no whole number from 0 to 2³² − 1.
+    """
+    if seed is None and "PL_GLOBAL_SEED" not in os.environ:
+        seed = secrets.randbits(32)
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
+        raise UserError(f"seed must be a whole number from 0 to {2**32 - 1}, or null, got {seed!r}.")
+    return pl.seed_everything(seed, workers=True, verbose=False)
 
 
 def derive_seed(seed: int, *place: int) -> int:
-    """A seed of its own for a place, as independent of its neighbors' as of anything."""
+    """A seed for a place in training, independent of those for other places."""
     return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0])
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed all generators for one step on one device: jitter, dropout, and whatever a model draws."""
-    number = derive_seed(seed, step, rank)
-    torch.manual_seed(number)
-    np.random.seed(number)
-    random.seed(number)
+class StepSeeding(Callback):
+    """Seeds all generators before each batch by the run's seed, the batch and the device: dropout, and what else a
+    model draws."""
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seed = torch.initial_seed() % 2**32
 
-class ResumableDistributedSampler(DistributedSampler[int]):
-    """An order of images for each epoch, of which the first epoch may begin in the middle.
-
-    Args:
-        dataset: its length is used.
-        replicas: devices that share an epoch.
-        rank: which of them this is.
-        seed: of the run.
-        epoch: the first epoch.
-        skip: how many images a device has seen of it.
-    """
-
-    def __init__(self, dataset: Dataset[int], replicas: int, rank: int, seed: int, epoch: int, skip: int) -> None:
-        super().__init__(dataset, replicas, rank, seed=derive_seed(seed, 2**32 - 1))
-        self.epoch, self.seen = epoch, {epoch: skip}
-
-    def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__(), self.seen.get(self.epoch, 0), None)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        number = derive_seed(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        torch.manual_seed(number)
+        np.random.seed(number)
+        random.seed(number)

@@ -1,4 +1,4 @@
-"""Signals that wait for a good moment."""
+"""Signals that wait for the end of a step."""
 
 import signal
 from types import FrameType
@@ -9,15 +9,16 @@ import torch.distributed as dist
 
 from image_translation.cli.process import TERMINATED
 
-# SLURM sends SIGUSR1 some time before its limit, if asked to: --signal=SIGUSR1@90.
-NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+# SLURM sends SIGUSR1 some time before its limit, if asked to: --signal=SIGUSR1@90. A closed terminal sends SIGHUP.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class Signals:
     """Notes a signal, and raises it when asked; a second one is raised at once.
 
-    Raised wherever Python happens to be, a signal would leave networks that have learned from a batch which is not
-    counted, or be lost: an exception in a destructor is. Several processes agree, so that all stop at the same batch.
+    Raised in the middle of a step, it would leave weights that have learnt from a batch which is not counted. Several
+    processes agree, so that all stop at the same batch.
 
     Args:
         processes: how many train together.
@@ -25,12 +26,12 @@ class Signals:
 
     def __init__(self, processes: int = 1) -> None:
         self.received: int | None = None
-        # By the hosts, so that no device is waited for.
+        # Between the hosts, so that no device is waited for.
         self.group: Any = dist.new_group(backend="gloo") if processes > 1 else None
-        for number in NUMBERS:  # Lightning restores the handlers
+        for number in NUMBERS:  # Lightning restores the handlers after the fit
             signal.signal(number, self._note)
 
-    def wanted(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether this process or another has received one."""
         if self.group is not None:
             numbers = torch.tensor([self.received or 0])

@@ -1,20 +1,20 @@
-"""A training that is stopped at any moment and goes on ends as one that was not, bit for bit."""
+"""A training that is stopped at any moment and resumed ends as one that was not, bit for bit."""
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import SIZE, make_comic_root
+from conftest import make_comic_root
+from helpers.training import fit, make_data, make_model
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from image_translation.callbacks import EMA, LastCheckpoint, MetricsCSV
-from image_translation.data import PairedImageDataModule
-from image_translation.models import Pix2Pix
-from image_translation.training.checkpoint_io import SafeCheckpointIO
+from image_translation.callbacks import EMA, LastCheckpoint, TrainingMetrics
+from image_translation.training.schedules import linear_decay, warmup_cosine
 
 HOOKS = (
     "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start",
@@ -38,28 +38,25 @@ for hook in HOOKS:
     setattr(StopAt, hook, lambda self, *_, **__: self.tick())
 
 
-def fit(root: Path, folder: Path, stop_at: int = 0, **options: Any) -> int | None:
-    """Train, from the last state if there is one; the number of moments, or None if the training was stopped."""
-    pl.seed_everything(3, verbose=False)
-    options = {"max_epochs": 3} | options
-    model = Pix2Pix(image_size=SIZE, base_channels=4, **({"lr_decay_epochs": 2} | options.pop("model", {})))
-    data = PairedImageDataModule("comic", str(root), input_folder="face", target_folder="comics", image_size=SIZE,
-                                 batch_size=2, num_workers=options.pop("num_workers", 0))  # fmt: skip
-    last = folder / "checkpoints" / "last.ckpt"
+def train(root: Path, folder: Path, stop_at: int = 0, **options: Any) -> int | None:
+    """Train, from the last checkpoint if there is one; the number of moments, or None if the training was stopped."""
     folder.mkdir(exist_ok=True)
+    last = folder / "checkpoints" / "last.ckpt"
     stop = StopAt(stop_at)
     callbacks = [
-        MetricsCSV(str(folder / "metrics.csv")), stop, LastCheckpoint(str(last.parent), **options.pop("state", {})),
+        TrainingMetrics(str(folder / "metrics.csv")),
+        stop,
+        LastCheckpoint(str(last.parent), **options.pop("last", {})),
         ModelCheckpoint(last.parent, "best", "val/psnr", mode="max", save_weights_only=True,
                         enable_version_counter=False),
         *([EMA(options.pop("ema"))] if "ema" in options else []),
     ]  # fmt: skip
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, plugins=[SafeCheckpointIO()], callbacks=callbacks, **options,
-    )  # fmt: skip
+    model = make_model(options.pop("name", "pix2pix"), **options.pop("model", {}))
+    data = make_data(root, batch_size=2, num_workers=options.pop("num_workers", 0))
+    options = {"max_epochs": 3} | options
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        fit(model, data, seed=3, callbacks=callbacks, enable_checkpointing=True,
+            ckpt_path=last if last.exists() else None, **options)  # fmt: skip
     except SystemExit:
         return None
     return stop.count
@@ -89,7 +86,7 @@ def unlike(one: Path, other: Path) -> list[str]:
         for state in states:
             state.pop("callbacks", None)  # they hold times and folders
             if name == "best.ckpt":
-                del state["loops"]  # nobody goes on from there
+                del state["loops"]  # nothing is resumed from there
             else:  # a count on which nothing depends
                 del state["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         found += differences(*states, name)
@@ -97,19 +94,23 @@ def unlike(one: Path, other: Path) -> list[str]:
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "plain": {},
+    "plain": {"model": {"scheduler": partial(linear_decay, max_epochs=3, decay_epochs=2)}},
+    "automatic": {"name": "autoencoder", "model": {"scheduler": partial(warmup_cosine, warmup_steps=2)}},
+    "automatic accumulating": {"name": "autoencoder", "accumulate_grad_batches": 2},
     "accumulating": {"model": {"accumulate_grad_batches": 2}},
     "by steps": {"max_epochs": 5, "max_steps": 10},
     "rarely validating": {"check_val_every_n_epoch": 2},
     "often validating": {"val_check_interval": 0.5},
     "a part of the batches": {"limit_train_batches": 3},
     "with a reader": {"num_workers": 1},
-    "a state a step": {"state": {"every_n_steps": 1, "keep": 3}},
+    "a checkpoint a step": {"last": {"every_n_steps": 1, "keep": 3}},
     "averaging": {"ema": 0.9},
-    "only one state": {"state": {"every_n_epochs": 0}},
+    "only one checkpoint": {"last": {"every_n_epochs": 0}},
 }
 QUICK = {
     "plain": 3,
+    "automatic": 3,
+    "automatic accumulating": 5,
     "averaging": 7,
     "accumulating": 7,
     "often validating": 8,
@@ -123,13 +124,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stop_everywhere(root: Path, folder: Path, name: str, every: int) -> None:
-    moments = fit(root, folder / "whole", **dict(OPTIONS[name]))
+    moments = train(root, folder / "whole", **dict(OPTIONS[name]))
     assert moments is not None
     assert moments > 30
     for moment in range(1, moments + 1, every):
         place = folder / str(moment)
-        if fit(root, place, moment, **dict(OPTIONS[name])) is None:
-            assert fit(root, place, **dict(OPTIONS[name])) is not None
+        if train(root, place, moment, **dict(OPTIONS[name])) is None:
+            assert train(root, place, **dict(OPTIONS[name])) is not None
         else:
             assert moment == moments  # the signal came as the training ended anyway
         assert unlike(folder / "whole", place) == [], f"stopped at moment {moment} of {moments}"
@@ -160,16 +161,16 @@ def test_stopped_at_every_moment(name: str, root: Path, tmp_path: Path) -> None:
 
 def test_stopped_again_and_again(root: Path, tmp_path: Path) -> None:
     """Eleven times, a few batches further each time."""
-    fit(root, tmp_path / "whole")
+    train(root, tmp_path / "whole")
     stops = 0
-    while fit(root, tmp_path / "stopped", 4) is None:
+    while train(root, tmp_path / "stopped", 4) is None:
         stops += 1
     assert stops > 8
     assert unlike(tmp_path / "whole", tmp_path / "stopped") == []
 
 
-def test_earlier_states_stay_as_many_as_asked(root: Path, tmp_path: Path) -> None:
-    fit(root, tmp_path, **{"state": {"every_n_steps": 2, "keep": 3}})
+def test_as_many_earlier_checkpoints_as_asked(root: Path, tmp_path: Path) -> None:
+    train(root, tmp_path, **{"last": {"every_n_steps": 2, "keep": 3}})
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["best.ckpt", "last.ckpt", "step_00000008.ckpt", "step_00000010.ckpt"]
     for path in (tmp_path / "checkpoints").glob("step_*"):

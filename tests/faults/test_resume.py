@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
-from forked import run_module
+from helpers.forked import run_module
 from omegaconf import DictConfig, OmegaConf
 from wandb_file import read_offline_runs, steps_logged
 

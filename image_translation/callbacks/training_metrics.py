@@ -1,0 +1,104 @@
+"""What training logs: the losses of each step, their means over an epoch, and ``metrics.csv``."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from image_translation.models import ImageTranslationModule
+from image_translation.runs.files import write_csv
+
+Names = tuple[str, ...]
+
+
+class TrainingMetrics(Callback):
+    """Logs losses and gradient norms of each step as ``train/…_step``, their means over an epoch as ``train/…``.
+
+    ``metrics.csv`` has one row an epoch: these means and the val metrics. A checkpoint within an epoch keeps the sums.
+
+    Args:
+        path: of ``metrics.csv``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.rows: list[dict[str, float]] = []
+        self.sums: dict[Names, Tensor] = {}  # on the device, (names + 1,): the last is the number of images
+        self.saved_sums: list[tuple[list[str], list[list[float]]]] = []  # of each device, from a checkpoint
+        self.learning_rate = 0.0
+        self.trainer: Trainer | None = None
+        self.validated = False
+
+    def setup(self, trainer: Trainer, pl_module: ImageTranslationModule, stage: str) -> None:  # type: ignore[override]
+        self.trainer = trainer
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        gather = self.trainer.strategy.all_gather
+        sums = [(list(names), gather(own).view(-1, len(own)).tolist()) for names, own in self.sums.items()]
+        return {"rows": self.rows, "sums": sums}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.saved_sums = state_dict["rows"], state_dict["sums"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+        self.sums = {
+            tuple(names): torch.tensor(rows[trainer.global_rank], dtype=_dtype(pl_module), device=pl_module.device)
+            for names, rows in self.saved_sums
+        }
+
+    def on_train_batch_start(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: ImageTranslationModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.learning_rate = trainer.optimizers[0].param_groups[0][
+            "lr"
+        ]  # Lightning changes it before on_train_batch_end
+        pl_module.gradient_norms.clear()
+
+    def on_train_batch_end(  # type: ignore[override]
+        self,
+        trainer: Trainer,
+        pl_module: ImageTranslationModule,
+        outputs: dict[str, Tensor],
+        batch: dict[str, Any],
+        batch_idx: int,
+    ) -> None:
+        count = len(batch["name"])
+        rate = torch.full((), self.learning_rate, device=pl_module.device)
+        for values in (outputs | {"learning_rate": rate}, pl_module.gradient_norms):  # the norms come with each update
+            if values:
+                one = torch.ones((), device=pl_module.device)
+                summand = (
+                    torch.stack([*(v.detach().float() for v in values.values()), one]).to(_dtype(pl_module)) * count
+                )
+                names = tuple(f"train/{name}" for name in values)
+                self.sums[names] = self.sums[names] + summand if names in self.sums else summand
+        steps = {f"train/{name}_step": value for name, value in (outputs | pl_module.gradient_norms).items()}
+        pl_module.log_dict(steps, on_step=True, on_epoch=False, batch_size=count)
+        pl_module.log_axes(on_step=True, on_epoch=False, batch_size=count)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+        self.validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+        means: dict[str, float] = {}
+        for names, own in self.sums.items():
+            total = trainer.strategy.reduce(own, reduce_op="sum")
+            assert isinstance(total, Tensor)
+            means |= dict(zip(names, (total[:-1] / total[-1]).tolist(), strict=True))
+        self.sums = {}
+        pl_module.log_dict(means)
+        pl_module.log_axes()
+        val = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        row = {name: float(f"{value:.6g}") for name, value in (means | (val if self.validated else {})).items()}
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | row)
+        self.validated = False
+        if trainer.is_global_zero:
+            columns = sorted({name for row in self.rows for name in row} - {"epoch", "step"})
+            write_csv(self.path, self.rows, ["epoch", "step", *columns])
+
+
+def _dtype(model: ImageTranslationModule) -> torch.dtype:
+    return torch.float32 if model.device.type == "mps" else torch.float64

@@ -1,0 +1,44 @@
+"""torch.compile for the networks of a model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from image_translation.cli.errors import UserError
+
+COMPILE = ("off", "default", "max")
+
+
+def compile_networks(model: nn.Module, mode: str, batches_per_step: int) -> None:
+    """Compile a model's networks in place, so that the names of their weights stay.
+
+    Args:
+        model: its children are compiled.
+        mode: ``default``, or ``max`` to try kernels and use CUDA graphs.
+        batches_per_step: how many batches' gradients are accumulated.
+    """
+    torch.compiler.reset()  # what earlier jobs of a sweep compiled counts against a limit
+    options = {}
+    if mode == "max":  # a CUDA graph would overwrite accumulated gradients
+        options["mode"] = "max-autotune" if batches_per_step == 1 else "max-autotune-no-cudagraphs"
+    for network in model.children():
+        if any(True for _ in network.parameters()):
+            network.compile(dynamic=False, **options)
+
+
+@contextmanager
+def compile_hint() -> Iterator[None]:
+    """Say what to do where torch.compile fails, as it does without a C++ compiler.
+
+    Raises:
+        UserError: it failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"torch.compile failed: {reason} Use model.compile=off.") from error

@@ -1,0 +1,75 @@
+"""Optimizers and learning rate schedules from the factories that a config gives a model."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from image_translation.cli.errors import UserError
+from image_translation.training.lightning_private import count_steps
+
+OptimizerFactory = Callable[..., Optimizer]
+SchedulerFactory = Callable[..., Any]
+STUDY_OPTIMIZER = partial(Adam, lr=2e-4, betas=(0.5, 0.999))
+
+
+def make_optimizer(factory: OptimizerFactory, model: LightningModule, parameters: Iterator[nn.Parameter]) -> Optimizer:
+    """An optimizer of parameters, fused where that is faster and possible."""
+    fused = inspect.signature(factory).parameters.get("fused")
+    if fused is None or fused.default is not None or model.device.type not in ("cpu", "cuda"):
+        return factory(parameters)
+    # A fused optimizer would unscale float16 gradients itself, after they have been clipped.
+    return factory(parameters, fused=model.trainer.precision != "16-mixed")
+
+
+def schedule_interval(factory: SchedulerFactory | None) -> str:
+    """How often a schedule advances: every ``step`` if it has an argument ``total_steps``, else every ``epoch``."""
+    return "step" if factory and "total_steps" in inspect.signature(factory).parameters else "epoch"
+
+
+def make_schedule(factory: SchedulerFactory, optimizer: Optimizer, trainer: Trainer, batches_per_step: int = 1) -> Any:
+    """A schedule of an optimizer's learning rate.
+
+    Args:
+        factory: makes it.
+        optimizer: whose rate it is.
+        trainer: knows how many steps there will be.
+        batches_per_step: that the model accumulates by itself, unknown to the trainer.
+
+    Raises:
+        UserError: it needs the number of steps, and the training has no end.
+    """
+    if schedule_interval(factory) == "epoch":
+        return factory(optimizer)
+    steps = count_steps(trainer)
+    if not 0 < steps < math.inf:
+        raise UserError("scheduler needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
+    return factory(optimizer, total_steps=math.ceil(steps / batches_per_step))
+
+
+def match_layouts(optimizers: Iterable[Optimizer]) -> None:
+    """Give restored states the memory layout of their parameters.
+
+    A checkpoint from another kind of device has another layout, which a fused optimizer does not notice.
+    """
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter).copy_(value)
+
+
+def refresh_learning_rates(schedules: Iterable[Any]) -> None:
+    """Set the rates that the schedules give now: a resumed run may have become longer than it was."""
+    for schedule in schedules:
+        if isinstance(schedule, LambdaLR):
+            groups = zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)
+            for group, base, factor in groups:
+                group["lr"] = base * factor(schedule.last_epoch)

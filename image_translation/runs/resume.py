@@ -1,0 +1,116 @@
+"""Which run is resumed, with which options, from which checkpoint."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from image_translation.cli.errors import UserError
+from image_translation.runs.config import LIMITS, compose_saved, require_unchanged
+from image_translation.runs.files import is_locked
+from image_translation.runs.folder import (
+    EARLIER_CHECKPOINTS,
+    LAST_CHECKPOINT,
+    find_runs,
+    has_checkpoint,
+    read_config,
+    read_manifest,
+)
+
+log = logging.getLogger(__name__)
+SEARCHED = ("outputs", "multirun")  # where resume=last looks
+
+
+def run_folder(resume: str | None, new: str) -> str:
+    """The run folder: a new one, or that of the run to resume.
+
+    ``resume=last`` is the latest that was stopped: not finished, not running, and not failed before its first
+    checkpoint.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if resume is None:
+        return new
+    if resume != "last":
+        folder = Path(str(resume)).expanduser()
+        read_manifest(folder)
+        return str(folder)
+    stopped = []
+    for folder in find_runs(*SEARCHED):
+        try:
+            run = read_manifest(folder)
+        except UserError as error:
+            log.warning("Skipped: %s", error)
+            continue
+        failed_early = run["status"] == "failed" and not has_checkpoint(folder)
+        if run["status"] != "finished" and not failed_early and not is_locked(folder):
+            stopped.append((str(run.get("started")), folder))
+    if not stopped:
+        raise UserError(f"resume=last: no run in {' or '.join(SEARCHED)} was stopped. Name its folder: resume=…")
+    return str(max(stopped)[1])
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+
+
+def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, list[str]]:
+    """The config of the run to resume, with what the command line may change, and its overrides.
+
+    Raises:
+        UserError: the run is finished, or the command line changes what makes its results.
+    """
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError("resume works on one run. A sweep is resumed by typing it again with if_exists=resume "
+                        "hydra.sweep.dir=…")  # fmt: skip
+    changes = [o for o in HydraConfig.get().overrides.task if not o.lstrip("+").startswith("resume=")]
+    config, overrides = compose_saved(folder, changes)
+    require_unchanged(folder, config, changes, parts=())
+    saved = read_config(folder)
+    limits = [(OmegaConf.select(saved, name), OmegaConf.select(config, name)) for name in LIMITS]
+    for name, (before, now) in list(zip(LIMITS, limits, strict=True))[:2]:
+        if _number(name, now) < _number(name, before):
+            raise UserError(f"{name}={now}: it is {before}, and can only be increased.")
+    if manifest["status"] == "finished" and all(before == now for before, now in limits):
+        raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=… To evaluate it on "
+                        f"other splits: python -m image_translation.evaluate run={folder} split=all")  # fmt: skip
+    return config, overrides
+
+
+def _number(name: str, value: Any) -> float:
+    """A number of epochs or steps; None and -1 are no limit."""
+    if value is not None and not isinstance(value, int | float):
+        raise UserError(f"{name} must be a number, got {value!r}.")
+    return math.inf if value is None or value == -1 else float(value)
+
+
+def find_resume_checkpoint(folder: Path, required: bool) -> Path | None:
+    """The latest undamaged checkpoint of a run: ``last.ckpt``, or an earlier one.
+
+    Returns:
+        None if none was ever written, or, unless ``required``, all are damaged.
+
+    Raises:
+        UserError: there are checkpoints, all are damaged, and one is required.
+    """
+    from image_translation.inference.checkpoints import read_checkpoint
+
+    folder, reasons = folder / "checkpoints", []
+    for path in (folder / LAST_CHECKPOINT, *sorted(folder.glob(EARLIER_CHECKPOINTS.format("*")), reverse=True)):
+        if path.exists():
+            try:
+                checkpoint = read_checkpoint(path)
+                if not all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values()):
+                    raise UserError(f"{path}: some weights are NaN or infinite.")
+            except UserError as error:
+                log.warning("%s", error)
+                reasons.append(str(error))
+            else:
+                return path
+    if required and reasons:
+        raise UserError(f"There is no undamaged checkpoint to resume from, and nothing was changed. {reasons[0]}")
+    return None

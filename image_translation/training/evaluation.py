@@ -1,0 +1,62 @@
+"""Testing a model on the splits of its data: the end of ``train``, and the command ``evaluate``."""
+
+from collections.abc import Iterable
+
+from pytorch_lightning import Trainer
+
+from image_translation.callbacks import TestResultsWriter
+from image_translation.cli.console import print_results
+from image_translation.cli.errors import one_of
+from image_translation.data import PairedImageDataModule
+from image_translation.data.layout import SPLITS
+from image_translation.metrics.image_scores import Scores, mean_metrics
+from image_translation.metrics.names import PROTOCOLS
+from image_translation.models import ImageTranslationModule
+
+
+def check_splits(splits: str | Iterable[str], protocol: str) -> list[str]:
+    """The splits to evaluate, ``all`` being every one.
+
+    Raises:
+        UserError: a split or the protocol is unknown.
+    """
+    one_of("protocol", protocol, PROTOCOLS)
+    names = [splits] if isinstance(splits, str) else splits
+    chosen = [one_of("split", name, (*SPLITS, "all")) for name in names]
+    return list(SPLITS) if "all" in chosen else chosen
+
+
+def evaluate(
+    trainer: Trainer,
+    model: ImageTranslationModule,
+    datamodule: PairedImageDataModule,
+    name: str,
+    splits: Iterable[str],
+    protocol: str = "standard",
+) -> dict[str, Scores]:
+    """Test a model on splits, write the results (``TestResultsWriter``), and print a table of each.
+
+    Args:
+        trainer: it has a ``TestResultsWriter``.
+        model: with the weights to test.
+        datamodule: of the pairs.
+        name: what tables call the model.
+        splits: some of train, val, test.
+        protocol: ``standard``, or ``report`` to add the original study's formulas.
+
+    Returns:
+        The mean metrics of each split.
+    """
+    model.set_protocol(protocol)
+    writer = next(
+        callback
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, TestResultsWriter)
+    )
+    scores = {}
+    for split in splits:
+        model.test_split = datamodule.test_split = split
+        trainer.test(model, datamodule=datamodule, verbose=False)
+        scores[split] = mean_metrics(model.results[split]) | model.extra_metrics
+        print_results({name: scores[split], "identity": mean_metrics(model.results["identity"])}, split, writer.folder)
+    return scores

@@ -1,0 +1,125 @@
+"""Lightning's Trainer from a run's config."""
+
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, read_write
+from pytorch_lightning import Callback, Trainer
+
+from image_translation.cli.app import instantiate
+from image_translation.cli.errors import UserError, one_of
+from image_translation.cli.process import is_main_process
+from image_translation.models import ImageTranslationModule
+from image_translation.training.device import choose_precision, prepare_device
+from image_translation.training.seeding import StepSeeding
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # the weights stay in float32
+
+# (start of the message, why nobody needs to read it)
+UNWANTED_WARNINGS = {
+    "The '.*_dataloader' does not have many workers": "data.num_workers is chosen by the machine's cores",
+    "The number of training batches .* is smaller than the logging interval": "means over the epoch are logged as well",
+    "Using `DistributedSampler` with the dataloaders": "images that it repeats are counted once (ImageScores)",
+    "`LightningModule.configure_optimizers` returned `None`": "identity has no optimizer",
+    "The lr scheduler dict contains the key": "Pix2Pix advances its schedules itself",
+    "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
+    r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
+    r"It is recommended to use `self.log\(": "TrainingMetrics averages over all processes",
+    "Metric `KernelInceptionDistance` will save all": "the features of a test's images fit",
+    "You're resuming from a checkpoint that ended before the epoch": "the sampler starts where training stopped",
+    r"Detected call of `lr_scheduler.step\(\)` before": "an epoch whose last step was taken before a stop is ended",
+    "The `srun` command is available": "one process is enough unless trainer=ddp is asked for",
+}
+
+
+def silence_lightning() -> None:
+    """Keep Lightning's hints off the terminal; errors and everything unforeseen still show."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not is_main_process():
+        logging.getLogger("image_translation").setLevel(logging.WARNING)
+    for message in UNWANTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
+
+
+def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True, **options: Any) -> Trainer:
+    """The trainer of a config.
+
+    Args:
+        cfg: the node ``trainer``.
+        callbacks: of the run.
+        trains: whether the model has anything to train.
+        options: further arguments of the Trainer.
+
+    Raises:
+        UserError: an option is out of range, or can't be used here.
+    """
+    prepare_device(cfg.accelerator)
+    precision = choose_precision(cfg.precision, cfg.accelerator)
+    one_of("trainer.precision", precision, PRECISIONS)
+    if not trains:
+        options["max_epochs"] = 0
+    trainer: Trainer = instantiate(
+        cfg, "trainer", precision=precision, callbacks=[StepSeeding(), *callbacks], **options
+    )
+    if trainer.limit_test_batches == 0:
+        raise UserError("trainer.limit_test_batches=0 leaves no image to test the model on.")
+    return trainer
+
+
+def require_options(model: ImageTranslationModule, trainer: Trainer) -> None:
+    """Check options of the trainer that Lightning leaves to models with several optimizers.
+
+    Raises:
+        UserError: one is set for such a model.
+    """
+    if not model.automatic_optimization:
+        for name, unset in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
+            if getattr(trainer, name) not in (unset, 0):
+                raise UserError(
+                    f"{type(model).__name__} has two optimizers: use model.{name} instead of trainer.{name}."
+                )
+
+
+def describe(trainer: Trainer, model: ImageTranslationModule) -> dict[str, Any]:
+    """What a manifest says of device, precision and size."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": {"type": device.type, "name": name, "count": trainer.world_size},
+        "precision": trainer.precision,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+@contextmanager
+def child_processes(folder: Path) -> Iterator[None]:
+    """Let Lightning start the further processes of one run, and leave no trace of them for the next job of a sweep.
+
+    Lightning starts them by this process's command line and Hydra's ``run.dir``; in a sweep both are the sweep's.
+    """
+    environment, arguments = dict(os.environ), sys.argv
+    hydra: Any = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        sys.argv = [arguments[0], *hydra.overrides.task, "hydra.mode=RUN"]  # an experiment may ask for a sweep
+        with read_write(hydra):
+            hydra.run.dir = str(folder.absolute())
+    try:
+        yield
+    finally:
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = arguments
