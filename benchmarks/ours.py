@@ -25,10 +25,6 @@ MODELS: dict[str, Callable[..., ImageTranslationModule]] = {"pix2pix": Pix2Pix, 
 
 def make_step(model: ImageTranslationModule, device: torch.device, precision: str) -> Callable[[Batch], None]:
     """A function that trains a model on one batch: its networks, losses and optimizers, without a trainer."""
-    if hasattr(model, "optimize"):  # TEMP
-        from image_translation.training.batch_size import BareLoop
-
-        return BareLoop(model, device, precision).step  # type: ignore[return-value]
     model.to(device).train()
     if device.type != "cpu":
         model.to(memory_format=torch.channels_last)
