@@ -32,7 +32,7 @@ bench: $(READY) ## measure speed and memory here, for docs/performance.md; about
 
 # On a machine without a network, python3 may have all that is needed: docs/performance.md.
 gpu: ## the hour with a GPU: tests, checks, a training and benchmarks in 8 minutes: make gpu ARGS="--parts tests,bench --pairs folder"
-	@if $(PYTHON) -c 'import hydra, pytorch_lightning, torchvision, wandb' 2> /dev/null; then python=$(PYTHON); \
+	@if $(PYTHON) -c 'from importlib.util import find_spec as f; exit(not all(map(f, ("torch", "hydra", "wandb"))))'; then python=$(PYTHON); \
 	else $(MAKE) --no-print-directory $(READY) && python=$(BIN)/python || exit; fi; $$python -m benchmarks.gpu $(ARGS)
 
 test: $(READY) ## all tests but the slow ones

@@ -8,7 +8,6 @@ its own; on a GPU one process measures all batches. On a machine whose load chan
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,17 +19,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
-
-from benchmarks.machine import device_name, file_name
+from benchmarks import MODELS, PAGE, PROJECT, RESULTS, device_name, file_name, find_device, python_environment
 from benchmarks.pairs import make_pairs, part_of
-from benchmarks.report import PAGE, RESULTS, write_report
+from benchmarks.report import write_report
 
-PROJECT = Path(__file__).parents[1]
 SECTIONS = ("machine", "training", "compile")
-MODELS = ("pix2pix", "autoencoder")
-console = Console()
 Facts = dict[str, Any]
 
 
@@ -51,17 +44,12 @@ PLANS = {
 }
 
 
-def python_environment() -> dict[str, str]:
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "WANDB_MODE": "offline"}
-
-
 def python(*arguments: object) -> bool:
     """Run a module; whether it succeeded. If not, its last words are shown."""
     command = [sys.executable, "-m", *map(str, arguments)]
     result = subprocess.run(command, cwd=PROJECT, env=python_environment(), capture_output=True, text=True, check=False)
     if result.returncode:
-        console.print(f"{' '.join(map(str, arguments))} failed:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
+        print(f"{' '.join(map(str, arguments))} failed:\n{result.stdout[-2000:]}{result.stderr[-2000:]}")
     return result.returncode == 0
 
 
@@ -166,16 +154,19 @@ class Bench:
                     for key, facts in measure(models, batches).items():
                         rounds[key][kind].append(facts)
                         found[key] = summary(rounds[key])
-                        console.print(f"{kind}, {key}: {facts['rate']:.4g} images/s")
+                        print(f"{kind}, {key}: {facts['rate']:.4g} images/s")
                     self.save()
 
     def compile(self) -> None:
-        found = self.facts["compile"] = defaultdict(dict)
+        found: dict[str, Facts] = defaultdict(dict)
+        self.facts["compile"] = found
         for batch, mode, model in product(self.plan.compiled, self.plan.modes, MODELS):
             turns = [self.train((model,), (batch,), f"model.compile={mode}") for _ in range(self.rounds)]
             for key in turns[0]:
-                found[key][mode] = middle([{k: turn[key][k] for k in ("rate", "start_up_s")} for turn in turns])
-                console.print(f"compile={mode}, {key}: {found[key][mode]}")
+                found[key][mode] = middle(
+                    [{k: turn[key][k] for k in ("rate", "start_up_s")} for turn in turns if key in turn]
+                )
+                print(f"compile={mode}, {key}: {found[key][mode]}")
             self.save()
 
 
@@ -206,19 +197,19 @@ def main() -> None:
         parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(SECTIONS)}")
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     file = arguments.results / file_name(device_name(device))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), file, PLANS["tiny" if arguments.tiny else device.type], arguments.rounds)
         for name in SECTIONS:
             if name in wanted or (name == "machine" and name not in bench.facts):
-                console.print(f"Measuring {name} …")
+                print(f"Measuring {name} …")
                 getattr(bench, name)()
                 bench.facts["rounds"][name] = arguments.rounds
                 bench.save()
     if arguments.results == RESULTS:
         write_report(PAGE, file)
-        console.print(f"Wrote {file} and its tables in {PAGE}")
+        print(f"Wrote {file} and its tables in {PAGE}")
     sys.exit(bench.failed)
 
 

@@ -23,10 +23,9 @@ from threading import Lock
 
 import torch
 
-from benchmarks.__main__ import PROJECT, console, python_environment
-from benchmarks.machine import device_name, file_name
+from benchmarks import PAGE, PROJECT, RESULTS, device_name, file_name, find_device, python_environment
 from benchmarks.parts import PARTS
-from benchmarks.report import PAGE, RESULTS, write_report
+from benchmarks.report import write_report
 
 # The longest that each may take, in seconds.
 LIMITS = {"tests": 150, "metrics": 100, "resume": 200, "fp16": 100, "syncs": 150, "training": 220, "bench": 330}
@@ -69,8 +68,8 @@ def run(name: str, arguments: argparse.Namespace, end: float, file: Path) -> boo
                 if kept.exists() and kept.parent != arguments.out:
                     shutil.copy(kept, arguments.out)
             shown = ", ".join(f"{key}={value}" for key, value in found.items() if key != "table")
-            console.print(f"{name}: {problem or 'passed'} ({check['seconds']} s) {shown}", markup=False)
-            console.print("\n".join(lines[-15:] if problem else []), markup=False)
+            print(f"{name}: {problem or 'passed'} ({check['seconds']} s) {shown}", flush=True)
+            print(*(lines[-15:] if problem else []), sep="\n", end="", flush=True)
     return problem is None
 
 
@@ -88,9 +87,9 @@ def main() -> None:
     end = time.monotonic() + arguments.seconds
     arguments.out, arguments.pairs = arguments.out.absolute(), arguments.pairs and arguments.pairs.absolute()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    device = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_name(find_device())
     file = (arguments.out if arguments.tiny else RESULTS) / file_name(device)
-    console.print(f"{device}, torch {torch.__version__}: {', '.join(wanted)}")
+    print(f"{device}, torch {torch.__version__}: {', '.join(wanted)}", flush=True)
     start = partial(run, arguments=arguments, end=end, file=file)
     with ThreadPoolExecutor(len(PARTS)) as pool:
         try:
@@ -102,7 +101,7 @@ def main() -> None:
             raise
     if not arguments.tiny:
         write_report(PAGE, file)
-    console.print(f"Results: {file}; log, table and panels: {arguments.out}")
+    print(f"Results: {file}; log, table and panels: {arguments.out}")
     sys.exit(not all(succeeded))
 
 

@@ -4,8 +4,6 @@ python -m benchmarks.machine <file.json> <size> <options of the models as JSON>
 """
 
 import json
-import platform
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import device_name, find_device
 from benchmarks.ours import MODELS, make_step, random_batch
 from image_translation.training.device import choose_precision, prepare_device
 
@@ -26,20 +25,6 @@ MOVES_NOTHING = {
     "view", "_unsafe_view", "_reshape_alias", "expand", "permute", "transpose", "t", "slice", "select", "split",
     "split_with_sizes", "unsqueeze", "squeeze", "as_strided", "detach", "alias", "empty", "empty_like", "empty_strided",
 }  # fmt: skip
-
-
-def device_name(device: torch.device) -> str:
-    """A name for people and for a file."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = next((line.split(":")[1].strip() for line in facts.splitlines() if line.startswith("model name")), "CPU")
-    bf16 = "AMX" if "amx_bf16" in facts else "AVX512-BF16" if "avx512_bf16" in facts else "no bf16"
-    return f"{name or platform.machine()}, {torch.get_num_threads()} cores, {bf16}"
-
-
-def file_name(device: str) -> str:
-    return f"{re.sub('[^A-Za-z0-9]+', '-', device).strip('-')}.json"
 
 
 def median_time(work: Callable[[], Any], device: torch.device, times: int = 7) -> float:
@@ -85,7 +70,7 @@ def step_costs(
 
 def main(file: str, size: str, options: str) -> None:
     prepare_device("auto")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     precision = choose_precision("auto", "auto")
     half = torch.float32 if precision == "32-true" else torch.bfloat16
     side, batch = (8192, 64) if device.type == "cuda" else (2048, 8)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import find_device
 from image_translation.data.transforms import jitter, to_uint8
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
 from image_translation.training.device import choose_precision, peak_memory, prepare_device, reset_peak_memory
@@ -63,7 +64,7 @@ def random_batch(count: int, size: int, device: torch.device) -> Batch:
 def main(file: str, model: str, size: str, options: str, *batches: str) -> None:
     """Train on random images; write when each step ended (the first is a warm-up), and the peak of the memory."""
     prepare_device("auto")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     found = {}
     for batch, steps in (map(int, text.split(":")) for text in batches):
         module = MODELS[model](image_size=int(size), **json.loads(options))

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1]
-RESULTS, PAGE = PROJECT / "benchmarks" / "results", PROJECT / "docs" / "performance.md"
+from benchmarks import PAGE
+
 Facts = dict[str, Any]
 
 

@@ -19,6 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks import find_device
+
 
 class Block(nn.Module):
     """One level of the U-Net, with all deeper levels inside."""
@@ -185,7 +187,7 @@ LOOPS: dict[str, Any] = {"pix2pix": Pix2PixLoop, "autoencoder": AutoencoderLoop}
 def main(file: str, model: str, pairs: str, *batches: str) -> None:
     """Train on ``<pairs>/<batch>/train``, and write when each step ended; the first one is a warm-up."""
     torch.backends.cudnn.benchmark = True
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     workers = min(max((os.cpu_count() or 1) - 2, 0), 4)
     found: dict[int, list[float]] = {}
     for batch, steps in (map(int, text.split(":")) for text in batches):
