@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging
@@ -27,7 +28,7 @@ class EMA(EMAWeightAveraging):
             raise UserError(f"decay must be below 1, got {decay}.")
         super().__init__(decay=decay)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         move_average(self, pl_module.device)
         pl_module.averaged_weights = partial(self.averaged_weights, trainer, pl_module)
 
@@ -40,5 +41,5 @@ class EMA(EMAWeightAveraging):
         finally:
             self.on_validation_epoch_end(trainer, model)
 
-    def on_train_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Leave the model its trained weights, from which a longer run is resumed; best.ckpt has the average."""

@@ -8,7 +8,6 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from image_translation.cli.errors import at_least
-from image_translation.models import ImageTranslationModule
 
 log = logging.getLogger(__name__)
 SAME = 2  # levels of 255 by which images may differ and still count as equal
@@ -37,7 +36,7 @@ class GANMonitor(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.epochs_in_row, self.warned = state_dict["epochs_in_row"], set(state_dict["warned"])
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         accuracy = float(trainer.callback_metrics.get("train/accuracy", 0.0))  # logged by TrainingMetrics
         self.epochs_in_row = self.epochs_in_row + 1 if accuracy >= self.saturated_accuracy else 0
         if self.epochs_in_row == self.saturated_epochs:
@@ -48,19 +47,17 @@ class GANMonitor(Callback):
                 "or more images.",
             )
 
-    def on_validation_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.lowest = self.highest = None
         self.images = 0
 
-    def on_validation_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: ImageTranslationModule, outputs: Tensor, *_: Any, **__: Any
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any, **__: Any) -> None:
         low, high = outputs.amin(dim=0), outputs.amax(dim=0)
         self.lowest = low if self.lowest is None else torch.minimum(self.lowest, low)
         self.highest = high if self.highest is None else torch.maximum(self.highest, high)
         self.images += len(outputs)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         if self.images < 2 or self.lowest is None or self.highest is None:
             return
         if int((self.highest.int() - self.lowest.int()).max()) <= SAME:

@@ -11,7 +11,6 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from image_translation.cli.errors import at_least
-from image_translation.models import ImageTranslationModule
 from image_translation.runs.folder import EARLIER_CHECKPOINTS, LAST_CHECKPOINT
 from image_translation.training.lightning_private import set_progress
 from image_translation.training.signals import Signals
@@ -56,21 +55,19 @@ class LastCheckpoint(Checkpoint):
         step, epoch_ended = state_dict["saved"]
         self.saved = (step, epoch_ended)
 
-    def on_train_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         self.signals, self.saved_at = Signals(trainer.world_size), time.monotonic()
 
-    def on_train_batch_start(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: ImageTranslationModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx % pl_module.batches_per_step == 0:  # else accumulated gradients would be lost
             due = bool(self.every_n_steps) and trainer.global_step % self.every_n_steps == 0
             self._save_if(trainer, due or self._time_is_up(), epoch_ended=False)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         due = bool(self.every_n_epochs) and trainer.current_epoch % self.every_n_epochs == 0
         self._save_if(trainer, due or self._time_is_up(), epoch_ended=True)
 
-    def on_train_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._save_if(trainer, True, epoch_ended=True)
 
     def _time_is_up(self) -> bool:
@@ -98,15 +95,11 @@ class LastCheckpoint(Checkpoint):
             for old in sorted(self.dirpath.glob(EARLIER_CHECKPOINTS.format("*")))[: 1 - self.keep or None]:
                 old.unlink()
 
-    def on_save_checkpoint(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: ImageTranslationModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if self.saving:
             set_progress(checkpoint["loops"]["fit_loop"], trainer, epoch_ended=self.saved[1])
 
-    def on_load_checkpoint(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: ImageTranslationModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Find the best checkpoint in the run's folder, wherever that was when it was saved."""
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key)

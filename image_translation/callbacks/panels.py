@@ -1,14 +1,15 @@
 """Panels of the same few images, to see a model learn."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from torchvision.transforms.functional import to_pil_image
 
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
 from image_translation.loggers.media import log_image
-from image_translation.models import ImageTranslationModule
 from image_translation.runs.files import atomic_write
 from image_translation.runs.panels import draw_panel
 
@@ -27,29 +28,32 @@ class Panels(Callback):
         at_least("images", images, 1, whole=True)
         self.dirpath, self.panel_every, self.images = Path(dirpath), panel_every, images
 
-    def on_fit_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         if not (self.dirpath / "epoch_0000.png").exists():  # a resumed run has it
             self._draw(trainer, pl_module, epoch=0)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         epoch = trainer.current_epoch + 1
         if epoch % self.panel_every == 0:
             self._draw(trainer, pl_module, epoch)
 
-    def on_train_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.current_epoch % self.panel_every:
             self._draw(trainer, pl_module, trainer.current_epoch)
 
-    def _draw(self, trainer: Trainer, model: ImageTranslationModule, epoch: int) -> None:
+    def _draw(self, trainer: Trainer, model: Any, epoch: int) -> None:
         if not trainer.is_global_zero:
             return
         batch = trainer.datamodule.fixed_batch("val", self.images, model.device)  # type: ignore[attr-defined]
-        with model.evaluating():
+        training = model.training
+        model.eval()
+        with model.averaged_weights(), torch.inference_mode(), trainer.precision_plugin.forward_context():
             columns = {
                 "input": to_uint8(batch["input"]),
                 "target": to_uint8(batch["target"]),
                 "output": to_uint8(model(batch["input"])),
             }
+        model.train(training)
         panel = draw_panel({name: [to_pil_image(p) for p in column.cpu()] for name, column in columns.items()})
         self.dirpath.mkdir(exist_ok=True)
         with atomic_write(self.dirpath / f"epoch_{epoch:04d}.png") as file:

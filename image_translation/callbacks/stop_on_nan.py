@@ -7,7 +7,6 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from image_translation.cli.errors import UserError
-from image_translation.models import ImageTranslationModule
 
 ADVICE = (
     "The checkpoint written before is kept. Try a lower model.optimizer.lr, gradient clipping, or "
@@ -26,14 +25,7 @@ class StopOnNaN(Callback):
         self.total: Tensor | None = None  # NaN or infinite as soon as one of its summands is
         self.latest: tuple[int, list[str], dict[str, Tensor]] | None = None
 
-    def on_train_batch_end(  # type: ignore[override]
-        self,
-        trainer: Trainer,
-        pl_module: ImageTranslationModule,
-        outputs: dict[str, Tensor],
-        batch: dict[str, Any],
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         values = dict(outputs)
         if trainer.precision != "16-mixed":  # whose gradients may overflow; the scaler skips such a step
             values |= pl_module.gradient_norms
@@ -45,15 +37,13 @@ class StopOnNaN(Callback):
         if (batch_idx + 1) % every == 0:
             self._check(trainer)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         self._check(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._check(trainer)
 
-    def on_save_checkpoint(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: ImageTranslationModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 from torchvision.io import write_png
 from torchvision.transforms.functional import to_pil_image
 
@@ -12,7 +11,6 @@ from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
 from image_translation.loggers.media import log_table
 from image_translation.metrics.image_scores import mean_metrics
-from image_translation.models import ImageTranslationModule
 from image_translation.runs.files import write_csv, write_json
 
 COMPRESSION = 1  # the default, 6, takes three times as long for files that are 3 % smaller
@@ -38,22 +36,14 @@ class TestResultsWriter(Callback):
         self.folder = self.dirpath  # of the split that is tested
         self.rows: dict[str, dict[str, Any]] = {}  # of the logged table
 
-    def on_test_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         split = pl_module.test_split
         self.folder = (self.dirpath if split == "test" else self.others) / split
         self.rows = {}
         for kind in ("images", "inputs", "targets") if self.pairs else ("images",):
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
 
-    def on_test_batch_end(  # type: ignore[override]
-        self,
-        trainer: Trainer,
-        pl_module: ImageTranslationModule,
-        outputs: Tensor,
-        batch: dict[str, Any],
-        *_: Any,
-        **__: Any,
-    ) -> None:
+    def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
         inputs, targets, outputs = to_uint8(batch["input"]).cpu(), to_uint8(batch["target"]).cpu(), outputs.cpu()
         for name, source, target, output in zip(batch["name"], inputs, targets, outputs, strict=True):
             write_png(output, str(self.folder / "images" / f"{name}.png"), COMPRESSION)
@@ -64,7 +54,7 @@ class TestResultsWriter(Callback):
                 images = {"input": source, "target": target, "output": output}
                 self.rows[name] = {"name": name} | {key: to_pil_image(value) for key, value in images.items()}
 
-    def on_test_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
         split = pl_module.test_split

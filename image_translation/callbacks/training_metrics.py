@@ -7,7 +7,6 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from image_translation.models import ImageTranslationModule
 from image_translation.runs.files import write_csv
 
 Names = tuple[str, ...]
@@ -27,62 +26,43 @@ class TrainingMetrics(Callback):
         self.rows: list[dict[str, float]] = []
         self.sums: dict[Names, Tensor] = {}  # on the device, (names + 1,): the last is the number of images
         self.saved_sums: list[tuple[list[str], list[list[float]]]] = []  # of each device, from a checkpoint
-        self.learning_rate = 0.0
-        self.trainer: Trainer | None = None
-        self.validated = False
+        self.learning_rate, self.validated = 0.0, False
 
-    def setup(self, trainer: Trainer, pl_module: ImageTranslationModule, stage: str) -> None:  # type: ignore[override]
-        self.trainer = trainer
-
-    def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        gather = self.trainer.strategy.all_gather
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        gather = trainer.strategy.all_gather
         sums = [(list(names), gather(own).view(-1, len(own)).tolist()) for names, own in self.sums.items()]
-        return {"rows": self.rows, "sums": sums}
+        checkpoint["training_metrics"] = {"rows": self.rows, "sums": sums}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.saved_sums = state_dict["rows"], state_dict["sums"]
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.rows, self.saved_sums = checkpoint["training_metrics"]["rows"], checkpoint["training_metrics"]["sums"]
 
-    def on_train_start(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        options = {"dtype": _dtype(pl_module), "device": pl_module.device}
         self.sums = {
-            tuple(names): torch.tensor(rows[trainer.global_rank], dtype=_dtype(pl_module), device=pl_module.device)
-            for names, rows in self.saved_sums
+            tuple(names): torch.tensor(rows[trainer.global_rank], **options) for names, rows in self.saved_sums
         }
 
-    def on_train_batch_start(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: ImageTranslationModule, batch: Any, batch_idx: int
-    ) -> None:
-        self.learning_rate = trainer.optimizers[0].param_groups[0][
-            "lr"
-        ]  # Lightning changes it before on_train_batch_end
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # which changes before on_train_batch_end
         pl_module.gradient_norms.clear()
 
-    def on_train_batch_end(  # type: ignore[override]
-        self,
-        trainer: Trainer,
-        pl_module: ImageTranslationModule,
-        outputs: dict[str, Tensor],
-        batch: dict[str, Any],
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         count = len(batch["name"])
         rate = torch.full((), self.learning_rate, device=pl_module.device)
-        for values in (outputs | {"learning_rate": rate}, pl_module.gradient_norms):  # the norms come with each update
+        for values in (outputs | {"learning_rate": rate}, pl_module.gradient_norms):  # norms come with updates only
             if values:
-                one = torch.ones((), device=pl_module.device)
-                summand = (
-                    torch.stack([*(v.detach().float() for v in values.values()), one]).to(_dtype(pl_module)) * count
-                )
+                scalars = [*(value.detach().float() for value in values.values()), torch.ones_like(rate)]
+                summand = torch.stack(scalars).to(_dtype(pl_module)) * count
                 names = tuple(f"train/{name}" for name in values)
                 self.sums[names] = self.sums[names] + summand if names in self.sums else summand
         steps = {f"train/{name}_step": value for name, value in (outputs | pl_module.gradient_norms).items()}
         pl_module.log_dict(steps, on_step=True, on_epoch=False, batch_size=count)
         pl_module.log_axes(on_step=True, on_epoch=False, batch_size=count)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.validated = True
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: ImageTranslationModule) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         means: dict[str, float] = {}
         for names, own in self.sums.items():
             total = trainer.strategy.reduce(own, reduce_op="sum")
@@ -100,5 +80,5 @@ class TrainingMetrics(Callback):
             write_csv(self.path, self.rows, ["epoch", "step", *columns])
 
 
-def _dtype(model: ImageTranslationModule) -> torch.dtype:
+def _dtype(model: Any) -> torch.dtype:
     return torch.float32 if model.device.type == "mps" else torch.float64

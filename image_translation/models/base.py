@@ -1,8 +1,8 @@
 """The base of all models: everything but the losses."""
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,17 +16,9 @@ from image_translation.cli.errors import UserError, one_of
 from image_translation.data.transforms import to_uint8
 from image_translation.inference.predictor import Image, predict_image
 from image_translation.metrics.image_scores import ImageScores, Scores, mean_metrics
+from image_translation.models import optimization
 from image_translation.models.compiling import COMPILE, compile_networks
-from image_translation.models.optimization import (
-    STUDY_OPTIMIZER,
-    OptimizerFactory,
-    SchedulerFactory,
-    make_optimizer,
-    make_schedule,
-    match_layouts,
-    refresh_learning_rates,
-    schedule_interval,
-)
+from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
 
 Batch = dict[str, Any]
 
@@ -61,7 +53,8 @@ class ImageTranslationModule(LightningModule):
         super().__init__()
         unsaved = ["optimizer", "scheduler"] + ["compile"] * ("compile" not in inspect.signature(type(self)).parameters)
         self.save_hyperparameters(ignore=unsaved, logger=False)  # those of the subclass's constructor
-        self.optimizer_factory, self.scheduler_factory = optimizer or STUDY_OPTIMIZER, scheduler
+        self.optimizer_factory, self.scheduler_factory = optimizer or optimization.STUDY_OPTIMIZER, scheduler
+        self.schedule_interval = optimization.schedule_interval(scheduler)
         self.compile_mode = one_of("compile", compile, COMPILE)
         self.test_split = "test"
         self.set_protocol("standard")
@@ -94,16 +87,15 @@ class ImageTranslationModule(LightningModule):
             compile_networks(self, self.compile_mode, self.batches_per_step)
 
     def configure_optimizers(self) -> Any:
-        optimizer = make_optimizer(self.optimizer_factory, self, self.parameters())
+        optimizer = optimization.make_optimizer(self, self.parameters())
         if self.scheduler_factory is None:
             return optimizer
-        schedule = make_schedule(self.scheduler_factory, optimizer, self.trainer)
-        interval = schedule_interval(self.scheduler_factory)
-        return [optimizer], [{"scheduler": schedule, "interval": interval, "monitor": "val/psnr"}]
+        schedule = optimization.make_schedule(self, optimizer)
+        return [optimizer], [{"scheduler": schedule, "interval": self.schedule_interval, "monitor": "val/psnr"}]
 
     def on_train_start(self) -> None:
-        match_layouts(self.trainer.optimizers)
-        refresh_learning_rates(config.scheduler for config in self.trainer.lr_scheduler_configs)
+        optimization.match_layouts(self.trainer.optimizers)
+        optimization.refresh_learning_rates(config.scheduler for config in self.trainer.lr_scheduler_configs)
 
     # Training
 
@@ -186,15 +178,6 @@ class ImageTranslationModule(LightningModule):
         # Filled on the device: copying a number there would wait for it.
         axes = {name: torch.full((), float(count), device=self.device) for name, count in counts.items()}
         self.log_dict(axes, sync_dist=not options.get("on_step"), **options)
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Evaluation mode in the trainer's precision, for a forward pass outside of its loops."""
-        training = self.training
-        self.eval()
-        with self.averaged_weights(), torch.inference_mode(), self.trainer.precision_plugin.forward_context():
-            yield
-        self.train(training)
 
     # Use
 

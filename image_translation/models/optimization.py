@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -20,8 +19,14 @@ SchedulerFactory = Callable[..., Any]
 STUDY_OPTIMIZER = partial(Adam, lr=2e-4, betas=(0.5, 0.999))
 
 
-def make_optimizer(factory: OptimizerFactory, model: LightningModule, parameters: Iterator[nn.Parameter]) -> Optimizer:
-    """An optimizer of parameters, fused where that is faster and possible."""
+def schedule_interval(factory: SchedulerFactory | None) -> str:
+    """How often a schedule advances: every ``step`` if it has an argument ``total_steps``, else every ``epoch``."""
+    return "step" if factory and "total_steps" in inspect.signature(factory).parameters else "epoch"
+
+
+def make_optimizer(model: Any, parameters: Iterator[nn.Parameter]) -> Optimizer:
+    """A model's optimizer of parameters, fused where that is faster and possible."""
+    factory: OptimizerFactory = model.optimizer_factory
     fused = inspect.signature(factory).parameters.get("fused")
     if fused is None or fused.default is not None or model.device.type not in ("cpu", "cuda"):
         return factory(parameters)
@@ -29,29 +34,20 @@ def make_optimizer(factory: OptimizerFactory, model: LightningModule, parameters
     return factory(parameters, fused=model.trainer.precision != "16-mixed")
 
 
-def schedule_interval(factory: SchedulerFactory | None) -> str:
-    """How often a schedule advances: every ``step`` if it has an argument ``total_steps``, else every ``epoch``."""
-    return "step" if factory and "total_steps" in inspect.signature(factory).parameters else "epoch"
-
-
-def make_schedule(factory: SchedulerFactory, optimizer: Optimizer, trainer: Trainer, batches_per_step: int = 1) -> Any:
-    """A schedule of an optimizer's learning rate.
-
-    Args:
-        factory: makes it.
-        optimizer: whose rate it is.
-        trainer: knows how many steps there will be.
-        batches_per_step: that the model accumulates by itself, unknown to the trainer.
+def make_schedule(model: Any, optimizer: Optimizer) -> Any:
+    """A model's schedule of an optimizer's learning rate.
 
     Raises:
         UserError: it needs the number of steps, and the training has no end.
     """
-    if schedule_interval(factory) == "epoch":
-        return factory(optimizer)
-    steps = count_steps(trainer)
+    if model.schedule_interval == "epoch":
+        return model.scheduler_factory(optimizer)
+    steps = count_steps(model.trainer)
     if not 0 < steps < math.inf:
         raise UserError("scheduler needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
-    return factory(optimizer, total_steps=math.ceil(steps / batches_per_step))
+    if not model.automatic_optimization:  # Lightning does not know what such a model accumulates
+        steps /= model.batches_per_step
+    return model.scheduler_factory(optimizer, total_steps=math.ceil(steps))
 
 
 def match_layouts(optimizers: Iterable[Optimizer]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,14 +14,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from image_translation.cli.errors import at_least, one_of
 from image_translation.losses.adversarial import GAN_LOSSES
+from image_translation.models import optimization
 from image_translation.models.base import Batch, ImageTranslationModule
-from image_translation.models.optimization import (
-    OptimizerFactory,
-    SchedulerFactory,
-    make_optimizer,
-    make_schedule,
-    schedule_interval,
-)
+from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
 from image_translation.networks import PatchGANDiscriminator, UNetGenerator
 
 
@@ -83,13 +77,10 @@ class Pix2Pix(ImageTranslationModule):
 
     def configure_optimizers(self) -> Any:
         networks = (self.generator, self.discriminator)
-        optimizers = [make_optimizer(self.optimizer_factory, self, network.parameters()) for network in networks]
+        optimizers = [optimization.make_optimizer(self, network.parameters()) for network in networks]
         if self.scheduler_factory is None:
             return optimizers
-        make = partial(
-            make_schedule, self.scheduler_factory, trainer=self.trainer, batches_per_step=self.batches_per_step
-        )
-        return optimizers, [make(optimizer) for optimizer in optimizers]
+        return optimizers, [optimization.make_schedule(self, optimizer) for optimizer in optimizers]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, y = batch["input"], batch["target"]
@@ -134,13 +125,14 @@ class Pix2Pix(ImageTranslationModule):
             return
         if self.trainer.world_size > 1:
             self.average_gradients(optimizer)
-        if optimizer.optimizer is self.trainer.optimizers[0]:
+        is_first = optimizer.optimizer is self.trainer.optimizers[0]
+        if is_first:
             optimizer.step()
         else:  # not by LightningOptimizer.step, which would count a second step
             self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
         optimizer.zero_grad()
-        if optimizer.optimizer is self.trainer.optimizers[0] and schedule_interval(self.scheduler_factory) == "step":
-            self.advance_schedulers()
+        if is_first and self.schedule_interval == "step":
+            self.advance_schedules()
 
     def average_gradients(self, optimizer: LightningOptimizer) -> None:
         """Over the devices, in one exchange."""
@@ -157,10 +149,10 @@ class Pix2Pix(ImageTranslationModule):
         self.configure_gradient_clipping(optimizer, self.gradient_clip_val)
 
     def on_train_epoch_end(self) -> None:
-        if schedule_interval(self.scheduler_factory) == "epoch":
-            self.advance_schedulers()
+        if self.schedule_interval == "epoch":
+            self.advance_schedules()
 
-    def advance_schedulers(self) -> None:
+    def advance_schedules(self) -> None:
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(self.trainer.callback_metrics["val/psnr"])
