@@ -68,8 +68,8 @@ def run(name: str, arguments: argparse.Namespace, end: float, file: Path) -> boo
                 if kept.exists() and kept.parent != arguments.out:
                     shutil.copy(kept, arguments.out)
             shown = ", ".join(f"{key}={value}" for key, value in found.items() if key != "table")
-            print(f"{name}: {problem or 'passed'} ({check['seconds']} s) {shown}", flush=True)
-            print(*(lines[-15:] if problem else []), sep="\n", end="", flush=True)
+            words = [f"{name}: {problem or 'passed'} ({check['seconds']} s) {shown}", *(lines[-15:] if problem else [])]
+            print(*words, sep="\n", flush=True)
     return problem is None
 
 
