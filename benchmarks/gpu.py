@@ -28,7 +28,7 @@ from benchmarks.parts import PARTS
 from benchmarks.report import write_report
 
 # The longest that each may take, in seconds.
-LIMITS = {"tests": 150, "metrics": 100, "resume": 200, "fp16": 100, "syncs": 150, "training": 220, "bench": 330}
+LIMITS = {"tests": 150, "metrics": 100, "resume": 200, "fp16": 100, "syncs": 150, "training": 220, "bench": 400}
 KEPT = ("table.md", "report.html", "panels.png")
 lock = Lock()
 running: set[subprocess.Popen[bytes]] = set()
