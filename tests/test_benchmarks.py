@@ -229,7 +229,7 @@ def test_parts_that_fail_or_take_too_long_are_noted(tmp_path: Path, monkeypatch:
     file, arguments = tmp_path / "device.json", argparse.Namespace(out=tmp_path, pairs=None, tiny=True)
     end = time.monotonic() + 300
     monkeypatch.setitem(gpu.LIMITS, "unknown", 200)
-    monkeypatch.setitem(gpu.LIMITS, "resume", 2)
+    monkeypatch.setitem(gpu.LIMITS, "resume", 0.4)
     assert [gpu.run(name, arguments, end, file) for name in ("tests", "unknown", "resume")] == [True, False, False]
     checks = json.loads(file.read_text())["checks"]
     assert [checks[name]["problem"] for name in checks] == [None, "KeyError: 'unknown'", "stopped after 2 s"]
