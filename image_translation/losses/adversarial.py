@@ -1,4 +1,4 @@
-"""Adversarial losses on the discriminator's logits, in float32 whatever the precision of the networks."""
+"""Adversarial losses on the discriminator's logits, computed in float32 whatever the precision of the networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,45 +10,42 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GANLoss:
-    """What the discriminator minimizes on real and on fake logits, what the generator minimizes on fake ones, and the
-    score that is logged (a probability, where the logits stand for one)."""
+    """The terms of an adversarial loss, each a function of logits of any shape."""
 
-    real: Callable[[Tensor], Tensor]
-    fake: Callable[[Tensor], Tensor]
+    real: Callable[[Tensor], Tensor]  # the discriminator's loss on real pairs
+    fake: Callable[[Tensor], Tensor]  # the discriminator's loss on fake pairs
     generator: Callable[[Tensor], Tensor]
-    score: Callable[[Tensor], Tensor]
-    boundary: float  # logits above it call a pair real
+    score: Callable[[Tensor], Tensor] = lambda x: x  # for the logs: a probability where the logits stand for one
+    boundary: float = 0.0  # above it, a logit means "real"
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Half the sum of both parts, to slow the discriminator down (Isola et al. 2017, section 3.3)."""
+        """The mean of both terms, which slows the discriminator down (Isola et al. 2017, section 3.3)."""
         return (self.real(real.float()) + self.fake(fake.float())) / 2
 
     def generator_loss(self, fake: Tensor) -> Tensor:
         return self.generator(fake.float())
 
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The part of all patches that the discriminator tells right."""
-        right = [(real.detach() > self.boundary).float().mean(), (fake.detach() <= self.boundary).float().mean()]
-        return (right[0] + right[1]) / 2
+        """The fraction of patches that the discriminator classifies correctly, 0 … 1."""
+        return ((real.detach() > self.boundary).float().mean() + (fake.detach() <= self.boundary).float().mean()) / 2
 
     def mean_score(self, logits: Tensor) -> Tensor:
         return self.score(logits.detach().float()).mean()
 
 
-def _bce(is_real: bool) -> Callable[[Tensor], Tensor]:
-    # -log σ(x) = softplus(-x), and -log(1 - σ(x)) = softplus(x)
-    return lambda x: F.softplus(-x if is_real else x).mean()
-
-
 GAN_LOSSES = {
-    # Goodfellow et al. 2014, with the generator maximizing log D
-    "bce": GANLoss(_bce(True), _bce(False), _bce(True), torch.sigmoid, 0.0),
-    # Mao et al. 2017, targets 1 and 0
+    # Goodfellow et al. 2014, the generator maximizes log D; -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x)
+    "bce": GANLoss(
+        real=lambda x: F.softplus(-x).mean(),
+        fake=lambda x: F.softplus(x).mean(),
+        generator=lambda x: F.softplus(-x).mean(),
+        score=torch.sigmoid,
+    ),
+    # Mao et al. 2017, with the labels 1 and 0
     "lsgan": GANLoss(
         real=lambda x: (x - 1).square().mean(),
         fake=lambda x: x.square().mean(),
         generator=lambda x: (x - 1).square().mean(),
-        score=lambda x: x,
         boundary=0.5,
     ),
     # Lim and Ye 2017
@@ -56,7 +53,5 @@ GAN_LOSSES = {
         real=lambda x: F.relu(1 - x).mean(),
         fake=lambda x: F.relu(1 + x).mean(),
         generator=lambda x: -x.mean(),
-        score=lambda x: x,
-        boundary=0.0,
     ),
 }

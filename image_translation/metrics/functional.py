@@ -1,56 +1,53 @@
-"""MSE, PSNR and SSIM of single images, as scikit-image computes them, and the original study's SSIM."""
+"""MSE, PSNR and SSIM of each image, equal to scikit-image's, and the original study's SSIM.
+
+All take output and target, (N, C, H, W) in 0 … 255, as float64 where the device has it, and return (N,).
+"""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 PEAK = 255.0
-PERFECT_PSNR = 100.0  # what an identical image counts as, in dB
+IDENTICAL_PSNR = 100.0  # dB, for identical images, whose PSNR is infinite
+BORDER = 5  # half of the SSIM's 11×11 window
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each image in 8-bit units, 0 … 65025. (N, C, H, W) in 0 … 255 → (N,)."""
+    """Mean squared error in 8-bit units, 0 … 65025. (The function of torchmetrics returns one value for a batch.)"""
     return (output - target).square().mean(dim=(1, 2, 3))
 
 
-def psnr(error: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, 10·log10(255²/mse); 100 where the images are identical. MSE (N,) → (N,)."""
-    return torch.where(error == 0, PERFECT_PSNR, 10 * torch.log10(PEAK**2 / error))
+def psnr(output: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, 10·log10(255² / mse); 100 for identical images."""
+    values = peak_signal_noise_ratio(output, target, data_range=PEAK, reduction="none", dim=(1, 2, 3))
+    return values.masked_fill(values.isinf(), IDENTICAL_PSNR)
 
 
 def ssim(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image (Wang et al. 2004). (N, C, H, W) in 0 … 255 → (N,).
+    """Structural similarity (Wang et al. 2004), -1 … 1: Gaussian windows of 11×11 pixels with σ 1.5, K1 0.01, K2 0.03.
 
-    11×11 Gaussian window, σ 1.5, K1 0.01, K2 0.03, mean of the channels; only windows inside the image count. As
-    scikit-image has it with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``. (The function of
-    torchmetrics counts windows over the border too, and takes some 20 times as long in double precision.)
+    The mean over all channels and all windows inside the image, as in scikit-image with ``gaussian_weights=True,
+    sigma=1.5, use_sample_covariance=False``. In float32 the two differ by up to 3e-5 on photos and 6e-4 on images that
+    are nearly white.
     """
-    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
-    rows, columns = _gaussian_windows(output.shape[2], output), _gaussian_windows(output.shape[3], output)
-    mx, my, mxx, myy, mxy = (
-        rows @ moment @ columns.T for moment in (output, target, output**2, target**2, output * target)
+    # On a CPU, convolutions take 20 times as long in float64; on a GPU, float32 ones may be rounded to TF32.
+    dtype = torch.float64 if output.is_cuda else torch.float32
+    _, windows = structural_similarity_index_measure(
+        output.to(dtype) / PEAK, target.to(dtype) / PEAK, data_range=1.0, reduction="none", return_full_image=True
     )
-    vx, vy, covariance = mxx - mx**2, myy - my**2, mxy - mx * my
-    index = (2 * mx * my + c1) * (2 * covariance + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    return index.mean(dim=(1, 2, 3))
-
-
-def _gaussian_windows(size: int, like: Tensor, sigma: float = 1.5, width: int = 11) -> Tensor:
-    """The matrix (size − width + 1, size) that takes the Gaussian mean of every window of a line of pixels."""
-    window = torch.exp(-((torch.arange(width).to(like) - width // 2) ** 2) / (2 * sigma**2))
-    windows = F.pad(window / window.sum(), (0, size - width)).repeat(size - width + 1, 1)
-    offsets = torch.arange(size - width + 1, device=like.device)[:, None]
-    return windows.gather(1, (torch.arange(size, device=like.device) - offsets) % size)
+    # The mean that torchmetrics returns includes windows that cross the border.
+    inside: Tensor = windows[..., BORDER:-BORDER, BORDER:-BORDER]
+    return inside.mean(dim=(1, 2, 3))
 
 
 def report_ssim(output: Tensor, target: Tensor) -> Tensor:
-    """What the original study printed as SSIM. (N, C, H, W) in 0 … 255 → (N,).
+    """What the original study reported as SSIM.
 
-    One mean and one standard deviation of each whole image on [0, 1], and no covariance: a shuffled image scores as
-    well as the image itself.
+    It compares the mean and the standard deviation of whole images on [0, 1], without their covariance: an image with
+    its pixels shuffled gets the full score.
     """
     c1, c2 = (0.01 * 7) ** 2, (0.03 * 7) ** 2
     (mx, sx), (my, sy) = (
-        (p.mean(dim=(1, 2, 3)), p.std(dim=(1, 2, 3), correction=0)) for p in (output / PEAK, target / PEAK)
+        (image.mean(dim=(1, 2, 3)), image.std(dim=(1, 2, 3), correction=0)) for image in (output / PEAK, target / PEAK)
     )
     return (2 * mx * my + c1) * (2 * sx * sy + c2) / ((mx**2 + my**2 + c1) * (sx**2 + sy**2 + c2))

@@ -1,4 +1,4 @@
-"""The metrics' names, and the one place that says which direction is better. Imports nothing, for fast commands."""
+"""The metrics' names and the direction of each. Imports nothing, so that commands which need only these start fast."""
 
 HIGHER_IS_BETTER = {"mse": False, "psnr": True, "ssim": True}
 METRICS = tuple(HIGHER_IS_BETTER)
@@ -6,5 +6,5 @@ PROTOCOLS = ("standard", "report")
 
 
 def title(metric: str) -> str:
-    """How a table is headed: ``PSNR ↑``."""
+    """The heading of a table's column: ``PSNR ↑``."""
     return f"{metric.upper()} {'↑' if HIGHER_IS_BETTER[metric] else '↓'}"

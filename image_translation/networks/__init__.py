@@ -1,4 +1,4 @@
-"""Pure torch: the networks, with no Lightning in them."""
+"""The networks, in pure torch."""
 
 from image_translation.networks.autoencoder import ConvAutoencoder
 from image_translation.networks.patchgan import PatchGANDiscriminator

@@ -3,23 +3,25 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.cli.errors import log2_of, one_of
-from image_translation.networks.layers import NORMS, Conv2d, ConvTranspose2d, initialize_weights, norm_layer, run
+from image_translation.cli.errors import log2_of
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layers, initialize_weights, norm_layer
 
-WIDTHS = (1, 1, 2, 4)  # channels of the first levels in units of base_channels; deeper levels stay at the last
+WIDTHS = (1, 1, 2, 4)  # channels of the first levels as multiples of base_channels; deeper levels keep the last
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
 
 
 class ConvAutoencoder(nn.Module):
-    """Five 3×3 convolutions of stride 2 down to 8×8, five transposed ones back, the input joined to the last layer.
+    """Strided convolutions down to 8×8 and transposed ones back, with skip connections; the last one is the input.
 
     Args:
         in_channels: channels of the input image.
         out_channels: channels of the output image.
-        image_size: height and width that the network is built for, a power of two; sets the depth (256 → 5 levels).
+        image_size: height and width of training images, a power of two; sets the depth (256 → 5 levels).
         base_channels: channels of the first two levels; the third has twice, deeper ones four times as many.
         norm: ``instance`` or ``batch``; the first two levels and the decoder have none.
-        gradient_checkpointing: save memory in training: keep only what stands between the layers (gradient checkpointing).
+        gradient_checkpointing: store only the maps between levels for the backward pass, which computes the rest again.
+
+    Height and width of an image must be multiples of ``size_divisibility``.
     """
 
     def __init__(
@@ -34,7 +36,6 @@ class ConvAutoencoder(nn.Module):
         super().__init__()
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size) - BOTTLENECK
-        one_of("norm", norm, NORMS)  # the shallowest networks have no layer that would ask for it
         self.size_divisibility = 2**depth
         widths = [base_channels * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth)]
 
@@ -52,19 +53,17 @@ class ConvAutoencoder(nn.Module):
             up = ConvTranspose2d(channels, width, 3, 2, padding=1, output_padding=1)
             self.decoder.append(nn.Sequential(up, nn.LeakyReLU(0.2, inplace=True)))
             channels = width + skip
-        # "Same" padding of an even kernel: one more row and column at the end.
+        # "Same" padding of an even kernel adds one row and one column at the end.
         self.head = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, out_channels, 2))
         initialize_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded; H and W multiples of ``size_divisibility``."""
+        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded."""
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for layer in self.encoder:
             skips.append(x)
-            x = run([layer], x, gradient_checkpointing=self.gradient_checkpointing)
-        innermost, *layers = [*self.decoder, self.head]
-        x = run([innermost], x, gradient_checkpointing=self.gradient_checkpointing)
-        for layer in layers:
-            x = run([layer], x, skips.pop(), self.gradient_checkpointing)
+            x = apply_layers([layer], x, gradient_checkpointing=self.gradient_checkpointing)
+        for layer, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
+            x = apply_layers([layer], x, skip, self.gradient_checkpointing)
         return x

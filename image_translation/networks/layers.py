@@ -1,8 +1,8 @@
-"""Pieces that the networks share: the layers of torch, by the fastest way to the same result."""
+"""The layers that the networks share: torch's own, computed in the fastest way for the layout ``channels_last``."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,37 +11,37 @@ from torch.utils.checkpoint import checkpoint
 
 from image_translation.cli.errors import one_of
 
-SMALL = 128  # pixels of all maps of a batch, up to which a product of matrices is faster on a CPU (docs/performance.md)
+MATMUL_PIXELS = 128  # up to so many pixels in a batch's maps a matrix product is faster on a CPU (docs/performance.md)
 
 
-def _as_product(x: Tensor, pixels: int) -> bool:
-    """Whether a convolution is better done as one product of matrices: its time goes into weights, not into pixels."""
-    return x.device.type == "cpu" and pixels <= SMALL and not torch.compiler.is_compiling()
+def _use_matmul(x: Tensor, pixels: int) -> bool:
+    """Whether to compute a convolution as one matrix product: a CPU spends the time of small maps on the weights."""
+    return x.device.type == "cpu" and pixels <= MATMUL_PIXELS and not torch.compiler.is_compiling()
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` with a square kernel, padded with zeros, in one group."""
+    """``nn.Conv2d`` with a square kernel, zero padding and one group."""
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-        if not _as_product(x, n * height * width):
+        if not _use_matmul(x, n * height * width):
             return super().forward(x)
         patches = F.unfold(x, kernel, padding=padding, stride=stride)
-        # The weights stand first, so that their gradient comes in their own layout.
+        # The weights come first, so that their gradient has their own layout.
         y = self.weight.flatten(1) @ patches.transpose(0, 1).flatten(1)
         y = y.view(-1, n, height, width).permute(1, 0, 2, 3).contiguous(memory_format=torch.channels_last)
         return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """``nn.ConvTranspose2d`` with a square kernel, in one group."""
+    """``nn.ConvTranspose2d`` with a square kernel and one group."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         n, channels, height, width = x.shape
         kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        if output_size is not None or not _as_product(x, n * height * width):
+        if output_size is not None or not _use_matmul(x, n * height * width):
             return super().forward(x, output_size)
         patches = x.permute(0, 2, 3, 1).reshape(-1, channels) @ self.weight.flatten(1)
         patches = patches.view(n, height * width, -1).transpose(1, 2)
@@ -52,21 +52,20 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """``nn.InstanceNorm2d`` with scale and shift, for maps in the layout ``channels_last``.
+    """``nn.InstanceNorm2d`` with scale and shift, which keeps the layout ``channels_last``.
 
-    Torch's own would copy each map to the other layout and back. The statistics are float32 in any precision.
+    Torch's own copies each map to the other layout and back. The statistics are float32 in any precision.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # plain operations, to be merged into one
+        if torch.compiler.is_compiling():  # plain operations, which the compiler merges into one
             variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
             scale = (variance + self.eps).rsqrt() * self.weight[:, None, None]
             return ((x.float() - mean) * scale + self.bias[:, None, None]).to(x.dtype)
-        if x.device.type == "cpu" or len(x) == 1:
-            # The norm of a image by its own statistics is the batch norm of a batch of one.
+        if x.device.type == "cpu" or len(x) == 1:  # the instance norm of one image is the batch norm of a batch of one
             scale, shift = self.weight, self.bias
             images = [F.batch_norm(p, None, None, scale, shift, True, 0.0, self.eps) for p in torch.split(x, 1)]
             return torch.cat(images) if len(images) > 1 else images[0]
@@ -76,55 +75,45 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instance": InstanceNorm2d}
 
 
-def norm_layer(kind: str, channels: int) -> nn.Module:
-    """A normalization with scale and shift: ``batch`` (statistics of the batch, running ones in evaluation) or
-    ``instance`` (statistics of the image itself, in training and afterwards alike).
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """A normalization with scale and shift, ``batch`` or ``instance``.
 
     Raises:
-        UserError: ``kind`` is neither.
+        ValueError: ``norm`` is neither.
     """
-    return NORMS[one_of("norm", kind, NORMS)](channels)
+    return NORMS[one_of("norm", norm, NORMS)](channels)
 
 
-def join(x: Tensor, skip: Tensor) -> Tensor:
-    """Concatenate channels, in the layout ``channels_last`` (a map of 1×1 has both, and would pass on the other)."""
-    return torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
-
-
-def run(
-    layers: Iterable[nn.Module], x: Tensor, skip: Tensor | None = None, gradient_checkpointing: bool = False
+def apply_layers(
+    layers: Sequence[nn.Module], x: Tensor, skip: Tensor | None = None, gradient_checkpointing: bool = False
 ) -> Tensor:
-    """``x``, joined with ``skip`` if there is one, through all ``layers``.
+    """Concatenate the channels of ``x`` and ``skip``, if there is one, and apply ``layers``.
 
-    With ``gradient_checkpointing`` nothing in between is kept for the backward pass, which computes it again: gradient checkpointing
+    With ``gradient_checkpointing`` the maps between the layers are not stored; the backward pass computes them again
     (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     """
 
-    def through(x: Tensor, skip: Tensor | None) -> Tensor:
+    def forward(x: Tensor, skip: Tensor | None) -> Tensor:
         if skip is not None:
-            x = join(x, skip)
+            # A 1×1 map has both layouts, and torch.cat may choose the other one.
+            x = torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
         for layer in layers:
             x = layer(x)
         return x
 
     if not (gradient_checkpointing and torch.is_grad_enabled()):
-        return through(x, skip)
-    if torch.compiler.is_compiling():  # the compiler traces one computation, and updates no statistics twice
-        compiled: Tensor = checkpoint(through, x, skip, use_reentrant=False)
-        return compiled
-    y: Tensor = checkpoint(through, x, skip, use_reentrant=False, context_fn=partial(_contexts, layers))
+        return forward(x, skip)
+    options: dict[str, Any] = {}
+    if not torch.compiler.is_compiling():  # the compiler traces one computation and updates no statistics twice
+        options["context_fn"] = lambda: (nullcontext(), _statistics_kept(layers))
+    y: Tensor = checkpoint(forward, x, skip, use_reentrant=False, **options)
     return y
 
 
-def _contexts(layers: Iterable[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What holds during the first computation, and during the second."""
-    return nullcontext(), _statistics_kept(layers)
-
-
 @contextmanager
-def _statistics_kept(layers: Iterable[nn.Module]) -> Iterator[None]:
-    """No second update of a batch norm's running statistics by the same batch."""
-    norms = [m for layer in layers for m in layer.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Keep batch norms from updating their running statistics a second time with the same batch."""
+    norms = [m for layer in layers for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
@@ -136,13 +125,9 @@ def _statistics_kept(layers: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def initialize_weights(network: nn.Module, std: float = 0.02) -> None:
-    """Draw convolution weights from N(0, std²), scales from N(1, std²), and set biases to 0 (Isola et al. 2017)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, std)
-        elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
-            nn.init.normal_(module.weight, 1.0, std)
+    """Draw convolution weights from N(0, std²) and scales from N(1, std²), and set biases to 0 (Isola et al. 2017)."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
         else:
-            continue
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            nn.init.normal_(parameter, 0.0 if parameter.ndim == 4 else 1.0, std)

@@ -3,17 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.networks.layers import Conv2d, initialize_weights, norm_layer, run
+from image_translation.networks.layers import Conv2d, apply_layers, initialize_weights, norm_layer
 
 
 class PatchGANDiscriminator(nn.Module):
-    """Judge every 70×70 patch of a pair: does this target belong to this input?
+    """Classifies each 70×70 patch of an input and a target: does the target belong to the input?
 
     Args:
         in_channels: channels of input and target together.
-        base_channels: channels after the first layer; they double up to 8 times as many.
+        base_channels: channels of the first layer; they double up to 8 times as many.
         norm: ``instance`` or ``batch``.
-        gradient_checkpointing: save memory in training: keep nothing but the pair (gradient checkpointing).
+        gradient_checkpointing: store only the pair for the backward pass, which computes the rest again.
     """
 
     def __init__(
@@ -39,6 +39,6 @@ class PatchGANDiscriminator(nn.Module):
         initialize_weights(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Input (N, C, H, W) and target (N, C', H, W), both in [-1, 1] → logits (N, 1, H/8 − 2, W/8 − 2)."""
-        z = torch.cat([x, y], dim=1).contiguous(memory_format=torch.channels_last)
-        return run(self.layers, z, gradient_checkpointing=self.gradient_checkpointing)
+        """Input (N, C, H, W) and target (N, C', H, W) in [-1, 1] → logits (N, 1, H/8 − 2, W/8 − 2)."""
+        pair = torch.cat([x, y], dim=1).contiguous(memory_format=torch.channels_last)
+        return apply_layers([self.layers], pair, gradient_checkpointing=self.gradient_checkpointing)

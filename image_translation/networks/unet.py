@@ -4,22 +4,24 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.cli.errors import log2_of
-from image_translation.networks.layers import Conv2d, ConvTranspose2d, initialize_weights, norm_layer, run
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layers, initialize_weights, norm_layer
 
-DROPOUT_LAYERS = 3  # the first layers of the decoder, as in the paper
+DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the paper
 
 
 class UNetGenerator(nn.Module):
-    """Halve a image down to 1×1, double it back, and hand every resolution across by a skip connection.
+    """Strided convolutions down to 1×1 and transposed ones back, with a skip connection at every resolution.
 
     Args:
         in_channels: channels of the input image.
         out_channels: channels of the output image.
-        image_size: height and width that the network is built for, a power of two; sets the depth (256 → 8 levels).
-        base_channels: channels after the first layer; they double up to 8 times as many.
+        image_size: height and width of training images, a power of two; sets the depth (256 → 8 levels).
+        base_channels: channels of the first layer; they double up to 8 times as many.
         norm: ``instance`` or ``batch``.
-        dropout: probability in the first three decoder layers, while training.
-        gradient_checkpointing: save memory in training: keep only what stands between the layers (gradient checkpointing).
+        dropout: probability in the first three decoder layers, in training.
+        gradient_checkpointing: store only the maps between levels for the backward pass, which computes the rest again.
+
+    Height and width of an image must be multiples of ``size_divisibility``.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class UNetGenerator(nn.Module):
         self.size_divisibility = 2**depth
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
 
-        # Neither the first nor the innermost level has a norm: a 1×1 map normalized by its own statistics is zero.
+        # The first and the innermost level have no norm: a 1×1 map normalized by its own statistics is zero.
         self.encoder = nn.ModuleList([Conv2d(in_channels, widths[0], 4, 2, 1, bias=False)])
         for level in range(1, depth):
             layers: list[nn.Module] = [
@@ -64,17 +66,16 @@ class UNetGenerator(nn.Module):
         initialize_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]; H and W multiples of ``size_divisibility``."""
+        """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]."""
         x = x.contiguous(memory_format=torch.channels_last)
         first, *blocks = self.encoder
         x = first(x)
         skips = []
-        for activation, *layers in map(list, (block.children() for block in blocks)):
-            # Changed in place: the decoder's ReLU makes the same of a map and of its LeakyReLU.
-            skips.append(activation(x))
-            x = run(layers, skips[-1], gradient_checkpointing=self.gradient_checkpointing)
-        innermost, *blocks = [*self.decoder, self.head]
-        x = run([innermost], x, gradient_checkpointing=self.gradient_checkpointing)
         for block in blocks:
-            x = run([block], x, skips.pop(), self.gradient_checkpointing)
+            activation, *layers = block.children()
+            # The activation works in place. The decoder's ReLU gives the same for a map and for its LeakyReLU.
+            skips.append(activation(x))
+            x = apply_layers(layers, skips[-1], gradient_checkpointing=self.gradient_checkpointing)
+        for block, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
+            x = apply_layers([block], x, skip, self.gradient_checkpointing)
         return x

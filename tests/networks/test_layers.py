@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks import textbook
 from image_translation.networks import ConvAutoencoder, PatchGANDiscriminator, UNetGenerator
-from image_translation.networks.layers import SMALL, Conv2d, ConvTranspose2d, InstanceNorm2d
+from image_translation.networks.layers import MATMUL_PIXELS, Conv2d, ConvTranspose2d, InstanceNorm2d
 
 CHANNELS_LAST = torch.channels_last
 
@@ -53,8 +53,8 @@ def test_transposed_convolution(n: int, kernel: int, more: int, bias: bool) -> N
     same_values_and_gradients(layer, reference, torch.randn(n, 5, 3, 2))
 
 
-def test_both_ways_of_a_convolution_were_tried() -> None:
-    assert 1 * 3 * 2 <= SMALL < 40 * 3 * 2  # the outputs above, and the inputs of the transposed ones
+def test_both_ways_of_a_convolution_were_tested() -> None:
+    assert 1 * 3 * 2 <= MATMUL_PIXELS < 40 * 3 * 2  # the outputs above, and the inputs of the transposed ones
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -94,7 +94,7 @@ LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d)
         (ConvAutoencoder, textbook.Autoencoder),
     ],
 )
-def test_networks_are_the_textbooks(ours: Callable[[], nn.Module], theirs: Callable[[], nn.Module]) -> None:
+def test_networks_equal_the_textbook_ones(ours: Callable[[], nn.Module], theirs: Callable[[], nn.Module]) -> None:
     """The same weights give the same output and the same gradients."""
     torch.manual_seed(0)
     network, reference = ours().eval().double(), theirs().eval().double()
@@ -133,7 +133,7 @@ def test_every_convolution_sees_channels_last(make: Callable[..., nn.Module], n:
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("make", [UNetGenerator, PatchGANDiscriminator, ConvAutoencoder])
-def test_recomputing_changes_the_memory_and_nothing_else(make: Callable[..., nn.Module], norm: str) -> None:
+def test_gradient_checkpointing_changes_only_the_memory(make: Callable[..., nn.Module], norm: str) -> None:
     options: dict[str, Any] = {"base_channels": 8, "norm": norm}
     if make is not PatchGANDiscriminator:
         options["image_size"] = 128

@@ -1,6 +1,5 @@
-"""LPIPS, FID and KID: with weights drawn at random, because the real ones cannot be had here, and without any."""
+"""LPIPS, FID and KID, with random weights, because the real ones cannot be downloaded here, and without any."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,12 +11,16 @@ import pytest
 import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
 from scipy import linalg
-from torchvision.models import alexnet
+from torchmetrics import Metric
+from torchvision.models import AlexNet_Weights, alexnet
 
 pytest.importorskip("torch_fidelity")
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from image_translation.callbacks.perceptual import build, weights_path
+from image_translation.cli.errors import UserError
+from image_translation.metrics.perceptual import KINDS, perceptual_metric
+
+WEIGHTS = {"lpips": Path(AlexNet_Weights.IMAGENET1K_V1.url).name, "fid": Path(URL_INCEPTION_V3).name}
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +40,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights drawn at random, in the files that the real ones would be in."""
+    """Random weights, in the files that the real ones would be in."""
     home = tmp_path_factory.mktemp("torch")
     (home / "hub" / "checkpoints").mkdir(parents=True)
     torch.manual_seed(0)
-    torch.save(alexnet(weights=None).state_dict(), home / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth")
-    state = torch_fidelity_state()
-    torch.save(state, home / "hub" / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2])
+    torch.save(alexnet(weights=None).state_dict(), home / "hub" / "checkpoints" / WEIGHTS["lpips"])
+    torch.save(torch_fidelity_state(), home / "hub" / "checkpoints" / WEIGHTS["fid"])
     return home
 
 
@@ -74,13 +76,13 @@ def test_evaluate_adds_them(run: Path, torch_home: Path, command: Command, tmp_p
 def test_lpips_is_zero_for_equal_images_only(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(torch_home))
     images = torch.rand(2, 3, 64, 64)
-    assert float(build("lpips", 2)(images, images)) == pytest.approx(0, abs=1e-6)
-    assert float(build("lpips", 2)(images, images.flip(2))) > 1e-6
+    assert float(perceptual_metric("lpips")(images, images)) == pytest.approx(0, abs=1e-6)
+    assert float(perceptual_metric("lpips")(images, images.flip(2))) > 1e-6
 
 
 def test_fid_is_the_frechet_distance(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(torch_home))
-    metric = build("fid", 5)
+    metric = perceptual_metric("fid")
     a, b = (torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.manual_seed(i)) for i in (0, 1))
     metric.update(a, real=True)
     metric.update(b // 2, real=False)
@@ -100,17 +102,20 @@ def test_missing_weights_end_with_a_message_that_names_them(
     result = command("evaluate", f"run={run}", f"perceptual=[{kind}]", f"output={tmp_path / 'out'}",
                      TORCH_HOME=str(tmp_path), https_proxy="http://127.0.0.1:9")  # fmt: skip
     assert result.returncode == 1
-    assert f"needs the weights {weights_path(kind).name}" in result.stderr
-    assert str(tmp_path / "hub" / "checkpoints") in result.stderr
+    assert f"{kind} needs the weights {tmp_path / 'hub' / 'checkpoints' / WEIGHTS[kind]}" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_unknown_kinds_and_a_missing_package_are_said(
+def test_an_unknown_kind_and_a_missing_package_are_errors(
     run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = command("evaluate", f"run={run}", "perceptual=[lpisp]")
     assert result.returncode == 1
     assert "Did you mean 'lpips'" in result.stderr
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(Exception, match=r"pip install '\.\[perceptual\]'"):
-        build("fid", 9)
+
+    def without_torch_fidelity() -> Metric:
+        raise ModuleNotFoundError  # as torchmetrics documents it
+
+    monkeypatch.setitem(KINDS, "fid", (without_torch_fidelity, ""))
+    with pytest.raises(UserError, match=r"pip install '\.\[perceptual\]'"):
+        perceptual_metric("fid")
