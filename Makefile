@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train study bench test test-all faults lint format clean
+.PHONY: help demo train study bench gpu test test-all faults lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,13 @@ train: $(READY) ## train with your options: make train ARGS="task=comic model=au
 study: $(READY) ## the whole comparison, 3 tasks x 2 models x 2 seeds; stop it and type it again: make study ARGS="trainer.max_epochs=20"
 	@$(BIN)/python -m image_translation.train experiment=study $(ARGS)
 
-bench: $(READY) ## measure speed and memory here, for docs/performance.md; more than an hour on two cores: make bench ARGS="--only training"
+bench: $(READY) ## measure speed and memory here, for docs/performance.md; about an hour on two cores: make bench ARGS="--rounds 1"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+# On a machine without a network, python3 may have all that is needed: docs/performance.md.
+gpu: ## the hour with a GPU: tests, checks, a training and benchmarks in 8 minutes: make gpu ARGS="--parts tests,bench --pairs folder"
+	@if $(PYTHON) -c 'from importlib.util import find_spec as f; exit(not all(map(f, ("torch", "hydra", "wandb"))))'; then python=$(PYTHON); \
+	else $(MAKE) --no-print-directory $(READY) && python=$(BIN)/python || exit; fi; $$python -m benchmarks.gpu $(ARGS)
 
 test: $(READY) ## all tests but the slow ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)

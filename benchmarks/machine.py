@@ -1,10 +1,9 @@
 """What the machine itself can do, and what a training step asks of it.
 
-python -m benchmarks.machine <file.json>
+python -m benchmarks.machine <file.json> <size> <options of the models as JSON>
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -18,25 +17,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.ours import MODELS
-from image_translation.training.batch_size import BareLoop
+from benchmarks import device_name, find_device
+from benchmarks.ours import MODELS, make_step, random_batch
 from image_translation.training.device import choose_precision, prepare_device
 
-SIZE = 256  # of the images whose steps are counted
 MOVES_NOTHING = {
     "view", "_unsafe_view", "_reshape_alias", "expand", "permute", "transpose", "t", "slice", "select", "split",
     "split_with_sizes", "unsqueeze", "squeeze", "as_strided", "detach", "alias", "empty", "empty_like", "empty_strided",
 }  # fmt: skip
-
-
-def device_name(device: torch.device) -> str:
-    """A name for people and for a file."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = next((line.split(":")[1].strip() for line in facts.splitlines() if line.startswith("model name")), "CPU")
-    bf16 = "AMX" if "amx_bf16" in facts else "AVX512-BF16" if "avx512_bf16" in facts else "no bf16"
-    return f"{name or platform.machine()}, {torch.get_num_threads()} cores, {bf16}"
 
 
 def median_time(work: Callable[[], Any], device: torch.device, times: int = 7) -> float:
@@ -66,21 +54,23 @@ class BytesCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def step_costs(model: str, batch: int, device: torch.device, precision: str) -> dict[str, float]:
+def step_costs(
+    model: str, batch: int, size: int, options: dict[str, Any], device: torch.device, precision: str
+) -> dict[str, float]:
     """Floating-point operations and bytes of one training step."""
-    loop = BareLoop(MODELS[model](image_size=SIZE), device, precision)
-    data = loop.random_batch(batch, SIZE)
-    loop.step(data)
+    step = make_step(MODELS[model](image_size=size, **options), device, precision)
+    data = random_batch(batch, size, device)
+    step(data)
     with FlopCounterMode(display=False) as flops:
-        loop.step(data)
+        step(data)
     with BytesCounter() as moved:
-        loop.step(data)
+        step(data)
     return {"flops": flops.get_total_flops(), "bytes": moved.bytes}
 
 
-def main(file: str) -> None:
+def main(file: str, size: str, options: str) -> None:
     prepare_device("auto")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     precision = choose_precision("auto", "auto")
     half = torch.float32 if precision == "32-true" else torch.bfloat16
     side, batch = (8192, 64) if device.type == "cuda" else (2048, 8)
@@ -96,10 +86,13 @@ def main(file: str) -> None:
         rates[f"conv_{name}"] = flops / median_time(partial(F.conv2d, x, w, padding=1), device)
     large = torch.randn(2**26, device=device)
     rates["bandwidth"] = 2 * large.numel() * 4 / median_time(lambda: large.mul_(1.0), device)
-    costs = {model: {str(n): step_costs(model, n, device, precision) for n in (1, 8)} for model in MODELS}
+    costs = {
+        model: {str(n): step_costs(model, n, int(size), json.loads(options), device, precision) for n in (1, 8)}
+        for model in MODELS
+    }
     facts = {"device": device_name(device), "kind": device.type, "torch": torch.__version__, "precision": precision}
     Path(file).write_text(json.dumps(facts | {"rates": rates, "costs": costs}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,45 +1,86 @@
 """Ours, with nothing around it: the training step on images that are on the device already.
 
-python -m benchmarks.ours <model> <size> <batch> <steps> <file.json> [gradient_checkpointing]
+python -m benchmarks.ours <file.json> <model> <size> <options as JSON> <batch>:<steps> …
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from benchmarks import find_device
 from image_translation.data.transforms import jitter, to_uint8
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
-from image_translation.training.batch_size import BareLoop
 from image_translation.training.device import choose_precision, peak_memory, prepare_device, reset_peak_memory
 
-WARM_UP = 1  # steps that don't count
+Batch = dict[str, Any]
 MODELS: dict[str, Callable[..., ImageTranslationModule]] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
 
 
-def main(model: str, size: str, batch: str, steps: str, file: str, gradient_checkpointing: str = "") -> None:
-    """Train on random images, and write the time at which each step ended, and the peak of the memory."""
+def make_step(model: ImageTranslationModule, device: torch.device, precision: str) -> Callable[[Batch], None]:
+    """A function that trains a model on one batch: its networks, losses and optimizers, without a trainer."""
+    model.to(device).train()
+    if device.type != "cpu":
+        model.to(memory_format=torch.channels_last)
+    adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
+
+    def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    if isinstance(model, Pix2Pix):
+        opt_g, opt_d = adam(model.generator.parameters()), adam(model.discriminator.parameters())
+    else:
+        opt_g = adam(model.parameters())
+
+    def step(batch: Batch) -> None:
+        with torch.autocast(device.type, torch.bfloat16) if precision != "32-true" else nullcontext():
+            if isinstance(model, Pix2Pix):
+                x, y = batch["input"], batch["target"]
+                fake = model.generator(x)
+                update(opt_d, model.discriminator_losses(x, y, fake.detach())["discriminator"])
+                model.discriminator.requires_grad_(False)
+                update(opt_g, model.generator_losses(x, y, fake)["loss"])
+                model.discriminator.requires_grad_(True)
+            else:
+                update(opt_g, model.losses(batch)["loss"])
+
+    return step
+
+
+def random_batch(count: int, size: int, device: torch.device) -> Batch:
+    x, y = torch.rand(2, count, 3, size, size, device=device) * 2 - 1
+    return {"input": x, "target": y, "name": [""] * count}
+
+
+def main(file: str, model: str, size: str, options: str, *batches: str) -> None:
+    """Train on random images; write when each step ended (the first is a warm-up), and the peak of the memory."""
     prepare_device("auto")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = choose_precision("auto", "auto")
-    translator = MODELS[model](
-        image_size=int(size), gradient_checkpointing=gradient_checkpointing == "gradient_checkpointing"
-    )
-    loop = BareLoop(translator, device, precision)
-    reset_peak_memory(device)
-    data = loop.random_batch(int(batch), int(size))
-    halves = [to_uint8(data[half]) for half in ("input", "target")]
-    ends = []
-    for step in range(int(steps)):
-        x, y = jitter(*halves)
-        loop.step({"input": x, "target": y})
-        if device.type == "cuda" and step in (WARM_UP - 1, int(steps) - 1):
-            torch.cuda.synchronize()  # only where a time is taken, because a run doesn't wait either
-        ends.append(time.perf_counter())
-    Path(file).write_text(json.dumps({"ends": ends, "peak": peak_memory(device)}))
+    device = find_device()
+    found = {}
+    for batch, steps in (map(int, text.split(":")) for text in batches):
+        module = MODELS[model](image_size=int(size), **json.loads(options))
+        step = make_step(module, device, choose_precision("auto", "auto"))
+        reset_peak_memory(device)
+        data = random_batch(batch, int(size), device)
+        halves = [to_uint8(data[half]) for half in ("input", "target")]
+        ends = []
+        for index in range(steps + 1):
+            x, y = jitter(*halves)
+            step({"input": x, "target": y, "name": data["name"]})
+            if device.type == "cuda" and index in (0, steps):
+                torch.cuda.synchronize()  # only where a time is taken, because a run doesn't wait either
+            ends.append(time.perf_counter())
+        found[batch] = {"ends": ends, "peak_mib": peak_memory(device) / 2**20}
+        Path(file).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

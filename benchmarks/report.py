@@ -1,8 +1,15 @@
-"""The tables of docs/performance.md, from a result file."""
+"""The tables of docs/performance.md, from a result file.
 
+python -m benchmarks.report benchmarks/results/<device>.json
+"""
+
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks import PAGE
 
 Facts = dict[str, Any]
 
@@ -12,7 +19,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
+    if value is None:  # not measured
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -33,91 +42,73 @@ def training_table(facts: Facts) -> str:
     rows = []
     for key, found in facts["training"].items():
         model, batch = key.split()
-        limit = floor(facts["machine"], model, int(batch))
-        spread = f"{min(found['speed_ups']):.2f}–{max(found['speed_ups']):.2f}"
+        textbook, train, bare = (found.get(kind, {}) for kind in ("textbook", "train", "bare"))
+        limit = floor(facts["machine"], model, int(batch)) if "machine" in facts else None
+        speed_ups, overhead = found.get("speed_ups"), found.get("overhead")
+        around = train.get("around", overhead)
         rows.append([
             key.replace(" ", ", batch "),
-            number(found["textbook"]["rate"]),
-            number(found["train"]["rate"]),
-            f"**{found['speed_up']:.2f}×** ({spread})",
-            number(found["bare"]["rate"]),
-            f"{1 - found['overhead']:.2f}×",
-            f"{found['train'].get('around', found['overhead']):.1%}",
-            f"{number(limit)} ({found['bare']['rate'] / limit:.0%})",
-            number(found["train"]["peak_mib"]),
-            number(found["train"]["start_up_s"]),
-            number(found["train"]["epoch_end_s"]),
+            number(textbook.get("rate")),
+            number(train.get("rate")),
+            f"**{found['speed_up']:.2f}×** ({min(speed_ups):.2f}–{max(speed_ups):.2f})" if speed_ups else "–",
+            number(bare.get("rate")),
+            "–" if overhead is None else f"{1 - overhead:.2f}×",
+            "–" if around is None else f"{around:.1%}",
+            f"{number(limit)} ({bare['rate'] / limit:.0%})" if bare and limit else number(limit),
+            *(number(train.get(name)) for name in ("peak_mib", "start_up_s", "epoch_end_s", "test_rate")),
         ])  # fmt: skip
     head = ["", "textbook", "`train`", "`train` / textbook", "bare loop", "`train` / bare", "Lightning, data, logging"]
-    head += ["floor (reached)", "peak MiB", "to first step, s", "epoch's end, s"]
+    head += ["floor (reached)", "peak MiB", "to first step, s", "epoch's end, s", "test"]
     return table(head, rows)
 
 
-def described(rounds: dict[str, int]) -> str:
-    """How often each part was measured: 3 rounds (scaling, compile: 1)."""
-    most = max(rounds.values(), default=0)
-    fewer = [f"{name}: {count}" for name, count in rounds.items() if count < most]
-    return f"{most} rounds" + (f" ({', '.join(fewer)})" if fewer else "")
+def machine_line(facts: Facts) -> str:
+    machine = facts["machine"]
+    rates = {name: rate / (1e9 if name == "bandwidth" else 1e12) for name, rate in machine["rates"].items()}
+    fp32 = "TF32" if machine["kind"] == "cuda" else "fp32"
+    rounds = ", ".join(f"{name} {count}" for name, count in facts["rounds"].items())
+    return (
+        f"**{machine['device']}**, torch {machine['torch']}, {machine['precision']}; rounds: {rounds}. There "
+        f"it did {rates['matmul_fast']:.3g} TFLOP/s in matrix products and {rates['conv_fast']:.3g} in a convolution; "
+        f"in {fp32} {rates['matmul_fp32']:.3g} and {rates['conv_fp32']:.3g}; its memory moves "
+        f"{rates['bandwidth']:.3g} GB/s.\n"
+    )
 
 
 def sections(facts: Facts) -> str:
-    machine, parts = facts["machine"], []
-    rates = {name: rate / (1e9 if name == "bandwidth" else 1e12) for name, rate in machine["rates"].items()}
-    fp32 = "TF32" if machine["kind"] == "cuda" else "fp32"
-    parts.append(
-        f"**{machine['device']}**, torch {machine['torch']}, {machine['precision']}, medians of "
-        f"{described(facts['rounds'])}. In that "
-        f"precision it did {rates['matmul_fast']:.3g} TFLOP/s in matrix products and {rates['conv_fast']:.3g} in a "
-        f"convolution; in {fp32} {rates['matmul_fp32']:.3g} and {rates['conv_fp32']:.3g}; its memory moves "
-        f"{rates['bandwidth']:.3g} GB/s.\n"
-    )
+    parts = [machine_line(facts)] if "machine" in facts else []
     if "training" in facts:
         parts += ["Training, 256×256, images a second:\n", training_table(facts)]
-    if "pipeline" in facts:
-        found = facts["pipeline"]
-        names = {name: name if name == "textbook" else f"`data.cache={name}`" for name in found}
-        rows = [[names[name], number(rate), f"{rate / found['textbook']:.1f}×"] for name, rate in found.items()]
-        parts += [
-            "The input pipeline alone (256×256 JPEG, jitter included, two workers, decoded already), pairs a second:\n",
-            table(["", "pairs/s", ""], rows),
-        ]
-    if "inference" in facts:
-        rows = [[model, number(found["test"]), number(found["predict"])] for model, found in facts["inference"].items()]
-        head = ["", "`evaluate`: measured and saved", "predicted"]
-        parts += ["The trained model at work, 256×256, images a second:\n", table(head, rows)]
-    if "scaling" in facts:
+    if facts.get("compile"):
         rows = []
-        for key, found in facts["scaling"]["size"].items():
-            model, size = key.split()
-            less = facts["scaling"]["gradient_checkpointing"][key]
-            batch = 4 if size == "512" else 8
-            rows.append([f"{model}, {size}×{size}, batch {batch}", number(found["rate"]), number(found["peak_mib"]),
-                         number(less["rate"]), number(less["peak_mib"])])  # fmt: skip
-        head = ["bare loop", "images/s", "peak MiB", "`gradient_checkpointing`: images/s", "peak MiB"]
-        parts += ["By image size, and with gradient checkpointing:\n", table(head, rows)]
-        rows = [[count, number(found["epoch_s"])] for count, found in facts["scaling"]["images"].items()]
-        parts += [
-            "By the number of images (autoencoder, 64×64, batch 8):\n",
-            table(["images", "an epoch, s"], rows),
-        ]
-    if "compile" in facts:
-        rows = [
-            [key.replace(" ", ", batch "), mode, number(found["rate"]), f"{found['rate'] / modes['off']['rate']:.2f}×",
-             number(found["start_up_s"])]
-            for key, modes in facts["compile"].items() for mode, found in modes.items()
-        ]  # fmt: skip
+        for key, modes in facts["compile"].items():
+            all_modes = {"off": facts["training"][key]["train"]} | modes
+            rows += [[key.replace(" ", ", batch "), mode, number(found["rate"]),
+                      f"{found['rate'] / all_modes['off']['rate']:.2f}×", number(found["start_up_s"])]
+                     for mode, found in all_modes.items()]  # fmt: skip
         head = ["", "`model.compile`", "images/s", "against off", "to first step, s"]
         parts += ["`torch.compile`, through `train`:\n", table(head, rows)]
+    if "checks" in facts:
+        rows = [[name, found["problem"] or "passed", number(found["seconds"]),
+                 ", ".join(f"{key}: {value}" for key, value in found["facts"].items() if key != "table")]
+                for name, found in facts["checks"].items()]  # fmt: skip
+        parts += ["`make gpu`:\n", table(["part", "result", "s", "found"], rows)]
+        if training := facts["checks"].get("training", {}).get("facts", {}).get("table"):
+            parts += ["Its training, 128×128:\n", training]
     return "\n".join(parts)
 
 
-def write_report(page: Path, results: Path, facts: Facts) -> None:
+def write_report(page: Path, results: Path) -> None:
     """Put the tables of one device into the page, in place of its earlier ones or at the place for new ones."""
     start, end, place = f"<!-- {results.name} -->", f"<!-- end of {results.name} -->", "<!-- further devices -->"
-    block = f"{start}\n{sections(facts)}{end}"
+    block = f"{start}\n{sections(json.loads(results.read_text()))}{end}"
     text = page.read_text()
     if start in text:
         text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: block, text, flags=re.DOTALL)
     else:
         text = text.replace(place, f"{block}\n\n{place}")
     page.write_text(text)
+
+
+if __name__ == "__main__":
+    write_report(PAGE, Path(sys.argv[1]))

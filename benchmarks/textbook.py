@@ -3,7 +3,7 @@
 Independent of the package, so that it can be compared with it: plain layers one after the other, float32, Adam as torch
 has it, images read with Pillow and enlarged, cropped and flipped one by one, losses fetched at every step.
 
-python -m benchmarks.textbook <model> <folder> <batch> <steps> <file.json>
+python -m benchmarks.textbook <file.json> <model> <pairs> <batch>:<steps> …
 """
 
 import json
@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from benchmarks import find_device
 
 
 class Block(nn.Module):
@@ -182,23 +184,25 @@ class AutoencoderLoop:
 LOOPS: dict[str, Any] = {"pix2pix": Pix2PixLoop, "autoencoder": AutoencoderLoop}
 
 
-def main(model: str, folder: str, batch: str, steps: str, file: str) -> None:
-    """Train, and write the time at which each step ended."""
+def main(file: str, model: str, pairs: str, *batches: str) -> None:
+    """Train on ``<pairs>/<batch>/train``, and write when each step ended; the first one is a warm-up."""
     torch.backends.cudnn.benchmark = True
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     workers = min(max((os.cpu_count() or 1) - 2, 0), 4)
-    loader = DataLoader(Pairs(Path(folder), "face", "comics"), int(batch), shuffle=True, drop_last=True,
-                        num_workers=workers, persistent_workers=workers > 0)  # fmt: skip
-    loop = LOOPS[model](device)
-    ends: list[float] = []
-    while len(ends) < int(steps):
-        for x, y in loader:
-            losses = loop.step(x.to(device), y.to(device))
-            ends.append(time.perf_counter())
-            print(len(ends), losses, flush=True)
-            if len(ends) == int(steps):
-                break
-    Path(file).write_text(json.dumps(ends))
+    found: dict[int, list[float]] = {}
+    for batch, steps in (map(int, text.split(":")) for text in batches):
+        folder = Path(pairs) / str(batch) / "train"
+        loader = DataLoader(Pairs(folder, "face", "comics"), batch, shuffle=True, drop_last=True,
+                            num_workers=workers, persistent_workers=workers > 0)  # fmt: skip
+        loop, ends = LOOPS[model](device), found.setdefault(batch, [])
+        while len(ends) <= steps:
+            for x, y in loader:
+                losses = loop.step(x.to(device), y.to(device))
+                ends.append(time.perf_counter())
+                print(len(ends), losses, flush=True)
+                if len(ends) > steps:
+                    break
+        Path(file).write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """What `make bench` writes, and that its parts run."""
 
+import argparse
 import json
+import os
 import subprocess
 import sys
-from functools import partial
+import time
+import warnings
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +17,13 @@ import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, succeeded
 from torch import nn
 
-from benchmarks import machine
-from benchmarks.__main__ import middle, rate
+from benchmarks import file_name, gpu
+from benchmarks.__main__ import middle, rate, summary
 from benchmarks.machine import BytesCounter, step_costs
 from benchmarks.pairs import make_pairs, part_of
-from benchmarks.report import described, floor, number, write_report
+from benchmarks.parts import read_table, same
+from benchmarks.report import floor, number, write_report
+from benchmarks.steps import Syncs
 from image_translation.models import UNetAutoencoder
 
 MACHINE: dict[str, Any] = {
@@ -32,6 +38,13 @@ def test_rate_and_middle() -> None:
     assert middle([{"a": 1, "b": 9}, {"a": 5, "b": 7}, {"a": 2, "b": 8}]) == {"a": 2, "b": 8}
 
 
+def test_ratios_are_those_within_a_round() -> None:
+    rounds = {"train": [{"rate": 6.0}, {"rate": 8.0}], "textbook": [{"rate": 3.0}, {"rate": 2.0}]}
+    found = summary(rounds)
+    assert found == {"train": {"rate": 7}, "textbook": {"rate": 2.5}, "speed_up": 3, "speed_ups": [2, 4]}
+    assert summary(rounds | {"bare": [{"rate": 8.0}, {"rate": 16.0}]})["overheads"] == [0.25, 0.5]
+
+
 def test_floor_by_hand() -> None:
     # At batch 1: 1e11 FLOP at 2e12/s are 0.05 s; 3e9 bytes at 1e10/s are 0.3 s, which is more.
     assert floor(MACHINE, "pix2pix", 1) == pytest.approx(1 / 0.3)
@@ -41,10 +54,9 @@ def test_floor_by_hand() -> None:
     assert floor(fast, "pix2pix", 15) == pytest.approx(15 / 0.75)
 
 
-def test_numbers_and_rounds_for_people() -> None:
-    assert [number(value) for value in (1234.5, 99.94, 0.123456)] == ["1,234", "99.9", "0.123"]
-    assert described({"training": 3, "scaling": 3}) == "3 rounds"
-    assert described({"training": 3, "scaling": 1}) == "3 rounds (scaling: 1)"
+def test_numbers_and_names() -> None:
+    assert [number(value) for value in (1234.5, 99.94, 0.123456, None)] == ["1,234", "99.9", "0.123", "–"]
+    assert file_name("AMD EPYC, 2 cores") == "AMD-EPYC-2-cores.json"
 
 
 def test_each_device_has_one_place_on_the_page(tmp_path: Path) -> None:
@@ -55,23 +67,38 @@ def test_each_device_has_one_place_on_the_page(tmp_path: Path) -> None:
                               "speed_ups": [1.9, 2.0, 2.2], "overhead": 0.0625}}  # fmt: skip
     facts: dict[str, Any] = {"machine": MACHINE, "rounds": {"training": 3}, "training": training}
     for name in ("one.json", "two.json"):
-        write_report(page, Path(name), facts)
+        (tmp_path / name).write_text(json.dumps(facts))
+        write_report(page, tmp_path / name)
     text = page.read_text()
     assert text.startswith("# Before\n")
     assert text.endswith("after\n")
-    row = "| pix2pix, batch 1 | 1.5 | 3 | **2.00×** (1.90–2.20) | 3.2 | 0.94× | 2.0% | 3.33 (96%) | 2,000 | 9 | 1 |"
+    row = "| pix2pix, batch 1 | 1.5 | 3 | **2.00×** (1.90–2.20) | 3.2 | 0.94× | 2.0% | 3.33 (96%) | 2,000 | 9 | 1 | – |"
     assert text.count(row) == 2
     facts["training"]["pix2pix 1"]["speed_up"] = 7.0
-    write_report(page, Path("one.json"), facts)
+    (tmp_path / "one.json").write_text(json.dumps(facts))
+    write_report(page, tmp_path / "one.json")
     again = page.read_text()
     assert again.count("**7.00×**") == again.count("**2.00×**") == 1
     assert again.index("**7.00×**") < again.index("**2.00×**")
 
 
+def test_what_was_not_measured_is_left_out_of_the_page(tmp_path: Path) -> None:
+    check = {"problem": "stopped after 9 s", "seconds": 9.0, "facts": {"pix2pix": 3, "table": "| a |"}}
+    facts = {"rounds": {}, "training": {"pix2pix 1": {"textbook": {"rate": 1.5}}}, "checks": {"training": check}}
+    results, page = tmp_path / "one.json", tmp_path / "page.md"
+    results.write_text(json.dumps(facts))
+    page.write_text("<!-- further devices -->")
+    write_report(page, results)
+    text = page.read_text()
+    assert "| pix2pix, batch 1 | 1.5 | – |" in text
+    assert "| training | stopped after 9 s | 9 | pix2pix: 3 |" in text
+    assert "\n| a |" in text
+
+
 def test_a_part_of_the_pairs(tmp_path: Path) -> None:
     pairs = make_pairs(tmp_path / "pairs", train=5, rest=2)
-    part = part_of(pairs, 3)
-    assert part_of(pairs, 3) == part != part_of(pairs, 5)
+    part = part_of(pairs, "3", 3)
+    assert part == tmp_path / "3"
     assert sorted(file.name for file in (part / "train" / "face").iterdir()) == ["0000.jpg", "0001.jpg", "0002.jpg"]
     for folder in ("train/comics", "val/face", "test/comics"):
         files = sorted((part / folder).iterdir())
@@ -86,10 +113,8 @@ def test_bytes_are_those_that_are_read_and_written() -> None:
     assert moved.bytes == 3 * 4000
 
 
-def test_a_steps_operations_are_those_of_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(machine.MODELS, "small", partial(UNetAutoencoder, base_channels=4))
-    monkeypatch.setattr(machine, "SIZE", 64)
-    found = step_costs("small", 2, torch.device("cpu"), "32-true")
+def test_a_steps_operations_are_those_of_its_layers() -> None:
+    found = step_costs("autoencoder", 2, 64, {"base_channels": 4}, torch.device("cpu"), "32-true")
     total = 0
 
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -115,51 +140,125 @@ def test_steps_of_a_real_run_are_noted(comic_root: Path, command: Command, tmp_p
         command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", f"hydra.run.dir={tmp_path / 'r'}", *options)
     )
     noted = json.loads((tmp_path / "t.json").read_text())
-    (ends,), (own,) = noted["epochs"], noted["own"]
-    assert len(ends) == len(own) == 3
-    assert ends == sorted(ends)
-    assert sum(own[1:]) < ends[-1] - ends[0]
+    (ends,), (inside,) = noted["epochs"], noted["inside"]
+    assert len(ends) == len(inside) == 3
+    assert [noted["made"], *ends, *noted["test"]] == sorted([noted["made"], *ends, *noted["test"]])
+    assert sum(inside[1:]) < ends[-1] - ends[0]
+    assert len(noted["test"]) == 1
+
+
+def count_syncs(file: Path, device: torch.device, step: Any) -> dict[str, Any]:
+    """What ``Syncs`` notes of two epochs of three steps."""
+    syncs: Any = Syncs(str(file))
+    for epoch in range(2):
+        trainer = SimpleNamespace(current_epoch=epoch, is_last_batch=False)
+        syncs.on_train_epoch_start(trainer, SimpleNamespace(device=device))
+        for index in range(3):
+            step(index)
+            trainer.is_last_batch = index == 2
+            syncs.on_train_batch_end(trainer, SimpleNamespace(device=device))
+    syncs.on_train_end(trainer, SimpleNamespace(device=device))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def test_waits_are_counted_by_step_and_line(tmp_path: Path) -> None:
+    def step(index: int) -> None:
+        for _ in range(index):
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = count_syncs(tmp_path / "syncs.json", torch.device("cpu"), step)
+    assert found["steps"] == [0, 1]  # of the second epoch, without its last
+    ((place, count),) = found["places"].items()
+    assert ("test_benchmarks.py:" in place, count) == (True, 1)
+
+
+@pytest.mark.gpu
+def test_waits_for_the_gpu_are_seen(tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    value = torch.ones(1, device=device)
+    found = count_syncs(tmp_path / "syncs.json", device, lambda index: [value.item() for _ in range(index)])
+    assert found["steps"][0] == 0
+    assert found["steps"][1] > 0
 
 
 @pytest.mark.parametrize("module", ["ours", "textbook"])
 def test_loops_write_when_each_step_ended(module: str, tmp_path: Path) -> None:
-    pairs = make_pairs(tmp_path / "pairs", train=2, rest=1)
+    part_of(make_pairs(tmp_path / "all", train=3, rest=1), "1", 3)
     file = tmp_path / "times.json"
-    arguments = ["autoencoder", 64 if module == "ours" else pairs / "train", 1, 3, file]
-    import_module(f"benchmarks.{module}").main(*map(str, arguments))
-    found = json.loads(file.read_text())
+    arguments = [64, '{"base_channels": 4}'] if module == "ours" else [tmp_path]
+    import_module(f"benchmarks.{module}").main(*map(str, [file, "autoencoder", *arguments, "1:2"]))
+    found = json.loads(file.read_text())["1"]
     ends = found["ends"] if module == "ours" else found
     assert len(ends) == 3
     assert ends == sorted(ends)
 
 
-@pytest.mark.slow
-def test_the_command(tmp_path: Path) -> None:
-    """Its two shortest parts, without touching the project's own figures."""
-    code = f"""if True:
-        import sys
-        from pathlib import Path
-        import benchmarks.__main__ as bench
-        bench.RESULTS, bench.PAGE = Path({str(tmp_path)!r}) / "results", Path({str(tmp_path)!r}) / "page.md"
-        bench.PAGE.write_text("<!-- further devices -->")
-        sys.argv[1:] = ["--rounds", "1", "--only", "pipeline,inference"]
-        bench.main()
-    """
-    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
-    (file,) = (tmp_path / "results").iterdir()
-    facts = json.loads(file.read_text())
-    assert set(facts["pipeline"]) == {"textbook", "none", "disk", "device"}
-    assert all(value > 0 for rates in facts["inference"].values() for value in rates.values())
-    assert "evaluate" in (tmp_path / "page.md").read_text()
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--only", "trainning"], "--only: trainning is none of machine, training"), (["--rounds", "0"], "at least 1"),
+@pytest.mark.parametrize(("command", "arguments", "message"), [
+    ("__main__", ["--only", "trainning"], "--only: trainning is none of machine, training"),
+    ("__main__", ["--rounds", "0"], "at least 1"),
+    ("gpu", ["--parts", "test"], "--parts: test is none of tests, metrics"),
 ])  # fmt: skip
 def test_a_mistyped_part_is_named(
-    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["python -m benchmarks", *arguments])
     with pytest.raises(SystemExit, match="2"):
-        import_module("benchmarks.__main__").main()
+        import_module(f"benchmarks.{command}").main()
     assert message in capsys.readouterr().err
+
+
+def test_values_are_compared_bit_for_bit(tmp_path: Path) -> None:
+    state = {"a": [torch.zeros(2), 1.0]}
+    assert same(state, {"a": [torch.zeros(2), 1.0]})
+    assert not same(state, {"a": [torch.tensor([0.0, 1e-45]), 1.0]})
+    assert not same(state, {"a": [torch.zeros(2)]})
+    (tmp_path / "t.csv").write_text("name,mse,psnr\na,1.5,nan\nb,2,\n")
+    assert str(read_table(tmp_path / "t.csv")) == "[[1.5, nan], [2.0]]"
+
+
+def test_parts_that_fail_or_take_too_long_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that passes is among them."""
+    file, arguments = tmp_path / "device.json", argparse.Namespace(out=tmp_path, pairs=None, tiny=True)
+    end = time.monotonic() + 300
+    monkeypatch.setitem(gpu.LIMITS, "unknown", 200)
+    monkeypatch.setitem(gpu.LIMITS, "resume", 0.4)
+    assert [gpu.run(name, arguments, end, file) for name in ("tests", "unknown", "resume")] == [True, False, False]
+    checks = json.loads(file.read_text())["checks"]
+    assert [checks[name]["problem"] for name in checks] == [None, "KeyError: 'unknown'", "stopped after 2 s"]
+    assert checks["tests"]["facts"] == ({"passed": 1} if torch.cuda.is_available() else {"skipped": 1})
+    log = (tmp_path / "gpu.log").read_text()
+    assert [line for line in log.splitlines() if line.startswith("=====") and line.endswith(tuple(checks))] == [
+        "===== tests", "===== unknown", "===== resume",
+    ]  # fmt: skip
+
+
+def test_make_gpu_takes_an_interpreter_that_has_everything(tmp_path: Path) -> None:
+    make = ["make", "-C", str(PROJECT), "gpu", f"PYTHON={sys.executable}", "VENV=/dev/null/none", "ARGS=--parts none"]
+    result = subprocess.run(make, capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(tmp_path)})
+    assert "--parts: none is none of tests" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_rehearsal(tmp_path: Path) -> None:
+    """All parts of ``make gpu`` and of ``make bench``, in tiny; the project's own figures are not touched."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--tiny", "--out", str(tmp_path), "--seconds", "1500"]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (file,) = tmp_path.glob("*.json")
+    facts = json.loads(file.read_text())
+    assert {name: check["problem"] for name, check in facts["checks"].items()} == dict.fromkeys(gpu.PARTS)
+    assert {key: set(found) for key, found in facts["training"].items()} == {
+        f"{model} {batch}": {"textbook", "bare", "train", "speed_up", "speed_ups", "overhead", "overheads"}
+        for model in ("pix2pix", "autoencoder") for batch in (1, 2)
+    }  # fmt: skip
+    assert facts["checks"]["training"]["facts"]["runs"] == 6
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {file.name, "gpu.log", "table.md", "report.html", "panels.png"}
