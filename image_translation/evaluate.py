@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 @command("evaluate")
 def main(cfg: DictConfig) -> float:
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.callbacks import ProgressBar, TestResultsWriter
+    from pytorch_lightning.callbacks import RichProgressBar
+
+    from image_translation.callbacks import TestResultsWriter
     from image_translation.callbacks.perceptual import Perceptual
     from image_translation.data.sample import sample_folder
     from image_translation.inference.checkpoints import load, model_class
@@ -40,7 +42,7 @@ def main(cfg: DictConfig) -> float:
             raise UserError(f"{output / split} exists, and nothing is overwritten. Name another folder: output=…")
 
     trained, _ = compose_saved(folder)
-    require_unchanged(folder, trained, (), parts=("data", "model"))
+    require_unchanged(folder, trained, parts=("data", "model"))
     model_class(trained.model)  # imports the user's own
     model = load(folder)
     trained.data.root = cfg.data.root or manifest["data"]["root"]
@@ -58,7 +60,7 @@ def main(cfg: DictConfig) -> float:
         )
 
     kinds = list(cfg.perceptual) if isinstance(cfg.perceptual, ListConfig) else [cfg.perceptual]
-    callbacks = [ProgressBar(), *([Perceptual(kinds)] if kinds else []), TestResultsWriter(str(output))]
+    callbacks = [RichProgressBar(), *([Perceptual(kinds)] if kinds else []), TestResultsWriter(str(output))]
     OmegaConf.update(cfg, "trainer.precision", cfg.trainer.precision or manifest.get("precision", "auto"))
     trainer = make_trainer(cfg.trainer, callbacks, limit_test_batches=trained.trainer.limit_test_batches)
     scores = evaluate(trainer, model, datamodule, manifest["model"], splits, cfg.protocol)

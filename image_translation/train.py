@@ -35,7 +35,6 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     from image_translation.callbacks import Throughput
     from image_translation.inference.checkpoints import read_checkpoint
     from image_translation.loggers.wandb import log_best, open_loggers, wandb_id
-    from image_translation.models.compiling import compile_hint
     from image_translation.training.batch_size import find_batch_size, out_of_memory_hint
     from image_translation.training.evaluation import check_splits, evaluate
     from image_translation.training.seeding import seed_everything
@@ -70,7 +69,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         run.update(wandb_id=wandb_id(loggers) or run.facts.get("wandb_id"))
         for logger in loggers:
             logger.log_hyperparams(redact(OmegaConf.to_container(cfg, resolve=True)))
-        with out_of_memory_hint(datamodule.batch_size, datamodule.image_size), compile_hint():
+        with out_of_memory_hint(datamodule.batch_size, datamodule.image_size):
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.resume_from, weights_only=True)
         run.begin()
 

@@ -4,7 +4,6 @@ from image_translation.callbacks.ema import EMA
 from image_translation.callbacks.gan_monitor import GANMonitor
 from image_translation.callbacks.last_checkpoint import LastCheckpoint
 from image_translation.callbacks.panels import Panels
-from image_translation.callbacks.progress import ProgressBar
 from image_translation.callbacks.stop_on_nan import StopOnNaN
 from image_translation.callbacks.test_results import TestResultsWriter
 from image_translation.callbacks.throughput import Throughput
@@ -15,7 +14,6 @@ __all__ = [
     "GANMonitor",
     "LastCheckpoint",
     "Panels",
-    "ProgressBar",
     "StopOnNaN",
     "TestResultsWriter",
     "Throughput",

@@ -1,12 +1,7 @@
 """torch.compile for the networks of a model."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
-
-from image_translation.cli.errors import UserError
 
 COMPILE = ("off", "default", "max")
 
@@ -26,19 +21,3 @@ def compile_networks(model: nn.Module, mode: str, batches_per_step: int) -> None
     for network in model.children():
         if any(True for _ in network.parameters()):
             network.compile(dynamic=False, **options)
-
-
-@contextmanager
-def compile_hint() -> Iterator[None]:
-    """Say what to do where torch.compile fails, as it does without a C++ compiler.
-
-    Raises:
-        UserError: it failed.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"torch.compile failed: {reason} Use model.compile=off.") from error

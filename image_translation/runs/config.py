@@ -1,6 +1,6 @@
 """A run's config: resolved, flattened, and composed anew to resume or evaluate the run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.errors import UserError
-from image_translation.runs.folder import CONFIG, OVERRIDES, read_config, read_manifest, read_overrides
+from image_translation.runs.folder import OVERRIDES, read_config, read_manifest, read_overrides
 
 # Options that change nothing in the results.
 WITHOUT_EFFECT = ("if_exists", "resume", "debug", "logger", "run", "trainer.default_root_dir", "data.num_workers",
@@ -45,10 +45,8 @@ def flatten_config(config: DictConfig) -> dict[str, Any]:
 def differences(folder: Path, config: DictConfig, ignored: Iterable[str]) -> list[str]:
     """What a config has otherwise than the one saved in a run folder, a line each."""
     before, now = flatten_config(read_config(folder)), flatten_config(resolve_config(config))
-    names = (name for name in sorted(before.keys() | now.keys()) if not is_one_of(name, ignored))
-    return [
-        f"{name}: was {before.get(name)}, now {now.get(name)}" for name in names if before.get(name) != now.get(name)
-    ]
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    return [f"{name}: was {before.get(name)}, now {now.get(name)}" for name in changed if not is_one_of(name, ignored)]
 
 
 def is_one_of(name: str, options: Iterable[str]) -> bool:
@@ -56,7 +54,7 @@ def is_one_of(name: str, options: Iterable[str]) -> bool:
     return any(name == option or name.startswith(f"{option}.") for option in options)
 
 
-def compose_saved(folder: Path, changes: Iterable[str] = ()) -> tuple[DictConfig, list[str]]:
+def compose_saved(folder: Path, changes: Sequence[str] = ()) -> tuple[DictConfig, list[str]]:
     """A run's config, composed anew from its saved overrides with this project's and the user's own configs.
 
     So no class is constructed because a file of the run names it.
@@ -69,47 +67,40 @@ def compose_saved(folder: Path, changes: Iterable[str] = ()) -> tuple[DictConfig
         The config, and the overrides that it is composed of.
 
     Raises:
-        UserError: a saved override names a class, or the configs are no longer what they were.
+        UserError: a saved override names a class, or the configs do not exist.
     """
-    changes = list(changes)
     changed = {_key(override) for override in changes}
     saved = [override for override in read_overrides(folder) if _key(override) not in changed]
     for override in saved:
         if "_target_" in override or _key(override).startswith("hydra"):
             raise UserError(f"{folder / OVERRIDES} names a class: {override}. If it is yours, give it again.")
-    overrides = [*saved, *changes]
     try:
-        config = hydra.compose("train", overrides)
+        config = hydra.compose("train", [*saved, *changes])
     except Exception as error:
         advice = "If they need configs of your own, name their folder: --config-dir=…"
         raise UserError(f"{folder}: the run's options can't be composed ({error}). {advice}") from error
     manifest = read_manifest(folder)
     OmegaConf.set_struct(config, False)
     config.run = {"dir": str(folder), "task": manifest["task"], "model": manifest["model"]}
-    return config, overrides
+    return config, [*saved, *changes]
 
 
-def require_unchanged(folder: Path, config: DictConfig, changes: Iterable[str], parts: Iterable[str]) -> None:
-    """Check that a composed config is the one that the run was started with.
+def require_unchanged(folder: Path, config: DictConfig, parts: Sequence[str] = ()) -> None:
+    """Check that a composed config is that of the run, but for what may change; UserError with a list if it is not.
 
     Args:
         folder: the run's.
-        config: composed anew.
-        changes: overrides that were given now, for the message.
-        parts: of the config that count; all if empty.
-
-    Raises:
-        UserError: it is not; the text lists the options.
+        config: composed anew, with what is given now.
+        parts: of the config that count; none for all.
     """
-    found = [
-        line for line in differences(folder, config, CHANGEABLE) if not parts or is_one_of(line.split(":")[0], parts)
-    ]
+    found = differences(folder, config, CHANGEABLE)
+    if parts:
+        found = [line for line in found if is_one_of(line.partition(":")[0], parts)]
     if found:
         lines = "".join(f"\n  - {line}" for line in found[:20])
-        why = "the options given now" if list(changes) else f"the configs that made {folder / CONFIG}"
         raise UserError(
-            f"{folder}: a run keeps its own options, and {why} would change its results:{lines}\n"
-            f"What may be changed: {', '.join(CHANGEABLE)}. For anything else start a new run."
+            f"{folder}: a run keeps its own options, and these, given now or changed in the configs, would change its "
+            f"results:{lines}\nWhat may be changed: {', '.join(CHANGEABLE)}. For anything else start a new run."
         )
 
 

@@ -18,11 +18,7 @@ LOCK, PATIENCE = ".lock", 6  # seconds: data-loading processes of a killed run h
 
 @contextmanager
 def file_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for it out of a folder, on other machines too if they share it.
-
-    Raises:
-        UserError: another process works there.
-    """
+    """Keep other processes out of a folder, on other machines too if they share it; UserError if one works there."""
     lock = FileLock((folder / LOCK).absolute(), timeout=PATIENCE)
     try:
         lock.acquire()
@@ -45,19 +41,14 @@ def is_locked(folder: Path) -> bool:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the place of ``path`` when it is complete and on the disk.
-
-    The folder must exist: if it was removed meanwhile, that is an error.
-    """
+    """A file to write, which takes the place of ``path`` when it is complete and on the disk."""
     scratch = path.with_name(f".{path.name}.tmp")
     try:
-        scratch.unlink(missing_ok=True)  # it may be a link
-        with scratch.open("xb") as file:
+        with scratch.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
-        _sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
@@ -65,16 +56,6 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and error.filename in (None, str(scratch)):
             error.filename = str(path)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a file's new name on the disk too."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

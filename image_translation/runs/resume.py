@@ -1,7 +1,6 @@
 """Which run is resumed, with which options, from which checkpoint."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +41,7 @@ def run_folder(resume: str | None, new: str) -> str:
         return str(folder)
     stopped = []
     for folder in find_runs(*SEARCHED):
-        try:
-            run = read_manifest(folder)
-        except UserError as error:
-            log.warning("Skipped: %s", error)
-            continue
+        run = read_manifest(folder)
         failed_early = run["status"] == "failed" and not has_checkpoint(folder)
         if run["status"] != "finished" and not failed_early and not is_locked(folder):
             stopped.append((str(run.get("started")), folder))
@@ -69,23 +64,14 @@ def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, 
                         "hydra.sweep.dir=…")  # fmt: skip
     changes = [o for o in HydraConfig.get().overrides.task if not o.lstrip("+").startswith("resume=")]
     config, overrides = compose_saved(folder, changes)
-    require_unchanged(folder, config, changes, parts=())
+    require_unchanged(folder, config)
     saved = read_config(folder)
-    limits = [(OmegaConf.select(saved, name), OmegaConf.select(config, name)) for name in LIMITS]
-    for name, (before, now) in list(zip(LIMITS, limits, strict=True))[:2]:
-        if _number(name, now) < _number(name, before):
-            raise UserError(f"{name}={now}: it is {before}, and can only be increased.")
-    if manifest["status"] == "finished" and all(before == now for before, now in limits):
+    if manifest["status"] == "finished" and all(
+        OmegaConf.select(saved, name) == OmegaConf.select(config, name) for name in LIMITS
+    ):
         raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=… To evaluate it on "
                         f"other splits: python -m image_translation.evaluate run={folder} split=all")  # fmt: skip
     return config, overrides
-
-
-def _number(name: str, value: Any) -> float:
-    """A number of epochs or steps; None and -1 are no limit."""
-    if value is not None and not isinstance(value, int | float):
-        raise UserError(f"{name} must be a number, got {value!r}.")
-    return math.inf if value is None or value == -1 else float(value)
 
 
 def find_resume_checkpoint(folder: Path, required: bool) -> Path | None:

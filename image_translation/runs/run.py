@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,7 +72,7 @@ class Run:
         }
         if self.resume_from:
             self.facts |= {key: earlier[key] for key in KEPT if key in earlier}
-        self.start = time.perf_counter() - (_seconds_so_far(earlier, self.resume_from) if self.resume_from else 0.0)
+        self.start = time.perf_counter() - (earlier.get("wall_time_s", 0) if self.resume_from else 0)
 
     @classmethod
     @contextmanager
@@ -189,16 +189,6 @@ def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
 
 def _manifest_if_any(folder: Path) -> dict[str, Any]:
     return read_manifest(folder) if (folder / MANIFEST).exists() else {}
-
-
-def _seconds_so_far(earlier: dict[str, Any], checkpoint: Path) -> float:
-    """How long an earlier part took; of one that was killed, until its last checkpoint."""
-    seconds = float(earlier.get("wall_time_s", 0.0))
-    if earlier["status"] == "running":
-        with suppress(OSError, ValueError):
-            started = datetime.fromisoformat(earlier["started"]).timestamp()
-            seconds += max(0.0, checkpoint.stat().st_mtime - started)
-    return seconds
 
 
 def _remove(folder: Path, names: tuple[str, ...]) -> None:
