@@ -1,1 +1,1 @@
-"""What `check` finds out about a folder of pairs."""
+"""Checks a set of pairs before training."""

@@ -1,80 +1,45 @@
-"""What is wrong with a data set, and what to do about it."""
+"""What can be wrong with a set of pairs, and what to do about it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from image_translation.data.layout import PAIRING_ERRORS, PairingError
+from image_translation.checking.facts import Facts
+from image_translation.data.layout import PAIRING_ERRORS
 
-PROBLEM, WARNING = "problem", "warning"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of finding: how bad it is, what it is called, and what to do."""
-
-    severity: str
-    title: str
-    advice: str
-
-
-KINDS = {
-    **{kind: Kind(PROBLEM, before.rstrip(":."), after) for kind, (before, after) in PAIRING_ERRORS.items()},
-    "unusable": Kind(PROBLEM, "Files that can't be used", "Mend or remove them; training would refuse to start."),
-    "empty": Kind(PROBLEM, "Nothing to train on", "Look whether the folders are called as expected."),
-    "leak": Kind(
-        PROBLEM, "The same image in two splits",
-        "Remove it from one of them: a model is measured on images that it has learned by heart.",
-    ),
-    "flipped": Kind(PROBLEM, "Halves that are hflip images of each other", "Mirror one of the two files."),
-    "shifted": Kind(
-        PROBLEM, "Halves shifted against each other",
-        "Move one of the two back by the distance named; a model would learn to blur.",
-    ),
-    "wrong partner": Kind(
-        PROBLEM, "Images that fit another one's partner better than their own",
-        "Look whether the files are named right.",
-    ),
-    "perhaps shifted": Kind(
-        WARNING, "Single pairs whose halves look shifted against each other",
-        "Look at them: one of the two was moved, or their contours mislead.",
-    ),
-    "perhaps wrong partner": Kind(
-        WARNING, "Single images that look as if they fitted another one's partner better than their own",
-        "Look at them: files that are named wrong, or contours that mislead.",
-    ),
-    "same input": Kind(
-        WARNING, "Nearly the same input with different targets in two splits",
-        "All is well if inputs may be alike, as masks and label maps may; else remove them from one split.",
-    ),
-    "empty split": Kind(
-        WARNING, "A split without a image",
-        "Training needs val, and by default test: add the folder or the rows, or raise data.val_fraction, "
-        "data.test_fraction.",
-    ),
-    "direction": Kind(
-        WARNING, "Inputs have color, targets have none",
-        "If the model is to color, input and target are swapped: data.direction=BtoA.",
-    ),
-    "unrelated": Kind(
-        WARNING, "Halves with little in common throughout",
-        "Look at the examples: are they pairs? If halves need not lie on each other here, all is well.",
-    ),
-    "same target": Kind(
-        WARNING, "Different inputs with the same target in two splits",
-        "All is well if targets may be the same, as masks may; else remove them from one split.",
-    ),
-    "little in common": Kind(
-        WARNING, "Halves with far less in common than those of the other pairs",
-        "Look at them: a wrong partner, or a image with hardly any contours.",
-    ),
-    "same halves": Kind(WARNING, "Input and target are the same image", "Look whether one was copied by mistake."),
-    "twice": Kind(
-        WARNING, "The same image twice in one split", "Remove one, unless it is meant to count twice in training."
-    ),
-    "one color": Kind(WARNING, "Images of one color only", "Look whether they were saved or exported right."),
-    "gray": Kind(WARNING, "Gray images where colors are expected", "Look whether the colors were lost on the way."),
+# Of each kind of finding the title and the advice, the worst first. Problems spoil training, warnings may do so.
+PROBLEMS = {kind: (before.rstrip(":."), after) for kind, (before, after) in PAIRING_ERRORS.items()} | {
+    "unusable": ("Files that cannot be used", "Fix or remove them. Training refuses to start with them."),
+    "empty": ("No training images", "Check the names of the folders."),
+    "leakage": ("Leakage: the same image in two splits",
+                "Remove it from one of them. Otherwise the scores will be too good."),
+    "flipped": ("Pairs with one image flipped", "Flip one of the two images."),
+    "shifted": ("Pairs with the target shifted against the input",
+                "Move one of the two images back by this distance. A model trained on them learns to blur."),
+    "wrong target": ("Inputs that match another pair's target better than their own", "Check the names of the files."),
 }  # fmt: skip
+WARNINGS = {
+    "maybe shifted": ("Single pairs whose target looks shifted against the input",
+                      "Look at them. Either one image was moved, or their edges are misleading."),
+    "maybe wrong target": ("Single inputs that seem to match another pair's target better than their own",
+                           "Look at them. Either a file has the wrong name, or the edges are misleading."),
+    "same input": ("Nearly the same input with different targets in two splits",
+                   "This is fine if inputs may be alike, as masks are. Otherwise remove them from one split."),
+    "empty split": ("Splits without an image", "Add images, or raise data.val_fraction or data.test_fraction."),
+    "direction": ("Inputs in color with gray targets",
+                  "If the model is to color gray images, swap input and target: data.direction=BtoA."),
+    "unaligned": ("Inputs and targets with little in common throughout the set",
+                  "Look at the examples: are they pairs? This is fine if pairs need not be aligned."),
+    "same target": ("Different inputs with the same target in two splits",
+                    "This is fine if targets may be alike, as masks are. Otherwise remove them from one split."),
+    "low agreement": ("Pairs with far less in common than the others",
+                      "Look at them. Either the target is wrong, or an image has hardly any edges."),
+    "input is target": ("Pairs with the same image as input and target", "Check whether one was copied by mistake."),
+    "duplicate": ("The same image twice in one split", "Remove one, unless it should count twice in training."),
+    "one color": ("Images of a single color", "Check whether they were saved correctly."),
+    "gray": ("Gray images where color is expected", "Check whether the colors were lost."),
+}  # fmt: skip
+KINDS = PROBLEMS | WARNINGS
 
 
 @dataclass
@@ -83,19 +48,14 @@ class Finding:
 
     kind: str
     text: str
-    files: list[Path] = field(default_factory=list)
-    images: list[tuple[str, str, str]] = field(default_factory=list)  # caption, pair ("train/001"), half
+    files: Sequence[Path] = ()
+    images: list[tuple[Facts, str]] = field(default_factory=list)  # pairs and halves
 
     @property
     def severity(self) -> str:
-        return KINDS[self.kind].severity
-
-
-def of_troubles(troubles: Iterable[PairingError]) -> list[Finding]:
-    """What keeps files from being a pair, as findings."""
-    return [Finding(trouble.kind, trouble.text, list(trouble.files)) for trouble in troubles]
+        return "problem" if self.kind in PROBLEMS else "warning"
 
 
 def by_kind(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
-    """In the order of ``KINDS``: the worst first."""
+    """The findings of each kind, the worst first."""
     return {kind: there for kind in KINDS if (there := [finding for finding in findings if finding.kind == kind])}

@@ -1,140 +1,98 @@
 """From the facts of each pair to what is wrong with the whole set.
 
-The bounds were chosen on the real pairs of the three tasks, as they are and with faults planted (docs/data.md).
+The limits were chosen on the real pairs of the three tasks, as they are and with planted faults (docs/data.md).
 """
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import median_abs_deviation
 
-from image_translation.checking.duplicates import duplicates
-from image_translation.checking.facts import FEW, Facts
+from image_translation.checking.facts import FEW, Facts, agreement_between
 from image_translation.checking.findings import Finding
 
-MIRROR_GAIN = 0.05
-SHIFT_GAIN, SHIFT_FOUND, SHIFT_LEAST = 0.1, 0.3, 2.0  # in agreement, after the shift, in pixels
-PARTNER_GAIN = 0.15
-PARTNER_ALIKE = 0.7  # of the two inputs' contours: from there on fitting the other's target says nothing
-EQUAL = 0.1  # of the contours: halves that are the same there lie on each other, whatever the rest is
-FEW_PAIRS = 0.05  # of the set, of which the contours may mislead
-OUTLIER = 6.0  # in standard deviations, estimated from the median deviation
-LITTLE = 0.2  # agreement; where no more is usual, halves need not lie on each other
-CLEAR = 0.4  # agreement that is no chance, whatever is usual
+FLIP_GAIN, SHIFT_GAIN, TARGET_GAIN = 0.05, 0.1, 0.15  # of the agreement if flipped, shifted, with another target
+SHIFT_LEAST, SHIFT_PIXELS = 0.3, 2.0  # the agreement after the shift, and its length
+INPUTS_ALIKE = 0.7  # agreement of two inputs, which match each other's targets too
+LOW = 0.2  # agreement; if the median is lower, pairs need not be aligned
+CLEAR = 0.4  # agreement that is not reached by chance
+OUTLIER = 6.0  # standard deviations below the median
+EQUAL = 0.1  # of the edges have the same gray value: the pair is aligned, whatever the rest is
+MANY = 0.05  # of the pairs: so many are hardly mistaken
 MOST = 0.9  # of the images
-Agreement = Callable[[Facts, Facts], float]
 
 
-def judge(facts: Sequence[Facts], agreement: Agreement) -> list[Finding]:
-    """All findings about pairs that can be decoded, and those that can't.
-
-    Args:
-        facts: of every pair.
-        agreement: that of one pair's input with another pair's target, in full.
-    """
-    found = [Finding("unusable", problem, item.pair.files) for item in facts for problem in item.problems]
-    sound = [item for item in facts if item.halves]
-    return found + list(duplicates(sound)) + list(geometry(sound, agreement)) + list(colors(sound))
-
-
-# Halves that don't lie on each other
-
-
-def geometry(facts: Sequence[Facts], agreement: Agreement) -> Iterator[Finding]:
-    """Pairs that are flipped, shifted, or not a pair, where the others' halves show that they should agree."""
+def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
+    """Pairs that are flipped, shifted, or not a pair, judged by the other pairs of the set."""
     pairs = [item for item in facts if len(item.halves) == 2 and all(half.digest for half in item.halves.values())]
     if len(pairs) < FEW:
-        return
-    best = np.array([max(item.agreement, item.flipped, item.shifted) for item in pairs])
-    usual, spread = float(np.median(best)), float(1.4826 * np.median(np.abs(best - np.median(best)))) + 1e-3
-    partners = dict(_partners(pairs, agreement, usual))
-    if usual < LITTLE and not partners:
-        yield Finding("unrelated", f"An agreement of {usual:.2f} is usual here, so each pair's could not be judged.")
-        return
-    enough = usual / 2  # after mending
-    shifted = [number for number, item in enumerate(pairs) if number not in partners and _is_shifted(item, enough)]
+        return []
+    best = np.array([max(its.as_is, its.flipped, its.shifted) for its in (item.agreement for item in pairs)])
+    usual, spread = float(np.median(best)), median_abs_deviation(best, scale="normal") + 1e-3
+    matches = _find_better_targets(pairs, best)
+    if usual < LOW and not matches:
+        return [Finding("unaligned", f"The median agreement is {usual:.2f}, too low to judge single pairs.")]
+
+    found, many = [], max(MANY * len(pairs), 2)
     for number, item in enumerate(pairs):
-        if item.equal >= EQUAL:
+        its, images = item.agreement, item.images
+        enough = max(its.as_is + SHIFT_GAIN, usual / 2, SHIFT_LEAST)
+        if its.equal >= EQUAL:
             continue
-        image = [(f"{item.name} {half}", item.name, half) for half in ("input", "target")]
-        if number in partners:
-            partner, there = partners[number]
-            other = pairs[partner]
-            exchanged = partner in partners and partners[partner][0] == number
-            kind = "wrong partner" if exchanged or _many(partners, pairs) else "perhaps wrong partner"
-            fits = f"agreement {there:.2f} with the target of {other.name}, {item.agreement:.2f} with its own"
-            shown = [*image, (f"{other.name} target", other.name, "target")]
-            yield Finding(kind, f"{item.name}: {fits}.", item.pair.files, shown)
-        elif item.flipped > max(item.agreement + MIRROR_GAIN, enough):
-            text = f"{item.name}: agreement {item.flipped:.2f} flipped, {item.agreement:.2f} as it is."
-            yield Finding("flipped", text, item.pair.files, image)
-        elif number in shifted:
-            right, down = item.shift
-            where = [f"{abs(right):.0f} pixels {'right' if right > 0 else 'left'}"] if round(right) else []
-            where += [f"{abs(down):.0f} pixels {'down' if down > 0 else 'up'}"] if round(down) else []
-            text = f"{item.name}: the target lies {' and '.join(where)} of the input."
-            kind = "shifted" if _many(shifted, pairs) else "perhaps shifted"
-            yield Finding(kind, text, item.pair.files, image)
-        elif item.agreement < usual - OUTLIER * spread:
-            text = f"{item.name}: agreement {item.agreement:.2f}; {usual:.2f} is usual here."
-            yield Finding("little in common", text, item.pair.files, image)
+        if number in matches:
+            other, there = matches[number]
+            exchanged = other in matches and matches[other][0] == number
+            kind = "wrong target" if exchanged or len(matches) >= many else "maybe wrong target"
+            text = f"agreement {there:.2f} with the target of {pairs[other].name}, {its.as_is:.2f} with its own"
+            images.append((pairs[other], "target"))
+        elif its.flipped > max(its.as_is + FLIP_GAIN, usual / 2):
+            kind, text = "flipped", f"agreement {its.flipped:.2f} with the input flipped, {its.as_is:.2f} as it is"
+        elif its.shifted > enough and max(map(abs, its.shift)) >= SHIFT_PIXELS:
+            kind, text = "shifted", "target shifted by {:+.0f} pixels in x and {:+.0f} in y".format(*its.shift)
+        elif its.as_is < usual - OUTLIER * spread:
+            kind, text = "low agreement", f"agreement {its.as_is:.2f}; the median is {usual:.2f}"
+        else:
+            continue
+        found.append(Finding(kind, f"{item.name}: {text}.", item.pair.files, images))
+    shifted = [finding for finding in found if finding.kind == "shifted"]
+    for finding in shifted if len(shifted) < many else []:
+        finding.kind = "maybe shifted"
+    return found
 
 
-def _is_shifted(item: Facts, enough: float) -> bool:
-    return (
-        item.equal < EQUAL
-        and item.flipped <= max(item.agreement + MIRROR_GAIN, enough)
-        and item.shifted > max(item.agreement + SHIFT_GAIN, enough, SHIFT_FOUND)
-        and max(map(abs, item.shift)) >= SHIFT_LEAST
-    )
+def _find_better_targets(pairs: Sequence[Facts], best: NDArray[np.float64]) -> dict[int, tuple[int, float]]:
+    """Pairs whose input matches another pair's target much better than its own, and the other pair and agreement."""
+    inputs, targets = (np.stack([item.halves[half].edges.ravel() for item in pairs]) for half in ("input", "target"))
+    parts = np.array_split(inputs, len(inputs) // 512 + 1)  # less memory than all at once
+    nearest = np.concatenate([(part @ targets.T).argmax(axis=1) for part in parts]).tolist()
+    enough = np.percentile([item.agreement.as_is for item in pairs], 10) if np.median(best) >= CLEAR else CLEAR
+    found = {}
+    for number, (item, other) in enumerate(zip(pairs, nearest, strict=True)):
+        if other == number or item.agreement.equal >= EQUAL or inputs[number] @ inputs[other] >= INPUTS_ALIKE:
+            continue
+        agreement = agreement_between(item, pairs[other])
+        if agreement >= enough and agreement > best[number] + TARGET_GAIN:
+            found[number] = other, agreement
+    return found
 
 
-def _many(found: Sized, pairs: Sized) -> bool:
-    """Whether so many pairs are found that it is no chance."""
-    return len(found) > 1 and len(found) >= FEW_PAIRS * len(pairs)
-
-
-def _partners(pairs: Sequence[Facts], agreement: Agreement, usual: float) -> Iterator[tuple[int, tuple[int, float]]]:
-    """Pairs whose input fits another pair's target as well as inputs usually fit, and its own much less."""
-    inputs, targets = (np.stack([item.halves[half].contours.ravel() for item in pairs]) for half in ("input", "target"))
-    enough = float(np.percentile([item.agreement for item in pairs], 10)) if usual >= CLEAR else CLEAR
-    for start in range(0, len(pairs), 512):
-        fits = inputs[start : start + 512] @ targets.T
-        for row, best in enumerate(fits.argmax(axis=1)):
-            number = start + row
-            if int(best) == number or pairs[number].equal >= EQUAL:
-                continue
-            item, other = pairs[number], pairs[int(best)]
-            as_it_is = max(item.agreement, item.flipped, item.shifted)
-            there = agreement(item, other)
-            alike = float(inputs[number] @ inputs[int(best)]) >= PARTNER_ALIKE
-            if there > as_it_is + PARTNER_GAIN and there >= enough and not alike:
-                yield number, (int(best), there)
-
-
-# Colors
-
-
-def colors(facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Images of one color, gray ones among colored ones, and directions that look swapped."""
-    halves = sorted({half for item in facts for half in item.halves})
-    share = {}
-    for half in halves:
-        there = [item for item in facts if half in item.halves]
-        flat = [item for item in there if item.halves[half].digest is None]
-        gray = [item for item in there if item.halves[half].is_grey and item.halves[half].digest]
-        share[half] = len(gray) / max(len(there) - len(flat), 1)
-        if len(flat) <= len(there) / 2:  # else they may be meant so: masks
-            yield from (_of_one("one color", item, half) for item in flat)
-        if share[half] <= 0.5:
-            yield from (_of_one("gray", item, half) for item in gray)
-        elif len(halves) == 1:
-            yield Finding("gray", f"{len(gray)} of {len(there)} images, which is most of them.")
-    if len(facts) >= FEW and share.get("target", 0) >= MOST and share.get("input", 1) <= 1 - MOST:
-        yield Finding(
-            "direction", f"{share['target']:.0%} of the targets are gray, {share['input']:.0%} of the inputs."
-        )
-
-
-def _of_one(kind: str, item: Facts, half: str) -> Finding:
-    file = item.pair.input if half == "input" and item.pair.input else item.pair.target
-    return Finding(kind, f"{item.name}: {half}.", [file], [(f"{item.name} {half}", item.name, half)])
+def judge_colors(facts: Sequence[Facts]) -> Iterator[Finding]:
+    """Images of one color, gray images among colored ones, and directions that look swapped."""
+    gray_share = {}
+    for half in sorted({half for item in facts for half in item.halves}):
+        there = [(item, item.halves[half]) for item in facts if half in item.halves]
+        flat = [item for item, image in there if image.digest is None]
+        gray = [item for item, image in there if image.is_gray and image.digest]
+        gray_share[half] = len(gray) / max(len(there) - len(flat), 1)
+        # If most have one color they may be meant so, as masks are; if most are gray, the others are the exception.
+        odd = [("one color", item) for item in flat if len(flat) <= len(there) / 2]
+        odd += [("gray", item) for item in gray if gray_share[half] <= 0.5]
+        for kind, item in odd:
+            file = item.pair.input if half == "input" and item.pair.input else item.pair.target
+            yield Finding(kind, f"{item.name}: {half}.", [file], [(item, half)])
+    if gray_share.keys() == {"target"} and gray_share["target"] > 0.5:
+        yield Finding("gray", f"{gray_share['target']:.0%} of the images.")
+    if len(facts) >= FEW and gray_share.get("target", 0) >= MOST and gray_share.get("input", 1) <= 1 - MOST:
+        text = f"{gray_share['target']:.0%} of the targets are gray, {gray_share['input']:.0%} of the inputs."
+        yield Finding("direction", text)

@@ -1,26 +1,27 @@
-"""A whole check: the data set's pairs, what was found, and the page that shows it."""
+"""A whole check: the pairs of a data set, what was found, and the page that shows it."""
 
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from image_translation import __version__
-from image_translation.checking.facts import FEW, Facts, agreement_of, gather
-from image_translation.checking.findings import KINDS, PROBLEM, WARNING, Finding, by_kind, of_troubles
-from image_translation.checking.judge import judge
+from image_translation.checking.duplicates import find_duplicates
+from image_translation.checking.facts import FEW, Facts, gather, thumbnail
+from image_translation.checking.findings import KINDS, Finding, by_kind
+from image_translation.checking.judge import judge_alignment, judge_colors
 from image_translation.cli.pages import render
 from image_translation.data import PairedImageDataModule
 from image_translation.data.integrity import decode, fingerprint
-from image_translation.data.layout import PAIRING_ERRORS, SPLITS, Layout
+from image_translation.data.layout import SPLITS
 
-THUMB, IMAGED, EXAMPLES = 160, 24, 4  # pixels; findings of a kind with images on the page; pairs of a split shown
+SIDE = 160  # pixels of an image on the page
+NAMED = 6  # sizes and formats in the notes
 
 
 @dataclass
@@ -28,155 +29,92 @@ class Check:
     """What a check found."""
 
     task: str
-    root: str
-    sample: bool
-    layout: Layout
-    background: str
-    image_size: int
+    root: Path
+    is_sample: bool
+    fingerprint: str | None  # as in a run's manifest; None if training would refuse the data
     facts: list[Facts]
-    findings: list[Finding] = field(default_factory=list)
-
-    @cached_property
-    def fingerprint(self) -> str | None:
-        """As in a run's manifest; None if training would refuse the data."""
-        refused = any(finding.kind in ("unusable", *PAIRING_ERRORS) for finding in self.findings)
-        return None if refused else fingerprint(item.line for item in self.facts)
+    findings: list[Finding]
+    notes: list[str]  # what is worth knowing, and not wrong
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Pairs in each split."""
-        there = Counter(item.split for item in self.facts)
-        return {split: there[split] for split in SPLITS}
-
-    @property
-    def sizes(self) -> dict[str, dict[str, int]]:
-        """How often each size occurs in each split, the commonest first; of the input, or the only half."""
-        return {
-            split: dict(Counter(
-                "{}×{}".format(*next(iter(item.halves.values())).size)
-                for item in self.facts if item.split == split and item.halves
-            ).most_common()) for split in SPLITS
-        }  # fmt: skip
-
-    @property
-    def kinds(self) -> dict[str, int]:
-        """Formats and modes of the files."""
-        return dict(Counter(kind for item in self.facts for kind in item.kinds).most_common())
-
-    @property
-    def extensions(self) -> dict[str, int]:
-        return dict(Counter(file.suffix for item in self.facts for file in item.pair.files).most_common())
-
-    @property
-    def channels(self) -> dict[str, dict[str, list[float]]]:
-        """Mean and standard deviation of red, green and blue of each half, 0 … 255: means over the images."""
-        result = {}
-        for half in ("input", "target"):
-            there = [item.halves[half] for item in self.facts if half in item.halves]
-            if there:
-                result[half] = {
-                    name: [round(sum(values) / len(there), 1) for values in zip(*rows, strict=True)]
-                    for name, rows in {
-                        "mean": [h.mean for h in there], "standard_deviation": [h.deviation for h in there],
-                    }.items()
-                }  # fmt: skip
-        return result
-
-    @property
-    def notes(self) -> list[str]:
-        """What is worth knowing, and no fault."""
-        lines = [f"Files: {', '.join(f'{count} {kind}' for kind, count in self.kinds.items())}."] if self.kinds else []
-        smaller = sum(min(half.size) < self.image_size for item in self.facts for half in item.halves.values())
-        if smaller:
-            lines.append(f"Smaller than data.image_size={self.image_size}, to be enlarged: {smaller} images.")
-        cut = sum(half.size[0] != half.size[1] for item in self.facts for half in item.halves.values())
-        if cut:
-            lines.append(f"Not square, so that training takes the middle (all with data.resize=stretch): {cut} images.")
-        if len(self.facts) < FEW:
-            lines.append(f"With fewer than {FEW} pairs nothing is said about how halves lie on each other.")
-        if self.sample:
-            lines.append("This is the built-in sample: data.root is not set.")
-        return lines
+    def problems(self) -> int:
+        return sum(finding.severity == "problem" for finding in self.findings)
 
     @property
     def verdict(self) -> str:
-        severities = Counter(finding.severity for finding in self.findings)
-        if not severities:
+        if not self.findings:
             return f"Nothing wrong with {len(self.facts)} pairs."
-        counts = {severity: severities[severity] for severity in (PROBLEM, WARNING) if severities[severity]}
-        found = " and ".join(f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts.items())
-        return f"{found} in {len(self.facts)} pairs."
-
-    def split_rows(self) -> list[list[str]]:
-        """For a table: split, pairs, the commonest sizes."""
-        rows = []
-        for split in SPLITS:
-            sizes = [f"{size} ({count})" for size, count in self.sizes[split].items()]
-            rows.append([split, str(self.counts[split]), ", ".join(sizes[:3]) + (" …" if len(sizes) > 3 else "")])
-        return rows
+        return f"{len(self.facts)} pairs. Problems: {self.problems}. Warnings: {len(self.findings) - self.problems}."
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "task": self.task, "root": self.root, "sample": self.sample, "fingerprint": self.fingerprint,
-            "counts": self.counts, "sizes": self.sizes, "files": self.kinds, "extensions": self.extensions,
-            "channels": self.channels, "verdict": self.verdict, "notes": self.notes,
+            "task": self.task, "root": str(self.root), "sample": self.is_sample, "fingerprint": self.fingerprint,
+            **_counts(self.facts), "verdict": self.verdict, "notes": self.notes,
             "findings": [
-                {"kind": f.kind, "severity": f.severity, "text": f.text, "files": [str(file) for file in f.files],
-                 "advice": KINDS[f.kind].advice}
-                for f in self.findings
+                {"kind": finding.kind, "severity": finding.severity, "text": finding.text,
+                 "files": [str(file) for file in finding.files], "advice": KINDS[finding.kind][1]}
+                for finding in self.findings
             ],
         }  # fmt: skip
 
     def as_page(self) -> str:
         """One HTML file that needs no network."""
-        by_name = {item.name: item for item in self.facts}
-        groups = by_kind(self.findings)
-        return render(
-            "check.html.j2",
-            version=__version__, made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), check=self, kinds=KINDS,
-            groups={kind: [(finding, self._shown(finding, by_name) if index < IMAGED else [])
-                           for index, finding in enumerate(there)] for kind, there in groups.items()},
-            examples={split: [self._shown_pair(item) for item in self._examples(split)] for split in SPLITS},
-            size=THUMB,
-        )  # fmt: skip
-
-    def _examples(self, split: str) -> list[Facts]:
-        there = [item for item in self.facts if item.split == split and item.halves]
-        count = min(EXAMPLES, len(there))
-        return [there[index * len(there) // count] for index in range(count)]
-
-    def _shown_pair(self, item: Facts) -> tuple[str, list[tuple[str, str]]]:
-        halves = decode(item.split, item.pair, self.layout, self.background).halves
-        return item.name, [(half, _address(image)) for half, image in halves.items()]
-
-    def _shown(self, finding: Finding, by_name: Mapping[str, Facts]) -> list[tuple[str, str]]:
-        shown = finding.images[:IMAGED]
-        return [
-            (caption, _address(decode(item.split, item.pair, self.layout, self.background).halves[half]))
-            for caption, name, half in shown if (item := by_name.get(name)) and half in item.halves
-        ]  # fmt: skip
+        made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return render("check.html.j2", check=self, kinds=KINDS, findings=by_kind(self.findings), splits=SPLITS,
+                      show=_show, size=SIDE, version=__version__, made=made)  # fmt: skip
 
 
-def examine(datamodule: PairedImageDataModule) -> Check:
-    """Look at every pair of a datamodule.
+def examine(datamodule: PairedImageDataModule, output: Path | None = None) -> Check:
+    """Look at every pair of a datamodule. The folder ``output`` is made first: an error then costs no minutes.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no pairs.
     """
-    splits, troubles, root, sample = datamodule.scan()
-    layout, background = datamodule.layout, datamodule.background
-    facts = list(gather(splits, layout, background))
-    empty = [
-        Finding("empty" if split == "train" else "empty split", f"The split {split} has no pairs in {root}.")
-        for split in SPLITS if not splits[split]
+    splits, errors, root, is_sample = datamodule.scan()
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+    facts = list(gather(splits, partial(decode, layout=datamodule.layout, background=datamodule.background)))
+    decoded = [item for item in facts if item.halves]
+    unusable = [Finding("unusable", problem, item.pair.files) for item in facts for problem in item.problems]
+    findings = [
+        *(Finding(error.kind, error.text, error.files) for error in errors),
+        *(Finding("empty" if split == "train" else "empty split", f"The split {split} has no pairs in {root}.")
+          for split in SPLITS if not splits[split]),
+        *unusable, *find_duplicates(decoded), *judge_alignment(decoded), *judge_colors(decoded),
     ]  # fmt: skip
-    findings = of_troubles(troubles) + empty + judge(facts, lambda a, b: agreement_of(a, b, layout, background))
-    return Check(datamodule.task, str(root), sample, layout, background, datamodule.image_size, facts, findings)
+    mark = None if errors or unusable else fingerprint(item.fingerprint_line for item in facts)
+    notes = list(_notes(facts, datamodule.image_size, is_sample))
+    return Check(datamodule.task, root, is_sample, mark, facts, findings, notes)
 
 
-def _address(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((THUMB, THUMB), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _counts(facts: Sequence[Facts]) -> dict[str, dict[str, int]]:
+    """How many pairs each split has, and how many images each size and each format, the most common first."""
+    sizes = Counter("{}×{}".format(*half.size) for item in facts for half in item.halves.values())
+    formats = Counter(form for item in facts for form in item.formats)
+    pairs = {split: sum(item.split == split for item in facts) for split in SPLITS}
+    return {"counts": pairs, "sizes": dict(sizes.most_common()), "files": dict(formats.most_common())}
+
+
+def _notes(facts: Sequence[Facts], image_size: int, is_sample: bool) -> Iterator[str]:
+    for what, counts in zip(("Pairs", "Sizes", "Files"), _counts(facts).values(), strict=True):
+        named = ", ".join(f"{name} ({count})" for name, count in [*counts.items()][:NAMED])
+        yield f"{what}: {named}{' and others' * (len(counts) > NAMED)}."
+    sizes = [half.size for item in facts for half in item.halves.values()]
+    if small := sum(min(size) < image_size for size in sizes):
+        yield f"Images smaller than data.image_size={image_size}, which will be enlarged: {small}."
+    if oblong := sum(width != height for width, height in sizes):
+        yield f"Images that are not square: {oblong}. Training uses the middle (data.resize=stretch: all)."
+    if len(facts) < FEW:
+        yield f"With fewer than {FEW} pairs, the alignment of input and target is not judged."
+    if is_sample:
+        yield "This is the built-in sample, because data.root is not set."
+
+
+def _show(images: Sequence[tuple[Facts, str]]) -> list[tuple[str, str]]:
+    """Captions and small images as data URIs."""
+    shown = []
+    for item, half in images:
+        thumbnail(item.read().halves[half], SIDE).save(buffer := io.BytesIO(), "JPEG", quality=85)
+        uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        shown.append((f"{item.name} {half}", uri))
+    return shown
