@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     if (data.exists() or page.exists()) and not (data.is_file() and '"findings"' in data.read_text(errors="replace")):
         raise UserError(f"{output} holds a check.json or check.html of something else. Name another folder: output=…")
 
-    checked = examine(instantiate(cfg.data), output)
+    checked = examine(instantiate(cfg.data, "data"), output)
     print(*checked.notes, sep="\n")
     for kind, findings in by_kind(checked.findings).items():
         title, advice = KINDS[kind]
