@@ -5,6 +5,7 @@ python -m image_translation.evaluate run=outputs/… split=all protocol=report
 
 import logging
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.cli.app import command, folder_of, instantiate
@@ -23,7 +24,7 @@ def main(cfg: DictConfig) -> float:
     from image_translation.callbacks import TestResultsWriter
     from image_translation.callbacks.perceptual import Perceptual
     from image_translation.data.sample import sample_folder
-    from image_translation.inference.checkpoints import load, model_class
+    from image_translation.inference.checkpoints import load
     from image_translation.training.evaluation import check_splits, evaluate
     from image_translation.training.trainer import make_trainer, silence_lightning
 
@@ -43,7 +44,7 @@ def main(cfg: DictConfig) -> float:
 
     trained, _ = compose_saved(folder)
     require_unchanged(folder, trained, parts=("data", "model"))
-    model_class(trained.model)  # imports the user's own
+    get_class(trained.model._target_)  # imports the user's own
     model = load(folder)
     trained.data.root = cfg.data.root or manifest["data"]["root"]
     if manifest["data"]["sample"] and not cfg.data.root:

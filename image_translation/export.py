@@ -5,6 +5,7 @@ python -m image_translation.export run=outputs/… output=generator.safetensors
 
 from pathlib import Path
 
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from image_translation.cli.app import command
@@ -15,7 +16,7 @@ from image_translation.runs.config import compose_saved
 @command("export")
 def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.inference.checkpoints import load, model_class, save_generator
+    from image_translation.inference.checkpoints import load, save_generator
 
     source, output = Path(str(cfg.run)).expanduser(), Path(str(cfg.output)).expanduser()
     if output.suffix != ".safetensors":
@@ -25,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     if not output.parent.is_dir():
         raise UserError(f"output={output}: the folder {output.parent} does not exist.")
     if source.is_dir():
-        model_class(compose_saved(source)[0].model)  # imports the user's own
+        get_class(compose_saved(source)[0].model._target_)  # imports the user's own
     model = load(source)
     save_generator(model, output)
     print(f"{output}: the generator of a {type(model).__name__}, {output.stat().st_size / 2**20:,.1f} MiB.")

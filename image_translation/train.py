@@ -38,7 +38,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     from image_translation.training.batch_size import find_batch_size, out_of_memory_hint
     from image_translation.training.evaluation import check_splits, evaluate
     from image_translation.training.seeding import seed_everything
-    from image_translation.training.trainer import describe, make_trainer, require_options
+    from image_translation.training.trainer import describe, make_trainer
 
     seed = seed_everything(run.facts.get("seed", cfg.seed))  # a resumed run keeps a seed that it drew
     splits = check_splits(cfg.evaluate, cfg.protocol)
@@ -53,7 +53,6 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     begin = LambdaCallback(on_train_batch_end=lambda *_, **__: run.begin())
     trainer = make_trainer(cfg.trainer, [*callbacks, begin], trains=model.trains)
-    require_options(model, trainer)
     run.require_same_devices(trainer.world_size)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":

@@ -91,14 +91,9 @@ def instantiate(node: DictConfig, path: str, **kwargs: Any) -> Any:
 
 
 def folder_of(option: str, value: Any) -> Path:
-    """The folder that an option names.
-
-    Raises:
-        UserError: the option's value is no name.
-    """
-    # Hydra hands over a number where a folder is called by one; a fraction may have lost a digit on the way.
-    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-        raise UserError(f"{option} must be the name of a folder, got {value!r}. Quote unusual names: '{option}=\"…\"'.")
+    """The folder that an option names, which Hydra hands over as a number if it is called by one."""
+    if value is None or value == "":
+        raise UserError(f"{option} must be the name of a folder.")
     return Path(str(value)).expanduser()
 
 

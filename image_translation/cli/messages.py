@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from image_translation.cli.errors import UserError, nearest
@@ -24,9 +23,8 @@ def report(error: BaseException, debug: bool = False) -> None:
     """Print one message for a user's mistake, the traceback of anything else; both go to the run's log."""
     if not is_main_process():
         return
-    is_mistake = isinstance(error, UserError) or (
-        isinstance(error, OSError) and bool(error.filename or error.errno in DISK_ERRORS)
-    )
+    is_mistake = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"  # Lightning's
+    is_mistake |= isinstance(error, OSError) and bool(error.filename or error.errno in DISK_ERRORS)
     if debug or not is_mistake:
         traceback.print_exception(error)
     text = _describe_os_error(error) if isinstance(error, OSError) else str(error)
@@ -54,31 +52,24 @@ def explain(error: Exception, config_name: str) -> str:
         key, _, value = error.override.partition("=")
         return f"{error.override!r} cannot be read ({text.splitlines()[0]}). Quote unusual values: '{key}=\"{value}\"'."
     if isinstance(error, HydraException):
-        known = set(known_options(config_name))
+        known = _known_options(config_name)
         for argument in sys.argv[1:]:
             name = argument.partition("=")[0].partition("@")[0]
-            if "=" in argument and not name.startswith(("+", "~", "-")) and name not in known:
+            exists = any(option == name or option.startswith(f"{name}.") for option in known)
+            if "=" in argument and not name.startswith(("+", "~", "-")) and not exists:
                 return f"unknown option {name!r}.{nearest(name, known)} --cfg job lists all; +{name}=… adds one."
     return text
 
 
-def known_options(config_name: str) -> Iterator[str]:
+def _known_options(config_name: str) -> list[str]:
     """Every option and group of a command, as on the command line."""
     from image_translation.cli.app import CONF
+    from image_translation.runs.config import flatten_config
 
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        yield from _keys(hydra.compose(config_name))
-    yield from (str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir())
-
-
-def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, node):
-        yield f"{prefix}{key}"
-        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-            child = node[key]
-            if isinstance(child, DictConfig):
-                yield from _keys(child, f"{prefix}{key}.")
+        options = flatten_config(hydra.compose(config_name))
+    return [*options, *(str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir())]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

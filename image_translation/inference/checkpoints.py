@@ -8,9 +8,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-import hydra
 import torch
-from omegaconf import DictConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
@@ -69,11 +67,6 @@ def _known_models(path: Path, name: str) -> type[ImageTranslationModule]:
             f"your configs: --config-dir=… Known are {', '.join(known)}."
         )
     return known[name]
-
-
-def model_class(node: DictConfig) -> type:
-    """Import and return the class that a config names, one composed of this project's and the user's own configs."""
-    return hydra.utils.get_class(node._target_)
 
 
 def save_generator(model: ImageTranslationModule, path: Path) -> None:

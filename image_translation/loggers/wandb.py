@@ -26,16 +26,18 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
 
     Args:
         save_dir: where W&B keeps its files.
-        mode: ``online`` or ``offline``; None for the variable WANDB_MODE, or else online if the user is logged in and
-            the server answers.
+        mode: ``online`` or ``offline``; None for the variable WANDB_MODE, or else online if the user is logged in.
+            If the server does not answer, the run is logged offline.
         options: further arguments of ``wandb.init``.
     """
     if not is_main_process():
         return WandbLogger()  # does nothing there
-    mode = mode or os.environ.get("WANDB_MODE") or ("online" if _can_go_online() else "offline")
+    server = wandb.setup().settings.base_url
+    logged_in = os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(server)
+    mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
     # An offline run's images wait here for their upload: keep them in the run folder too, not in the user's home.
     os.environ["WANDB_DATA_DIR"] = str(Path(save_dir).absolute() / "wandb")
-    settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=15)
     start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
     try:
         run = start(mode=mode)
@@ -49,18 +51,6 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     if run.settings.mode == "offline":
         log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
     return WandbLogger(experiment=run)
-
-
-def _can_go_online() -> bool:
-    url = wandb.setup().settings.base_url
-    if not (os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(url)):
-        return False
-    try:
-        requests.head(url, timeout=5)  # any answer will do
-    except requests.RequestException:
-        log.warning("W&B: %s does not answer, so this run is logged offline.", url)
-        return False
-    return True
 
 
 @contextmanager

@@ -78,20 +78,6 @@ def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True
     return trainer
 
 
-def require_options(model: ImageTranslationModule, trainer: Trainer) -> None:
-    """Check options of the trainer that Lightning leaves to models with several optimizers.
-
-    Raises:
-        UserError: one is set for such a model.
-    """
-    if not model.automatic_optimization:
-        for name, unset in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
-            if getattr(trainer, name) not in (unset, 0):
-                raise UserError(
-                    f"{type(model).__name__} has two optimizers: use model.{name} instead of trainer.{name}."
-                )
-
-
 def describe(trainer: Trainer, model: ImageTranslationModule) -> dict[str, Any]:
     """What a manifest says of device, precision and size."""
     device = trainer.strategy.root_device
