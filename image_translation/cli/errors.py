@@ -44,11 +44,7 @@ def at_least(argument: str, value: float, least: float, *, exclusive: bool = Fal
 
 
 def log2_of(argument: str, value: int, least: int = 32, most: int = 2048) -> int:
-    """The exponent of a power of two.
-
-    Raises:
-        UserError: ``value`` is no power of two from ``least`` to ``most``.
-    """
+    """The exponent of a power of two. Raises UserError if ``value`` is no power of two from ``least`` to ``most``."""
     exponent = value.bit_length() - 1 if isinstance(value, int) else -1
     if exponent < 0 or value != 1 << exponent or not least <= value <= most:
         raise UserError(f"{argument} must be a power of two from {least} to {most}, got {value}.")

@@ -20,11 +20,7 @@ OUTPUTS = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", *RESU
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """``run.json`` of a run folder.
-
-    Raises:
-        UserError: there is none, or it can't be read.
-    """
+    """``run.json`` of a run folder. Raises UserError if there is none, or it can't be read."""
     path = folder / MANIFEST
     try:
         manifest = read_json(path)
@@ -40,11 +36,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The config that a run was started with.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
+    """The config that a run was started with. Raises UserError if it is missing or damaged."""
     config = _read_yaml(folder, CONFIG)
     if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in ("data", "model")):
         raise UserError(f"{folder / CONFIG} is damaged: data and model are expected in it.")
@@ -52,11 +44,7 @@ def read_config(folder: Path) -> DictConfig:
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """What was written on the command line of a run.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
+    """What was written on the command line of a run. Raises UserError if it is missing or damaged."""
     overrides = OmegaConf.to_container(_read_yaml(folder, OVERRIDES))
     if not isinstance(overrides, list):
         raise UserError(f"{folder / OVERRIDES} is damaged: a list is expected in it.")

@@ -97,11 +97,7 @@ class Run:
                 yield run
 
     def require_same_data(self, description: dict[str, Any]) -> None:
-        """Check that a resumed run has the images it had.
-
-        Raises:
-            UserError: it has not.
-        """
+        """Check that a resumed run has the images it had. Raises UserError if it has not."""
         was = (self.earlier.get("data") or description)["fingerprint"]
         if (self.resume_from or self.skipped) and was != description["fingerprint"]:
             advice = "Name the folder of the same images: data.root=…" if self.config.resume else ELSEWHERE

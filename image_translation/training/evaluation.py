@@ -15,11 +15,7 @@ from image_translation.models import ImageTranslationModule
 
 
 def check_splits(splits: str | Iterable[str], protocol: str) -> list[str]:
-    """The splits to evaluate, ``all`` being every one.
-
-    Raises:
-        UserError: a split or the protocol is unknown.
-    """
+    """The splits to evaluate, ``all`` being every one. Raises UserError if a split or the protocol is unknown."""
     one_of("protocol", protocol, PROTOCOLS)
     names = [splits] if isinstance(splits, str) else splits
     chosen = [one_of("split", name, (*SPLITS, "all")) for name in names]
