@@ -1,9 +1,8 @@
-"""Compare finished runs: a table, statistics, images, and one page to send to a colleague.
+"""Compare finished runs: tables, statistics, and one page with images to send to a colleague.
 
 python -m image_translation.compare runs=[multirun/study] reference=study
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,134 +15,83 @@ from image_translation.cli.errors import UserError, one_of
 from image_translation.metrics.names import METRICS
 from image_translation.runs.files import write_csv, write_json, write_text
 
-log = logging.getLogger(__name__)
 FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
-DEFAULT_ROOTS = ("outputs", "multirun")
+DEFAULT_RUNS = [Path("outputs"), Path("multirun")]
 
 
 @command("compare")
 def main(cfg: DictConfig) -> None:
-    roots = [folder_of("runs", root) for root in _list(cfg.runs)]
-    by = [str(option) for option in _list(cfg.by)]
-    wandb = one_of("wandb", cfg.wandb, (True, False))
-    reference: Any = OmegaConf.to_container(cfg.reference) if cfg.get("reference") else None
-    missing = [root for root in roots if not root.is_dir()]
-    if missing and roots != [Path(root) for root in DEFAULT_ROOTS]:
+    runs, group_by = ([*v] if isinstance(v, ListConfig) else [v] for v in (cfg.runs, cfg.group_by))
+    folders = [folder_of("runs", folder) for folder in runs]
+    missing = [folder for folder in folders if not folder.is_dir()]
+    if missing and folders != DEFAULT_RUNS:
         raise UserError(f"runs={missing[0]}: there is no such folder. Name folders with runs: runs=[outputs,multirun]")
-    folders = [root for root in roots if root not in missing]
-    compare(folders, folder_of("output", cfg.output), by, reference, wandb)
+    reference: Any = OmegaConf.to_container(cfg.reference) if cfg.get("reference") else None
+    wandb = one_of("wandb", cfg.wandb, (True, False))
+    compare(folders, folder_of("output", cfg.output), list(map(str, group_by)), reference, wandb)
 
 
 def compare(
-    roots: Sequence[Path],
+    runs: Sequence[Path],
     output: Path,
-    by: Sequence[str] = (),
+    group_by: Sequence[str] = (),
     reference: Mapping[str, Any] | None = None,
     wandb: bool = False,
 ) -> None:
-    """Compare the runs under ``roots``, write the results to ``output``, and say the most important ones.
+    """Compare the runs under some folders, write the results to ``output``, and print the most important ones.
 
     Args:
-        roots: folders with runs, at any depth.
-        output: the folder of the results; what an earlier comparison left there is replaced.
-        by: options that tell columns apart, see ``collect``.
-        reference: figures printed elsewhere: ``name``, ``note`` and ``scores`` by task, model and measure.
+        runs: folders with runs, at any depth.
+        output: the folder of the results; those of an earlier comparison are replaced.
+        group_by: options that tell experiments apart, see ``collect``.
+        reference: scores from elsewhere: ``name``, ``note`` and ``scores`` by task, model and metric.
         wandb: whether to log the table and the page to W&B, too.
-
-    Raises:
-        UserError: there is no finished run, or ``output`` holds somebody else's files of these names.
     """
     # Imported here, because --help must not wait for them.
     from image_translation.cli.pages import render
-    from image_translation.comparison import summary
-    from image_translation.comparison import verdicts as verdicts_of
     from image_translation.comparison.collect import collect
-    from image_translation.comparison.report import write_report
-    from image_translation.comparison.tables import MainTable, caption_of, per_image, tidy
+    from image_translation.comparison.report import render_report
+    from image_translation.comparison.statistics import judge, winners
+    from image_translation.comparison.tables import image_rows, mean_rows, score_table
+    from image_translation.comparison.wording import summarize
 
     taken = [name for name in FILES if (output / name).exists()]
     if taken and "comparison.json" not in taken:
-        raise UserError(f"{output} holds {taken[0]}, which is not of a comparison; name another folder: output=…")
-    collection = collect(roots, by)
-    if not collection.sections:
-        listed = "".join(f"\n  - {excluded.folder}: {excluded.reason}" for excluded in collection.excluded)
-        where = " and ".join(map(str, roots)) or " or ".join(DEFAULT_ROOTS)
+        raise UserError(f"{output} has a {taken[0]} that no comparison wrote; name another folder: output=…")
+    tasks, excluded = collect(runs, group_by)
+    if not tasks:
+        found = "".join(f"\n  - {run.folder}: {run.reason}" for run in excluded)
         raise UserError(
-            f"There is no finished run to compare in {where}"
-            + (f", but these:{listed}" if listed else ". Train some, or name their folder: runs=[…]")
+            f"There is no finished run to compare in {' or '.join(map(str, runs))}. Found: {found or 'none'}"
         )
-    sections = collection.sections
-    verdicts = verdicts_of.judge(sections)
-    table = MainTable({section.task: verdicts_of.cells(section, verdicts) for section in sections})
-    report_rows = summary.further_cells(sections, "report", METRICS)
-    if reference:
-        report_rows = summary.with_reference(report_rows, reference, [section.task for section in sections])
-    tables = {
-        "report": MainTable(report_rows),
-        "perceptual": MainTable(summary.further_cells(sections, "perceptual", summary.PERCEPTUAL), summary.PERCEPTUAL),
-    }
-    generalization = [row for section in sections for row in summary.generalization(section)]
-    costs = [summary.cost(section, column) for section in sections for column in section.trained]
-    caption = caption_of(sections)
 
-    html, problems = write_report(
-        collection, table, tables, caption, verdicts, generalization, costs, reference,
-        command=f"python -m image_translation.compare runs=[{','.join(map(str, roots))}] by=[{','.join(by)}]",
-    )  # fmt: skip
-    for folder, problem in problems:
-        log.warning("%s: %s", folder, problem)
+    verdicts = judge(tasks)
+    best = winners(tasks, verdicts)
+    table = score_table(tasks, winners=best)
+    findings = summarize(tasks, verdicts, best)
+    call = f"python -m image_translation.compare runs=[{','.join(map(str, runs))}] group_by=[{','.join(group_by)}]"
+    values: dict[str, Any] = {"table": table, "excluded": excluded, "reference": reference, "command": call, **findings}
+    page = render_report(tasks, verdicts, **values)
+    means, images = mean_rows(tasks), image_rows(tasks)
+
     output.mkdir(parents=True, exist_ok=True)
-    # First, because by this file a folder is known as a comparison's.
-    write_json(output / "comparison.json", {
-        "runs": {section.task: {c.label: [str(run.folder) for run in c.runs] for c in section.trained}
-                 for section in sections},
-        "not_compared": {str(excluded.folder): excluded.reason for excluded in collection.excluded},
-        "answers": verdicts_of.answers(sections, table.rows),
-        "cautions": verdicts_of.cautions(sections, verdicts),
-        "sentences": [sentence for sentence, _ in verdicts_of.sentences(verdicts)],
-    })  # fmt: skip
-    write_text(output / "report.html", html)
-    write_text(output / "table.md", render("table.md.j2", table=table, caption=caption))
-    write_text(output / "table.tex", render("table.tex.j2", table=table, caption=caption))
-    write_csv(output / "table.csv", *tidy(sections))
-    write_csv(output / "per_image.csv", *per_image(sections))
+    compared = {t.task: {e.label: [str(run.folder) for run in e.runs] for e in t.trained} for t in tasks}
+    reasons = {str(run.folder): run.reason for run in excluded}
+    # First, because this file marks the folder as a comparison's.
+    write_json(output / "comparison.json", {"runs": compared, "not_compared": reasons, **findings})
+    write_text(output / "report.html", page)
+    for name in ("table.md", "table.tex"):
+        write_text(output / name, render(f"{name}.j2", table=table, tasks=tasks))
+    write_csv(output / "table.csv", means, list(means[0]))
+    write_csv(output / "per_image.csv", images, list(images[0]))
     if wandb:
         from image_translation.loggers.wandb import log_comparison
 
-        log_comparison(output, FILES, tidy(sections)[0])
-    _say(sections, table, verdicts, collection.excluded, output)
-
-
-def _list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, ListConfig) else [value]
-
-
-def _say(sections: Sequence[Any], table: Any, verdicts: Sequence[Any], excluded: Sequence[Any], output: Path) -> None:
-    from rich.text import Text
-
-    from image_translation.comparison.verdicts import HEADINGS, answers, cautions, sentences
-
-    rows = []
-    for section in sections:
-        for column in section.columns:
-            cells = [table.rows[section.task][measure, column.label] for measure in METRICS]
-            texts = [Text(str(cell), style="bold" if cell.best else "") for cell in cells]
-            rows.append([section.task if column is section.columns[0] else "", column.label, *texts])
-    print_table(["task", "model", *(HEADINGS[measure] for measure in METRICS)], rows)
-    for line in answers(sections, table.rows):
-        print(f"- {line}")
-    for line in cautions(sections, verdicts):
-        print(f"- Beware: {line}")
-    print("In detail:")
-    for sentence, _ in sentences(verdicts):
-        print(f"- {sentence}")
-    if excluded:
-        print("Not compared:")
-        for item in excluded:
-            print(f"- {item.folder}: {item.reason}")
-    print(f"Report: {output / 'report.html'}")
+        log_comparison(output, FILES, means)
+    rows = [[task.task, e.label, *(table.cells[task.task, metric, e.label].text for metric in METRICS)]
+            for task in tasks for e in task.experiments]  # fmt: skip
+    print_table(["task", "model", *table.headings], rows)
+    print(render("summary.txt.j2", report=output / "report.html", **values), end="")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Finished run folders without any training: images with noise, measured by scikit-image."""
+"""Finished run folders without any training: images with noise, with scores by scikit-image."""
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,11 @@ def scene(seed: int, side: int = SIDE) -> np.ndarray:
     return np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def measure(output: np.ndarray, target: np.ndarray) -> dict[str, float]:
+def score(output: np.ndarray, target: np.ndarray) -> dict[str, float]:
     mse = float(np.mean((output.astype(float) - target.astype(float)) ** 2))
-    return {
-        "mse": mse,
-        "psnr": float(10 * np.log10(255**2 / mse)) if mse else 100.0,
-        "ssim": float(structural_similarity(output, target, channel_axis=2, data_range=255, gaussian_weights=True,
-                                            sigma=1.5, use_sample_covariance=False)),
-    }  # fmt: skip
+    ssim = structural_similarity(output, target, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5,
+                                 use_sample_covariance=False)  # fmt: skip
+    return {"mse": mse, "psnr": float(10 * np.log10(255**2 / mse)) if mse else 100.0, "ssim": float(ssim)}
 
 
 def make_run(
@@ -57,11 +55,12 @@ def make_run(
     }
     for name, value in (options or {}).items():
         group, _, key = name.partition(".")
-        config[group][key] = value
-    _write(folder / ".hydra" / "config.yaml", yaml.safe_dump(config))
-    scores = measure_split(folder / "test", rng, noise, count, side, report)
+        config.setdefault(group, {})[key] = value
+    write_split(folder / "test", rng, noise, count, side, report)
     if train is not None:
-        measure_split(folder / "evaluate" / "train", rng, train, count, side)
+        write_split(folder / "evaluate" / "train", rng, train, count, side)
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     _write_csv(folder / "metrics.csv", [
         {"epoch": epoch, "step": 10 * epoch, "train/l1": 1 / epoch, "val/psnr": 15 + epoch, "val/ssim": epoch / 9}
         for epoch in (1, 2)
@@ -79,18 +78,15 @@ def make_run(
         "epochs": 2, "steps": 20, "git_commit": "0" * 40,
         "cost": {"flops_per_image": 2e9, "training_s": 10.0 + seed, "training_images_per_s": 4.0,
                  "peak_memory_mib": 500.0},
-        "test": scores,
-    }  # fmt: skip
-    if status == "failed":
-        manifest["error"] = "the disk is full\nmore"
-    _write(folder / "run.json", json.dumps(manifest))
+    } | ({"error": "the disk is full\nmore"} if status == "failed" else {})  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(manifest))
     return folder
 
 
-def measure_split(
+def write_split(
     folder: Path, rng: np.random.Generator, noise: float, count: int, side: int, report: dict[str, float] | None = None
-) -> dict[str, float]:
-    """Images and scores, as ``TestResultsWriter`` leaves them; the means."""
+) -> None:
+    """Write images and scores as ``TestResultsWriter`` does."""
     outputs, inputs = [], []
     for index in range(count):
         name = f"p{index:03d}"
@@ -100,25 +96,30 @@ def measure_split(
         for kind, image in (("images", output), ("inputs", source), ("targets", target)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / kind / f"{name}.png")
-        outputs.append({"name": name} | measure(output, target))
-        inputs.append({"name": name} | measure(source, target))
+        outputs.append({"name": name} | score(output, target))
+        inputs.append({"name": name} | score(source, target))
     _write_csv(folder / "per_image.csv", outputs)
     _write_csv(folder / "identity.csv", inputs)
-    means, of_inputs = ({m: float(np.mean([row[m] for row in rows])) for m in METRICS} for rows in (outputs, inputs))
-    content = {f"{folder.name}/{m}": value for m, value in means.items()}
-    content |= {f"identity/{m}": value for m, value in of_inputs.items()}
+    content = {f"{split}/{m}": float(np.mean([row[m] for row in rows]))
+               for split, rows in ((folder.name, outputs), ("identity", inputs)) for m in METRICS}  # fmt: skip
     content |= {f"report/{m}": value for m, value in (report or {}).items()}
-    _write(folder / "metrics.json", json.dumps(content | {"images": count}))
-    return means
+    (folder / "metrics.json").write_text(json.dumps(content | {"images": count}))
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_text(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -1,8 +1,8 @@
 """Pages and tables from templates."""
 
+import base64
 import functools
 import re
-from importlib.resources import files
 from typing import Any
 
 import jinja2
@@ -10,7 +10,7 @@ import jinja2
 LATEX = {
     "[": "{[}", "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
-    "↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$",
+    "—": "--", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$",
 }  # fmt: skip
 
 
@@ -24,14 +24,9 @@ def escape_markdown(text: object) -> str:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Templates of this package; those of HTML escape what they are given."""
-    templates = {
-        entry.name: entry.read_text(encoding="utf-8")
-        for entry in files("image_translation").joinpath("templates").iterdir()
-        if entry.is_file()
-    }
+    """The package's templates; those of HTML escape what they are given."""
     env = jinja2.Environment(
-        loader=jinja2.DictLoader(templates),
+        loader=jinja2.PackageLoader("image_translation"),
         autoescape=lambda name: bool(name and name.endswith(".html.j2")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -44,3 +39,8 @@ def environment() -> jinja2.Environment:
 
 def render(template: str, **values: Any) -> str:
     return environment().get_template(template).render(**values)
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """A file of a MIME type, such as ``image/webp``, as an address that a page can hold."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,1 +1,1 @@
-"""From folders of runs to tables, statistics and one page; nothing here needs torch."""
+"""From run folders to tables, statistics and one HTML page. Nothing here needs torch."""

@@ -1,6 +1,9 @@
-"""Is a difference between two models beyond chance?"""
+"""Is one model significantly better than another?"""
 
+import itertools
 import math
+import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,96 +11,77 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from image_translation.comparison.collect import TaskComparison
+from image_translation.metrics.names import HIGHER_IS_BETTER, METRICS
+
 LEVEL = 0.05
 RESAMPLES = 9999
 Array = NDArray[np.float64]
 
+# Conclusions: whether other images would show the same (THESE_RUNS), and other seeds too (SIGNIFICANT). A few large
+# differences can outweigh many small ones in the mean, but not in the ranks (DISAGREE).
+SIGNIFICANT, THESE_RUNS = "significant", "these runs only"
+DISAGREE, NOT_SIGNIFICANT = "mean and ranks disagree", "not significant"
+
 
 @dataclass(frozen=True)
 class Difference:
-    """Model A minus model B in one measure.
+    """Model A minus model B in one metric."""
 
-    Attributes:
-        mean: difference of the means over images and seeds.
-        low: lower end of its 95 % interval, over images and seeds; ``high`` the upper end.
-        image_low: the same over images alone, as if these runs were all there are; ``image_high`` likewise.
-        p: of the Wilcoxon signed-rank test over images, for this one comparison.
-        higher: on how many images A's score, averaged over its seeds, is higher than B's.
-        lower: on how many it is lower.
-        images: how many there are.
-        agrees: whether the ranks favour the same model as the mean; a few large differences can outweigh many small.
-        seeds_known: whether the interval holds what another seed would change; it can't with one run of a model.
-    """
-
-    mean: float
-    low: float
-    high: float
-    image_low: float
-    image_high: float
-    p: float
-    higher: int
-    lower: int
+    mean: float  # over images and seeds
+    interval: tuple[float, float]  # 95 %, over images, and over seeds where it is known what they change
+    p: float  # of the Wilcoxon signed-rank test over images
     images: int
-    agrees: bool
-    seeds_known: bool
-
-    def beyond_images(self) -> bool:
-        """Whether the interval over images excludes zero."""
-        return self.image_low > 0 or self.image_high < 0
-
-    def beyond_seeds(self) -> bool:
-        """Whether the interval over images and seeds does."""
-        return self.seeds_known and (self.low > 0 or self.high < 0)
+    agreeing: int  # on how many images the difference, averaged over seeds, has the sign of the mean
+    conclusion: str  # if p is below ``LEVEL``
 
 
-def difference(a: Array, b: Array, *, a_varies: bool = True, b_varies: bool = True, seed: int = 0) -> Difference:
+def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Difference:
     """Compare two models' scores on the same images.
 
-    The interval answers "what if it had been other images and other seeds?". Images are resampled, in pairs
-    (percentile bootstrap). What seeds do is Student's t with the variances of the runs' means and the degrees of
-    freedom of Welch and Satterthwaite: two or three seeds are too few to resample, and one model's may spread more than
-    another's. Scores of different seeds are averaged for each image before the ranks are compared, because two runs
-    of one model on one image are not two images.
+    The interval answers: what if it had been other images and other seeds? Images are resampled in pairs (percentile
+    bootstrap). To this is added what seeds change: Student's t with the variances of the runs' means and the degrees of
+    freedom of Welch and Satterthwaite, because two or three seeds are too few to resample. Scores are averaged over
+    seeds before the ranks are compared, because two runs of a model on one image are not two images.
 
     Args:
-        a: scores (runs, images) of model A; each run has another seed.
-        b: the same of model B, with the same images in the same order.
-        a_varies: False if no seed can change A, as with identity.
-        b_varies: the same for B.
+        a: scores (runs, images) of model A, one run for each seed; ``b`` those of model B on the same images.
+        seeds_known: whether the runs show what seeds change. A model with one run is then one that no seed changes.
         seed: of the resampling.
     """
     per_image = a.mean(axis=0) - b.mean(axis=0)
-    groups = [group.mean(axis=1) for group, varies in ((a, a_varies), (b, b_varies)) if varies]
-    seeds_known = all(len(group) > 1 for group in groups)
+    mean = float(per_image.mean())
+    low, high = image_low, image_high = -math.inf, math.inf
+    if len(per_image) > 1:  # one image says nothing about others
+        rng = np.random.default_rng(seed)
+        batch = max(1, 10**7 // len(per_image))
+        result = stats.bootstrap(
+            (per_image,), np.mean, n_resamples=RESAMPLES, batch=batch, method="percentile", rng=rng
+        )
+        means = result.bootstrap_distribution
+        low, high = image_low, image_high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+        if seeds_known:
+            noise = _noise_of_seeds([scores.mean(axis=1) for scores in (a, b) if len(scores) > 1], len(means))
+            low, high = np.quantile(means + rng.permutation(noise), [LEVEL / 2, 1 - LEVEL / 2])
+    changed = per_image[per_image != 0]
+    rank_sum = np.sum(stats.rankdata(np.abs(changed)) * np.sign(changed))
+    if image_low <= 0 <= image_high:
+        conclusion = NOT_SIGNIFICANT
+    elif rank_sum * mean <= 0:
+        conclusion = DISAGREE
+    else:
+        conclusion = SIGNIFICANT if seeds_known and not low <= 0 <= high else THESE_RUNS
+    agreeing = int(np.sum(per_image * mean > 0))
+    return Difference(mean, (float(low), float(high)), wilcoxon(per_image), len(per_image), agreeing, conclusion)
 
-    rng = np.random.default_rng(seed)
-    means = _bootstrap_means(per_image, rng)
-    ends = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
-    image_low, image_high = (float(end) for end in ends)
-    if seeds_known and (noise := _noise_of_seeds(groups, len(means))) is not None:
-        ends = np.quantile(means + rng.permutation(noise), [LEVEL / 2, 1 - LEVEL / 2])
-    low, high = (float(end) for end in ends)
-    if len(per_image) == 1:  # there is nothing to resample: one image says nothing about others
-        low, high = image_low, image_high = -math.inf, math.inf
-    ranks = stats.rankdata(np.abs(per_image[per_image != 0]))
-    majority = float(np.sum(ranks * np.sign(per_image[per_image != 0])))
-    return Difference(
-        mean=float(per_image.mean()), low=low, high=high, image_low=image_low, image_high=image_high,
-        p=wilcoxon(per_image), higher=int((per_image > 0).sum()), lower=int((per_image < 0).sum()),
-        images=len(per_image), agrees=majority * float(per_image.mean()) > 0, seeds_known=seeds_known,
-    )  # fmt: skip
 
-
-def _noise_of_seeds(groups: Sequence[Array], count: int) -> Array | None:
-    """What other seeds would add to the difference of two models' means: ``count`` quantiles of a scaled Student's t.
-
-    Quantiles, because they are steadier than random numbers. None if no seed has changed anything.
-    """
-    variances = [float(group.var(ddof=1)) / len(group) for group in groups]
+def _noise_of_seeds(means_of_runs: Sequence[Array], count: int) -> Array:
+    """What other seeds add to a difference of means: quantiles of a scaled Student's t; random numbers vary more."""
+    variances = [float(means.var(ddof=1)) / len(means) for means in means_of_runs]
     if not sum(variances):
-        return None
-    freedom = sum(variances) ** 2 / sum(v**2 / (len(group) - 1) for v, group in zip(variances, groups, strict=True))
-    t: Array = stats.t.ppf((np.arange(count) + 0.5) / count, freedom)
+        return np.zeros(count)
+    terms = [v**2 / (len(means) - 1) for v, means in zip(variances, means_of_runs, strict=True)]
+    t: Array = stats.t.ppf((np.arange(count) + 0.5) / count, sum(variances) ** 2 / sum(terms))
     return math.sqrt(sum(variances)) * t
 
 
@@ -106,20 +90,48 @@ def wilcoxon(differences: Array) -> float:
     return float(stats.wilcoxon(differences).pvalue) if np.any(differences != 0) else 1.0
 
 
-def _bootstrap_means(values: Array, rng: np.random.Generator) -> Array:
-    if np.all(values == values[0]):
-        return np.full(RESAMPLES, values[0])
-    result = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, batch=max(1, 10**7 // len(values)), method="percentile", rng=rng,
-        vectorized=True,
-    )  # fmt: skip
-    return np.asarray(result.bootstrap_distribution, dtype=np.float64)
-
-
 def holm(ps: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment of several tests' p, in their order (Holm 1979)."""
-    adjusted, worst = [0.0] * len(ps), 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        worst = max(worst, (len(ps) - rank) * ps[index])
-        adjusted[index] = min(1.0, worst)
-    return adjusted
+    order = np.argsort(ps, kind="stable")
+    adjusted = np.empty(len(ps))
+    adjusted[order] = np.maximum.accumulate(np.asarray(ps)[order] * np.arange(len(ps), 0, -1)).clip(max=1)
+    return list(map(float, adjusted))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Two experiments of a task compared in one metric, the better one first."""
+
+    task: str
+    metric: str
+    better: str
+    worse: str
+    difference: Difference  # better minus worse
+    train: float | None  # better minus worse on the training images, if they were evaluated
+    p: float  # corrected by Holm's method for all comparisons
+
+    @property
+    def conclusion(self) -> str:
+        return self.difference.conclusion if self.p < LEVEL else NOT_SIGNIFICANT
+
+
+def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
+    """A verdict for every pair of experiments of every task in every metric."""
+    found = []
+    for task in tasks:
+        for (a, b), metric in itertools.product(itertools.combinations(task.experiments, 2), METRICS):
+            gain = (b.mean(metric) - a.mean(metric)) * (1 if HIGHER_IS_BETTER[metric] else -1)
+            better, worse = (b, a) if gain > 0 else (a, b)
+            d = difference(better.scores(metric), worse.scores(metric), better.seeds_known and worse.seeds_known)
+            train = [experiment.means(metric, "train") for experiment in (better, worse)]
+            gap = statistics.fmean(train[0]) - statistics.fmean(train[1]) if all(train) else None
+            found.append((task.task, metric, better.label, worse.label, d, gap))
+    ps = holm([d.p for *_, d, _ in found])
+    return [Verdict(*fields, p) for fields, p in zip(found, ps, strict=True)]
+
+
+def winners(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict]) -> dict[tuple[str, str], str]:
+    """By task and metric the experiment that is significantly better than every other, if there is one."""
+    wins = Counter((v.task, v.metric, v.better) for v in verdicts if v.conclusion == SIGNIFICANT)
+    others = {task.task: len(task.experiments) - 1 for task in tasks}
+    return {(task, metric): label for (task, metric, label), count in wins.items() if count == others[task]}

@@ -1,4 +1,4 @@
-"""Panels: the same few images again and again, one column each for input, target and output."""
+"""Panels: the same few images after every epoch, in columns for input, target and output."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,9 @@ COLUMNS = ("input", "target", "output")
 
 
 def draw_panel(columns: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
-    """Images of one size, with one column for each name and one row for each image."""
-    (width, height), rows = next(iter(columns.values()))[0].size, len(next(iter(columns.values())))
+    """Draw images of one size: a column for each name, a row for each image."""
+    first = next(iter(columns.values()))
+    (width, height), rows = first[0].size, len(first)
     size = (GAP + len(columns) * (width + GAP), HEADER + GAP + rows * (height + GAP))
     panel = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(panel)
@@ -24,21 +25,16 @@ def draw_panel(columns: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
 
 
 def read_panel(path: Path) -> dict[str, list[Image.Image]]:
-    """The square images of a panel that ``Panels`` saved, by the names of its columns.
+    """The square images of a panel with ``COLUMNS``, by column.
 
     Raises:
-        OSError: it is missing or damaged, or not a panel.
+        OSError: the file is missing or damaged.
     """
     with Image.open(path, formats=("PNG",)) as panel:
-        side = (panel.width - GAP) // len(COLUMNS) - GAP
-        rows = (panel.height - HEADER - GAP) // max(side + GAP, 1)
-        if side < 1 or rows < 1:
-            raise OSError(f"{path} is not a panel.")
-        corners = [(GAP + i * (side + GAP), HEADER + GAP) for i in range(len(COLUMNS))]
+        step = (panel.width - GAP) // len(COLUMNS)
+        side = step - GAP
+        tops, lefts = range(HEADER + GAP, panel.height - side, step), range(GAP, panel.width, step)
         return {
-            name: [
-                panel.crop((left, top + j * (side + GAP), left + side, top + j * (side + GAP) + side))
-                for j in range(rows)
-            ]
-            for name, (left, top) in zip(COLUMNS, corners, strict=True)
+            name: [panel.crop((left, top, left + side, top + side)) for top in tops]
+            for name, left in zip(COLUMNS, lefts, strict=True)
         }

@@ -59,10 +59,15 @@ function fill(select, options, chosen) {
   select.replaceChildren(...options.map(([name]) => new Option(name, name)));
   select.value = chosen;
 }
+// The parts of the open image that there are, with their keys in the album.
+function parts() {
+  return ["input", "target", ...views[task].models]
+    .map((part) => [part, `${task}/${index}/${part}`])
+    .filter(([, key]) => key in album);
+}
 function show(model) {
-  const { name, parts } = views[task].images[index];
-  const there = Object.entries(parts).filter(([, key]) => key);
-  byId("viewer-title").textContent = `${views[task].task}: ${name}`;
+  const there = parts();
+  byId("viewer-title").textContent = `${views[task].task}: ${views[task].names[index]}`;
   if (!there.length) return;
   const names = there.map(([part]) => part);
   const keep = (select, wanted) => names.includes(wanted) ? wanted : names.includes(select.value) ? select.value : names[0];
@@ -72,9 +77,10 @@ function show(model) {
   draw();
 }
 function draw() {
-  const { name, parts, scores } = views[task].images[index];
-  over.src = album[parts[left.value]];
-  under.src = album[parts[right.value]];
+  const name = views[task].names[index];
+  const keys = Object.fromEntries(parts());
+  over.src = album[keys[left.value]];
+  under.src = album[keys[right.value]];
   over.alt = `${left.value}, ${name}`;
   under.alt = `${right.value}, ${name}`;
   layers.dataset.mode = mode.value;
@@ -85,13 +91,16 @@ function draw() {
   byId("pause").hidden = mode.value !== "flicker";
   byId("pause").textContent = "Pause";
   if (mode.value === "flicker") flicker();
-  const said = [left.value, right.value].filter((part) => scores[part]).map((part) => `${part}: ${scores[part]}`);
-  byId("viewer-note").textContent = [NOTES[mode.value], ...new Set(said)].join(" ");
+  const scores = [...new Set([left.value, right.value])].filter((part) => part in views[task].scores).map((part) => {
+    const { psnr, ssim } = views[task].scores[part][index];
+    return `${part}: ${psnr.toFixed(2)} dB, SSIM ${ssim.toFixed(3)}`;
+  });
+  byId("viewer-note").textContent = [NOTES[mode.value], ...scores].join(" ");
   scale();
 }
 function pause() {
   if (timer) { clearInterval(timer); timer = 0; } else flicker();
-  byId("pause").textContent = timer ? "Pause" : "Go on";
+  byId("pause").textContent = timer ? "Pause" : "Resume";
 }
 function flicker() {
   const period = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1500 : 600;
@@ -110,7 +119,7 @@ function scale() {
   }
 }
 function step(by) {
-  const count = views[task].images.length;
+  const count = views[task].names.length;
   index = (index + by + count) % count;
   show();
 }

@@ -70,29 +70,22 @@ def test_names_of_others_are_shown_as_they_are(page: "playwright.Page") -> None:
     assert page.locator("h2", has_text="Images: <b>&bold").count() == 1
 
 
-def test_images_come_as_they_are_needed(page: "playwright.Page") -> None:
-    loaded = "() => [...document.querySelectorAll('img[data-key]')].filter(img => img.src).length"
-    every = page.locator("img[data-key]").count()
+def test_images_are_loaded_near_the_window_and_all_can_be_decoded(page: "playwright.Page") -> None:
     page.wait_for_timeout(300)
-    at_first = page.evaluate(loaded)
+    every = page.locator("img[data-key]").count()
+    assert page.locator("img[data-key][src]").count() < every
     image = page.locator("button.open img").nth(5)
     image.scroll_into_view_if_needed()
     page.wait_for_function("img => img.naturalWidth === 32", arg=image.element_handle())
-    assert at_first < page.evaluate(loaded) <= every
-
-
-def test_every_image_in_the_tables_can_be_decoded(page: "playwright.Page") -> None:
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    broken = page.evaluate("""async () => {
-        const failed = [];
-        for (const img of document.querySelectorAll('img[data-key]')) {
+    decoded = page.evaluate("""async () => {
+        const images = [...document.querySelectorAll('img[data-key]')].map(({ dataset }) => {
             const probe = new Image();
-            probe.src = album[img.dataset.key];
-            try { await probe.decode(); } catch { failed.push(img.dataset.key); }
-        }
-        return failed;
+            probe.src = album[dataset.key];
+            return probe.decode();
+        });
+        return (await Promise.all(images)).length;
     }""")
-    assert broken == []
+    assert decoded == every
 
 
 def test_tables_sort_by_value_both_ways(page: "playwright.Page") -> None:
@@ -116,28 +109,23 @@ def test_tables_sort_by_value_both_ways(page: "playwright.Page") -> None:
 
 def test_the_slider_moves_between_output_and_target(page: "playwright.Page") -> None:
     page.locator("button.open").first.click()
-    assert page.locator("#viewer").is_visible()
     assert page.locator("#right").input_value() == "target"
     page.wait_for_function("() => document.getElementById('over').clientWidth > 100")
-    cut = "() => getComputedStyle(document.getElementById('over')).clipPath"
-    at_half = page.evaluate(cut)
     page.locator("#position").focus()
-    page.keyboard.press("Home")
-    at_zero = page.evaluate(cut)
-    page.keyboard.press("End")
-    assert len({at_half, at_zero, page.evaluate(cut)}) == 3
+    cuts = set()
+    for key in ("Home", "PageUp", "End"):
+        page.keyboard.press(key)
+        cuts.add(page.evaluate("() => getComputedStyle(document.getElementById('over')).clipPath"))
+    assert len(cuts) == 3
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
 
 
-def test_the_viewer_flickers_maps_errors_zooms_and_pages(page: "playwright.Page") -> None:
+def test_the_viewer_flickers_zooms_and_pages(page: "playwright.Page") -> None:
     page.locator("button.open").first.click()
-    layers = page.locator("#layers")
     page.locator("#mode").select_option("flicker")
     page.wait_for_function("() => document.getElementById('layers').classList.contains('off')")
     page.wait_for_function("() => !document.getElementById('layers').classList.contains('off')")
-    page.locator("#mode").select_option("error")
-    assert "url" in layers.evaluate("node => getComputedStyle(node).filter")
     page.locator("#zoom").select_option("4")
     page.wait_for_function("() => document.getElementById('under').clientWidth === 128")
     title = page.locator("#viewer-title").text_content()
@@ -150,15 +138,14 @@ def test_the_viewer_flickers_maps_errors_zooms_and_pages(page: "playwright.Page"
 
 
 def test_the_error_map_is_black_where_nothing_differs(page: "playwright.Page") -> None:
-    page.locator("button.open").first.click()
-    page.locator("#mode").select_option("error")
-
     def brightest() -> int:
         page.wait_for_timeout(300)
         shot = Image.open(io.BytesIO(page.locator("#layers").screenshot())).convert("RGB")
         inner = shot.crop((8, 8, shot.width - 8, shot.height - 8))
         return max(int(high) for _, high in inner.getextrema())
 
+    page.locator("button.open").first.click()
+    page.locator("#mode").select_option("error")
     assert brightest() > 60
     page.locator("#left").select_option("target")
     assert brightest() <= 16
@@ -211,9 +198,7 @@ def test_text_has_contrast(page: "playwright.Page") -> None:
 
 
 @pytest.mark.slow
-def test_six_runs_of_200_photos_make_a_page_below_30_mb(
-    browser: "playwright.Browser", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_six_runs_of_200_photos_make_a_page_below_30_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
 
     def photo(seed: int, side: int) -> np.ndarray:
@@ -226,10 +211,4 @@ def test_six_runs_of_200_photos_make_a_page_below_30_mb(
     for index in range(6):
         make_run(tmp_path / "runs" / str(index), model=f"model{index}", noise=2.0 * index + 2, count=200, side=256)
     compare([tmp_path / "runs"], tmp_path / "out")
-    page = tmp_path / "out" / "report.html"
-    assert page.stat().st_size < 30e6
-    tab = browser.new_page(viewport=PHONE)
-    tab.goto(page.as_uri())
-    tab.locator("button.open").first.click()
-    tab.wait_for_function("() => document.getElementById('over').naturalWidth === 256")
-    tab.close()
+    assert 5e6 < (tmp_path / "out" / "report.html").stat().st_size < 30e6
