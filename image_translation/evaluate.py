@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     import pytorch_lightning as pl
 
     from image_translation.callbacks import ProgressBar, TestResultsWriter
-    from image_translation.data.layout import SPLITS
+    from image_translation.data.sources.base import SPLITS
     from image_translation.data.sample import sample_folder
     from image_translation.inference.checkpoints import load
     from image_translation.metrics.image_scores import ImageScores, mean_metrics

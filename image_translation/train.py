@@ -85,7 +85,7 @@ def train(cfg: DictConfig, folder: Path, run: Run) -> None:
     from image_translation.callbacks import Throughput
     from image_translation.callbacks.last_checkpoint import state_named
     from image_translation.cli.errors import one_of
-    from image_translation.data.layout import SPLITS
+    from image_translation.data.sources.base import SPLITS
     from image_translation.inference.checkpoints import read_checkpoint
     from image_translation.loggers.wandb import log_best, opened, wandb_id
     from image_translation.metrics.image_scores import ImageScores, mean_metrics

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import fft, ndimage
 
 from image_translation.data.integrity import decode, pixel_digest
-from image_translation.data.layout import Layout, Pair
 from image_translation.data.parallel import in_threads
+from image_translation.data.sources.base import Pair, PairSource
 
 Array = NDArray[np.float32]
 SIDE = 256  # images are looked at in this size, at most
@@ -59,15 +59,15 @@ class Facts:
         return f"{self.split}/{self.pair.name}"
 
 
-def gather(splits: Mapping[str, Sequence[Pair]], layout: Layout, background: str) -> Iterator[Facts]:
+def gather(splits: Mapping[str, Sequence[Pair]], source: PairSource, background: str) -> Iterator[Facts]:
     """Every pair's facts, with a progress bar."""
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
-    yield from in_threads(lambda item: examine(*item, layout, background), pairs, "Looking at every pair")
+    yield from in_threads(lambda item: examine(*item, source, background), pairs, "Looking at every pair")
 
 
-def examine(split: str, pair: Pair, layout: Layout, background: str) -> Facts:
+def examine(split: str, pair: Pair, source: PairSource, background: str) -> Facts:
     """Decode one pair in full, and look at it."""
-    decoded = decode(split, pair, layout, background)
+    decoded = decode(split, pair, source, background)
     facts = Facts(split, pair, decoded.line, tuple(decoded.kinds), decoded.problems)
     small = {}
     for half, image in decoded.halves.items():
@@ -78,10 +78,10 @@ def examine(split: str, pair: Pair, layout: Layout, background: str) -> Facts:
     return facts
 
 
-def agreement_of(source: Facts, target: Facts, layout: Layout, background: str) -> float:
+def agreement_of(one: Facts, target: Facts, source: PairSource, background: str) -> float:
     """How well one pair's input fits another pair's target; both are decoded again."""
-    halves = [decode(item.split, item.pair, layout, background).halves[half]
-              for item, half in ((source, "input"), (target, "target"))]  # fmt: skip
+    halves = [decode(item.split, item.pair, source, background).halves[half]
+              for item, half in ((one, "input"), (target, "target"))]  # fmt: skip
     a, b = (contours(_grey(_reduced(image))) for image in halves)
     return correlation(a, b) if a.shape == b.shape else 0.0
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from image_translation.data.layout import PAIRING_ERRORS, PairingError
+from image_translation.data.sources.base import PAIRING_ERRORS, PairingError
 
 PROBLEM, WARNING = "problem", "warning"
 

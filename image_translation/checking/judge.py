@@ -136,5 +136,5 @@ def colors(facts: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def _of_one(kind: str, item: Facts, half: str) -> Finding:
-    file = item.pair.input if half == "input" and item.pair.input else item.pair.target
+    file = item.pair.files[0 if half == "input" else -1]
     return Finding(kind, f"{item.name}: {half}.", [file], [(f"{item.name} {half}", item.name, half)])

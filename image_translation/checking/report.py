@@ -18,7 +18,7 @@ from image_translation.checking.judge import judge
 from image_translation.cli.pages import render
 from image_translation.data import PairedImageDataModule
 from image_translation.data.integrity import decode, fingerprint
-from image_translation.data.layout import PAIRING_ERRORS, SPLITS, Layout
+from image_translation.data.sources.base import PAIRING_ERRORS, SPLITS, PairSource
 
 THUMB, IMAGED, EXAMPLES = 160, 24, 4  # pixels; findings of a kind with images on the page; pairs of a split shown
 
@@ -30,7 +30,7 @@ class Check:
     task: str
     root: str
     sample: bool
-    layout: Layout
+    source: PairSource
     background: str
     image_size: int
     facts: list[Facts]
@@ -146,13 +146,13 @@ class Check:
         return [there[index * len(there) // count] for index in range(count)]
 
     def _shown_pair(self, item: Facts) -> tuple[str, list[tuple[str, str]]]:
-        halves = decode(item.split, item.pair, self.layout, self.background).halves
+        halves = decode(item.split, item.pair, self.source, self.background).halves
         return item.name, [(half, _address(image)) for half, image in halves.items()]
 
     def _shown(self, finding: Finding, by_name: Mapping[str, Facts]) -> list[tuple[str, str]]:
         shown = finding.images[:IMAGED]
         return [
-            (caption, _address(decode(item.split, item.pair, self.layout, self.background).halves[half]))
+            (caption, _address(decode(item.split, item.pair, self.source, self.background).halves[half]))
             for caption, name, half in shown if (item := by_name.get(name)) and half in item.halves
         ]  # fmt: skip
 
@@ -164,14 +164,14 @@ def examine(datamodule: PairedImageDataModule) -> Check:
         UserError: there are none.
     """
     splits, troubles, root, sample = datamodule.scan()
-    layout, background = datamodule.layout, datamodule.background
-    facts = list(gather(splits, layout, background))
+    source, background = datamodule.source, datamodule.background
+    facts = list(gather(splits, source, background))
     empty = [
         Finding("empty" if split == "train" else "empty split", f"The split {split} has no pairs in {root}.")
         for split in SPLITS if not splits[split]
     ]  # fmt: skip
-    findings = of_troubles(troubles) + empty + judge(facts, lambda a, b: agreement_of(a, b, layout, background))
-    return Check(datamodule.task, str(root), sample, layout, background, datamodule.image_size, facts, findings)
+    findings = of_troubles(troubles) + empty + judge(facts, lambda a, b: agreement_of(a, b, source, background))
+    return Check(datamodule.task, str(root), sample, source, background, datamodule.image_size, facts, findings)
 
 
 def _address(image: Image.Image) -> str:

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from image_translation.cli.errors import UserError
-from image_translation.data.layout import EXTENSIONS, SPLITS
 from image_translation.data.places import cache_home
+from image_translation.data.sources.base import EXTENSIONS, SPLITS
 from image_translation.runs.files import read_json, write_json
 
 TIMEOUT = 30  # seconds without an answer

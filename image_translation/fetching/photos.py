@@ -14,7 +14,7 @@ from rich.progress import track
 from torchvision import datasets
 
 from image_translation.cli.errors import UserError, nearest
-from image_translation.data.layout import EXTENSIONS
+from image_translation.data.sources.base import EXTENSIONS
 
 # What torchvision calls a split → what we call it.
 SPLITS = {"train": "train", "trainval": "train", "val": "val", "valid": "val", "test": "test"}

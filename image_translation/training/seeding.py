@@ -4,12 +4,9 @@ Every step has its own, whatever ran before it in this process: a run that goes 
 """
 
 import random
-from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, DistributedSampler
 
 
 def derive_seed(seed: int, *place: int) -> int:
@@ -23,23 +20,3 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(number)
     np.random.seed(number)
     random.seed(number)
-
-
-class ResumableDistributedSampler(DistributedSampler[int]):
-    """An order of images for each epoch, of which the first epoch may begin in the middle.
-
-    Args:
-        dataset: its length is used.
-        replicas: devices that share an epoch.
-        rank: which of them this is.
-        seed: of the run.
-        epoch: the first epoch.
-        skip: how many images a device has seen of it.
-    """
-
-    def __init__(self, dataset: Dataset[int], replicas: int, rank: int, seed: int, epoch: int, skip: int) -> None:
-        super().__init__(dataset, replicas, rank, seed=derive_seed(seed, 2**32 - 1))
-        self.epoch, self.seen = epoch, {epoch: skip}
-
-    def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__(), self.seen.get(self.epoch, 0), None)
