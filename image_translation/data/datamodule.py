@@ -188,8 +188,9 @@ class PairedImageDataModule(LightningDataModule):
             sampler=self._sampler(dataset) if train else None,
             collate_fn=_keep if isinstance(dataset, Cached) else None,
             num_workers=workers,
-            worker_init_fn=_outlast_signals,
-            persistent_workers=workers > 0 and self.trainer is not None,  # which ends them
+            # A trainer decides when its workers end, and ends them.
+            worker_init_fn=_outlast_signals if self.trainer is not None else None,
+            persistent_workers=workers > 0 and self.trainer is not None,
             pin_memory=torch.cuda.is_available() and memory != "cuda",
         )
 
@@ -267,9 +268,9 @@ def _keep(batch: Any) -> Any:
 
 
 def _outlast_signals(_: int) -> None:
-    """Let a worker process go on reading when a terminal or a queue signals all processes: the main one ends it.
+    """Let a worker read on when a terminal or a queue signals all processes, so that the main one can finish its step.
 
-    SIGTERM ends it after a while all the same, because Python sends one at its exit, and waits.
+    SIGTERM ends it after a while, in case the main process has sent it and waits.
     """
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):

@@ -216,7 +216,7 @@ def test_folders_that_are_no_split_are_named(comic_root: Path, command: Command,
     (comic_root / "train").rename(comic_root / "training")
     result = command("check", "task=comic", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
     assert result.returncode == 1
-    assert "passed over folders that are no split's: training (did you mean train?)" in result.stdout + result.stderr
+    assert "ignored folders that are not train, val or test: training" in result.stdout + result.stderr
     assert list(found(tmp_path / "r")) == ["empty"]
 
 
