@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import shutil
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,7 @@ VERSION = 3  # of the files on disk; raise it when the same images are stored ot
 
 
 def choose_cache(needed: int, device: torch.device, processes: int, folder: Path) -> str:
-    """The first of ``device``, ``ram``, ``disk`` that has room for so many bytes, else ``none``.
-
-    Args:
-        needed: bytes of the images.
-        device: where training takes place.
-        processes: how many of them share the main memory.
-        folder: where files on the disk would be.
-    """
+    """The first of ``device``, ``ram`` (shared by ``processes``) and ``disk`` with that much room; else ``none``."""
     for place, where in {"device": device, "ram": torch.device("cpu")}.items():
         free = free_memory(where)
         if free is not None and needed * (processes if where.type == "cpu" else 1) <= free / MEMORY_SHARE:
@@ -45,7 +37,7 @@ def choose_cache(needed: int, device: torch.device, processes: int, folder: Path
     return place
 
 
-class Cached(Dataset[dict[str, Any]], ABC):
+class Cached(Dataset[dict[str, Any]]):
     """The pairs of a dataset as uint8, which returns whole batches in the form of ``default_collate``."""
 
     def __init__(self, dataset: PairedImageDataset) -> None:
@@ -57,19 +49,20 @@ class Cached(Dataset[dict[str, Any]], ABC):
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
         return self.images(indices) | {"name": [self.dataset.pairs[index].name for index in indices]}
 
-    @abstractmethod
     def images(self, indices: list[int]) -> dict[str, torch.Tensor]:
         """The halves (N, 3, S, S) as uint8."""
+        raise NotImplementedError
+
+
+def as_it_is(batch: Any) -> Any:
+    """Instead of ``default_collate``, because a cache returns whole batches."""
+    return batch
 
 
 class MemoryCache(Cached):
     """Images in the memory of a device, where batches are put together without a transfer.
 
     A pair is read when it is first asked for, so an epoch that is cut short reads no more than it uses.
-
-    Args:
-        dataset: reads them.
-        device: where they stay; a CPU's is the main memory.
     """
 
     def __init__(self, dataset: PairedImageDataset, device: torch.device) -> None:
@@ -97,12 +90,6 @@ class DiskCache(Cached):
     """Images in one file (N, halves, S, S, 3) of bytes, which later runs on the same data at the same size use again.
 
     Processes that want the same file wait for the first one to write it. It can be larger than the memory.
-
-    Args:
-        dataset: reads them.
-        fingerprint: of the data; with the split and the geometry it names the file.
-        split: the split's name.
-        folder: where such files are.
     """
 
     def __init__(self, dataset: PairedImageDataset, fingerprint: str, split: str, folder: Path) -> None:
@@ -115,10 +102,8 @@ class DiskCache(Cached):
                 if not self.path.exists() or self.path.stat().st_size != dataset.nbytes:
                     self._write(split)
         except OSError as error:
-            raise UserError(
-                f"data.cache=disk: {self.path}: {error.strerror or error}. "
-                "Use data.cache=none, or another folder: data.cache_folder=…"
-            ) from error
+            advice = "Use data.cache=none, or another folder: data.cache_folder=…"
+            raise UserError(f"data.cache=disk: {self.path}: {error.strerror or error}. {advice}") from error
 
     def images(self, indices: list[int]) -> dict[str, torch.Tensor]:
         stored = np.memmap(self.path, np.uint8, "r", shape=self.shape)  # anew, so that worker processes need no copy

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
-from image_translation.data.cache import CACHES, Cached, DiskCache, MemoryCache, choose_cache
+from image_translation.data.cache import CACHES, Cached, DiskCache, MemoryCache, as_it_is, choose_cache
 from image_translation.data.dataset import PairedImageDataset
 from image_translation.data.images import BACKGROUND, RESIZES
 from image_translation.data.integrity import check_images, describe_leaks
 from image_translation.data.pairs import raise_for, scan
+from image_translation.data.parallel import outlast_signals
 from image_translation.data.places import cache_home
 from image_translation.data.sample import find_root
 from image_translation.data.sampler import ResumableDistributedSampler
@@ -31,7 +31,6 @@ from image_translation.training.seeding import derive_seed
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
 AUGMENTATION = 1  # tells its seeds from those of a model's steps
-GRACE = 60  # seconds that a worker process lives on after SIGTERM
 
 
 class PairedImageDataModule(LightningDataModule):
@@ -98,10 +97,9 @@ class PairedImageDataModule(LightningDataModule):
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
         at_least("num_workers", num_workers or 0, 0, whole=True)
         log2_of("image_size", image_size)
-        at_least("val_fraction", val_fraction, 0)
-        at_least("test_fraction", test_fraction, 0)
-        if val_fraction + test_fraction > 1:
-            raise UserError(f"val_fraction={val_fraction} and test_fraction={test_fraction} are more than 1 together.")
+        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction > 1:
+            wrong = f"{val_fraction} and {test_fraction}"
+            raise UserError(f"val_fraction and test_fraction must be at least 0, and at most 1 together; got {wrong}.")
         one_of("resize", resize, RESIZES)
         one_of("jitter", jitter, (True, False))
         one_of("hflip", hflip, (True, False))
@@ -144,27 +142,17 @@ class PairedImageDataModule(LightningDataModule):
         log.info("Data: %s, %s", root, ", ".join(f"{counts[split]} {split}" for split in SPLITS))
 
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
-        """The pairs of each split, what keeps other files from being pairs, the root, and whether it is the sample's.
-
-        Raises:
-            UserError: there are no pairs.
-        """
+        """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""
         root, is_sample = find_root(self.root, self.task)
         return *scan(self.source, root, **self.fractions), root, is_sample
 
     def require(self, *splits: str) -> None:
-        """Check that splits have images, and that a training batch can be filled.
-
-        Raises:
-            UserError: one has none, or too few.
-        """
+        """Raise a UserError if a split has no image, or train fewer than a batch."""
         for split in splits:
             count = len(self.datasets[split])
             if count == 0:
-                raise UserError(
-                    f"The split {split!r} has no image in {self.description['root']}. Add a folder {split}, or change "
-                    "data.val_fraction and data.test_fraction."
-                )
+                where = f"The split {split!r} has no image in {self.description['root']}."
+                raise UserError(f"{where} Add a folder {split}, or change data.val_fraction and data.test_fraction.")
             if split == "train" and count < self.batch_size:
                 raise UserError(f"data.batch_size={self.batch_size} is more than the {count} training images.")
 
@@ -186,10 +174,10 @@ class PairedImageDataModule(LightningDataModule):
             dataset,
             batch_size=self.batch_size if train else self.eval_batch_size,
             sampler=self._sampler(dataset) if train else None,
-            collate_fn=_keep if isinstance(dataset, Cached) else None,
+            collate_fn=as_it_is if isinstance(dataset, Cached) else None,
             num_workers=workers,
             # A trainer decides when its workers end, and ends them.
-            worker_init_fn=_outlast_signals if self.trainer is not None else None,
+            worker_init_fn=outlast_signals if self.trainer is not None else None,
             persistent_workers=workers > 0 and self.trainer is not None,
             pin_memory=torch.cuda.is_available() and memory != "cuda",
         )
@@ -199,10 +187,11 @@ class PairedImageDataModule(LightningDataModule):
         self.seed = torch.initial_seed()
         if self.trainer is None:
             return ResumableDistributedSampler(dataset, 1, 0, self.seed)
-        loop, epoch = self.trainer.fit_loop, self.trainer.current_epoch
+        trainer, loop = self.trainer, self.trainer.fit_loop
         seen = (loop.batch_idx + 1) * self.batch_size if loop.restarting else 0
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        return ResumableDistributedSampler(dataset, world, rank, self.seed, epoch, seen)
+        return ResumableDistributedSampler(
+            dataset, trainer.world_size, trainer.global_rank, self.seed, trainer.current_epoch, seen
+        )
 
     def _cached(self, split: str) -> Dataset[dict[str, Any]]:
         """A split's images: in training, which needs them again and again, from where they stay decoded."""
@@ -210,28 +199,20 @@ class PairedImageDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING or not len(dataset):
             return dataset
         device = self.trainer.strategy.root_device
-        match self._choose_cache(device):
-            case "none":
-                return dataset
-            case "disk":
-                return DiskCache(dataset, self.description["fingerprint"], split, self.cache_folder)
-            case place:
-                return MemoryCache(dataset, device if place == "device" else torch.device("cpu"))
-
-    def _choose_cache(self, device: torch.device) -> str:
-        """Where decoded images stay, chosen once, before they take a part of the memory."""
-        if self.cache == "auto":
-            processes = self.trainer.num_devices if self.trainer else 1
-            self.cache = choose_cache(self._needed(), device, processes, self.cache_folder)
-        return self.cache
-
-    def _needed(self) -> int:
-        return sum(self.datasets[split].nbytes for split in ("train", "val"))
+        self.cached_bytes(device)
+        if self.cache == "none":
+            return dataset
+        if self.cache == "disk":
+            return DiskCache(dataset, self.description["fingerprint"], split, self.cache_folder)
+        return MemoryCache(dataset, device if self.cache == "device" else torch.device("cpu"))
 
     def cached_bytes(self, device: torch.device) -> int:
-        """What the images of train and val take of a device's memory in training."""
-        place = self._choose_cache(device)
-        return self._needed() if place == "device" or (place == "ram" and device.type == "cpu") else 0
+        """What the images of train and val take of a device's memory in training; decides where they stay."""
+        needed = sum(self.datasets[split].nbytes for split in ("train", "val"))
+        if self.cache == "auto":  # decided once, before a part of the memory is taken
+            processes = self.trainer.num_devices if self.trainer else 1
+            self.cache = choose_cache(needed, device, processes, self.cache_folder)
+        return needed if self.cache == "device" or (self.cache == "ram" and device.type == "cpu") else 0
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if self.trainer is None or not self.trainer.training:
@@ -252,7 +233,7 @@ class PairedImageDataModule(LightningDataModule):
             halves.insert(0, self.derive(halves[0]))
             if self.source.direction == "BtoA":
                 halves.reverse()
-        return {"input": halves[0], "target": halves[1], "name": batch["name"]}
+        return dict(zip(("input", "target"), halves, strict=False)) | {"name": batch["name"]}
 
     def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
         """``count`` images spread evenly over a split, always the same ones, without jitter."""
@@ -260,19 +241,3 @@ class PairedImageDataModule(LightningDataModule):
         count = min(count, len(dataset))
         batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])
         return self.finish_batch({k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()})
-
-
-def _keep(batch: Any) -> Any:
-    """Instead of ``default_collate``: a cache returns whole batches."""
-    return batch
-
-
-def _outlast_signals(_: int) -> None:
-    """Let a worker read on when a terminal or a queue signals all processes, so that the main one can finish its step.
-
-    SIGTERM ends it after a while, in case the main process has sent it and waits.
-    """
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

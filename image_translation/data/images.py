@@ -52,20 +52,12 @@ def read_image(source: Path | bytes, name: object = None, background: str = BACK
 
 
 def open_image(content: bytes) -> ImageFile.ImageFile:
-    """A file's bytes as an image of one of ``FORMATS`` that is not decoded yet.
-
-    Raises:
-        UnidentifiedImageError: it is none.
-    """
+    """A file's bytes as an image of one of ``FORMATS``, not decoded yet, or Pillow's UnidentifiedImageError."""
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
 def to_srgb(image: Image.Image, background: str = BACKGROUND) -> Image.Image:
-    """An image of up to 8 bits a channel as upright 8-bit sRGB.
-
-    Raises:
-        UserError: it has more than 8 bits a channel, or a color profile that can't be used.
-    """
+    """An image of up to 8 bits a channel as upright 8-bit sRGB; a UserError if it has more, or a damaged profile."""
     if image.mode.startswith(("I", "F")):
         raise UserError(f"mode {image.mode} has more than 16 bits or no fixed range; convert it to 8 or 16 bits.")
     upright = ImageOps.exif_transpose(image)
@@ -91,11 +83,19 @@ def _decode(image: ImageFile.ImageFile, content: bytes, background: str) -> Imag
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.width * image.height > limit:  # Pillow itself only warns up to twice as many
         raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
-    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    if not (_is_16_bit_tiff(image) if is_tiff else image.format == "PNG" and ";16" in str(image.tile)):
+    tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    is_deep = 16 in tags.get(BITS, ()) and set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED}
+    if not is_deep and not (image.format == "PNG" and ";16" in str(image.tile)):  # in its raw mode
         image.load()
         return to_srgb(image, background)
-    values = _read_16_bit_tiff(image, content) if is_tiff else _read_16_bit_png(image, content)
+    planar = tags.get(PLANES) == SEPARATE and len(tags[BITS]) > 1
+    if planar or PREMULTIPLIED in tags.get(EXTRA_SAMPLES, ()) or "transparency" in image.info:
+        what = "planar" if planar else "transparency that is premultiplied or one color"
+        raise UserError(f"16 bits a channel in a form that is not supported ({what}); save it as RGB or RGBA PNG.")
+    image.load()  # also where another decoder does the work, because it reports damage
+    values = _read_16_bits(image, content)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        values = 65535 - values
     scaled = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
     channels = [Image.fromarray(channel) for channel in np.atleast_3d(scaled).transpose(2, 0, 1)]
     result = Image.merge({1: "L", 2: "LA"}.get(len(channels), image.mode), channels)
@@ -103,38 +103,21 @@ def _decode(image: ImageFile.ImageFile, content: bytes, background: str) -> Imag
     return to_srgb(result, background)
 
 
-def _is_16_bit_tiff(image: Any) -> bool:
-    return 16 in image.tag_v2.get(BITS, ()) and set(image.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED}
-
-
-def _read_16_bit_png(image: ImageFile.ImageFile, content: bytes) -> NDArray[Any]:
-    """(H, W, C) of uint16; Pillow would keep the high byte of each color."""
-    if "transparency" in image.info:
-        raise UserError("16 bits a channel and one transparent color; save it with an alpha channel.")
-    image.load()  # because it reports damage
-    decoded = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
-    values: NDArray[Any] = decoded.permute(1, 2, 0).numpy()
-    return values
-
-
-def _read_16_bit_tiff(image: Any, content: bytes) -> NDArray[Any]:
-    """(H, W) or (H, W, C) of uint16. Pillow keeps the high byte of a color, and the low one in the other byte order."""
-    tags = dict(image.tag_v2)
-    if tags.get(PLANES) == SEPARATE and len(tags[BITS]) > 1:
-        raise UserError("16 bits a channel, and one channel after the other (planar); save it interleaved, or as PNG.")
-    if PREMULTIPLIED in tags.get(EXTRA_SAMPLES, ()):
-        raise UserError("16 bits a channel and premultiplied transparency; save it as 16-bit RGBA PNG.")
+def _read_16_bits(image: ImageFile.ImageFile, content: bytes) -> NDArray[Any]:
+    """(H, W) or (H, W, C) of uint16. Of colors Pillow keeps the high byte only."""
+    if image.format == "PNG":
+        decoded = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
+        return np.asarray(decoded.permute(1, 2, 0))
     values = np.asarray(image)
-    if values.ndim == 2:  # Pillow has a mode for 16-bit gray
-        return 65535 - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
-    with open_image(content) as again:
-        tiles: list[Any] = list(again.tile)  # their first argument is a raw mode such as RGB;16B
-        again.tile = [
-            tile._replace(args=(tile.args[0][:-1] + OTHER_BYTE_ORDER[tile.args[0][-1]], *tile.args[1:]))
-            for tile in tiles
-        ]
-        both: NDArray[Any] = values.astype(np.uint16) * 256 + np.asarray(again)
-    return both
+    if values.ndim == 3:  # read in the other byte order, a TIFF gives the low bytes
+        with open_image(content) as again:
+            tiles: list[Any] = list(again.tile)  # their first argument is a raw mode such as RGB;16B
+            again.tile = [
+                tile._replace(args=(tile.args[0][:-1] + OTHER_BYTE_ORDER[tile.args[0][-1]], *tile.args[1:]))
+                for tile in tiles
+            ]
+            values = values.astype(np.uint16) * 256 + np.asarray(again)
+    return values
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:

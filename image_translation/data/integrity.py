@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from image_translation.data.places import cache_home
 from image_translation.data.sources.base import SPLITS, Pair, PairSource
 from image_translation.runs.files import write_text
 
-log = logging.getLogger(__name__)
 VERSION = 1  # of what is remembered; raise it when a check finds more, or the same files get other digests
 Member = tuple[str, str]  # split, name
 Digests = tuple[list[str], str | None]  # of the files' bytes, and of the input's pixels
@@ -110,7 +109,10 @@ def check_images(
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
     place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background))
     memory = cache_home() / "checked" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
-    known = _recall(memory)
+    try:
+        known: dict[str, Digests] = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none yet, or it is damaged
+        known = {}
 
     def examine(item: tuple[str, Pair]) -> tuple[str, Digests, list[str]]:
         stats = [(str(path.absolute()), path.stat()) for path in item[1].files]
@@ -133,7 +135,10 @@ def check_images(
         if pixels:
             same[pixels].append((split, pair.name))
     if sound.keys() != known.keys():
-        _remember(memory, sound)
+        with suppress(OSError):  # a cache folder that is full or read-only costs time, no more
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(memory.with_suffix(".lock")):
+                write_text(memory, json.dumps(sound))
     if problems:
         raise UserError(f"{len(problems)} of the images can't be used:{bullets(problems)}\nFix or remove them.")
     return fingerprint(lines), [group for group in same.values() if len({split for split, _ in group}) > 1]
@@ -146,27 +151,8 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 def describe_leaks(leaks: list[list[Member]]) -> str:
     """A warning of inputs that are in several splits."""
-    splits = [split for split in SPLITS if any(split == member[0] for group in leaks for member in group)]
+    splits = sorted({split for group in leaks for split, _ in group}, key=SPLITS.index)
     where = f"both {splits[0]} and {splits[1]}" if len(splits) == 2 else "more than one split"
-    groups = [", ".join(f"{split}/{name}" for split, name in group) for group in leaks]
-    return (
-        f"{len(leaks)} {'input is' if len(leaks) == 1 else 'inputs are'} in {where}; {' and '.join(splits[1:])} scores "
-        f"will be too good. `python -m image_translation.check` with your options shows them.{bullets(groups, 10)}"
-    )
-
-
-def _recall(memory: Path) -> dict[str, Digests]:
-    try:
-        known: dict[str, Digests] = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none yet, or it is damaged
-        return {}
-    return known
-
-
-def _remember(memory: Path, sound: dict[str, Digests]) -> None:
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(memory.with_suffix(".lock")):
-            write_text(memory, json.dumps(sound))
-    except OSError as error:
-        log.warning("The next start will check all images again, because %s.", error)
+    found = f"{len(leaks)} {'input is' if len(leaks) == 1 else 'inputs are'} in {where}"
+    lines = bullets((", ".join(f"{split}/{name}" for split, name in group) for group in leaks), 10)
+    return f"{found}; {' and '.join(splits[1:])} scores will be too good. See python -m image_translation.check.{lines}"

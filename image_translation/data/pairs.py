@@ -15,10 +15,7 @@ def scan(source: PairSource, root: Path, val_fraction: float, test_fraction: flo
     """The pairs of each split, and what keeps other files from being pairs.
 
     A split that is not stored is taken out of train by a hash of the pair's name, so that adding images never moves a
-    pair from one split to another.
-
-    Raises:
-        UserError: there is nothing at all.
+    pair from one split to another. If there is nothing at all, that is a UserError.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} {'is not a folder' if root.exists() else 'does not exist'}.")
@@ -38,11 +35,7 @@ def scan(source: PairSource, root: Path, val_fraction: float, test_fraction: flo
 
 
 def raise_for(errors: list[PairingError]) -> None:
-    """Refuse files that are not a pair, all of them at once.
-
-    Raises:
-        UserError: there are such files.
-    """
+    """Raise a UserError that names all files that are not a pair, if there are any."""
     parts = []
     for kind, (heading, advice) in PAIRING_ERRORS.items():
         if texts := [error.text for error in errors if error.kind == kind]:

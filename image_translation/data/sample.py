@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import skimage
+from filelock import FileLock
 from PIL import Image
 from skimage import color, feature, morphology, restoration, segmentation
 
@@ -28,11 +29,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def find_root(root: str | None, task: str) -> tuple[Path, bool]:
-    """The folder of the pairs, and whether it is the built-in sample's.
-
-    Raises:
-        UserError: none is named, and there is no sample for the task.
-    """
+    """The folder of the pairs, and whether it is the built-in sample's; a UserError if the task has none."""
     if root:
         return Path(root).expanduser(), False
     if (own := Path("data") / task).is_dir():
@@ -76,18 +73,14 @@ SAMPLE_TASKS |= dict.fromkeys(("sketch", "superres", "inpaint"), SAMPLE_TASKS["c
 
 def sample_folder(task: str) -> Path:
     """The folder of a task's sample, made at the first call in the user's cache."""
-    cache = cache_home()
-    folder = cache / f"sample-v{VERSION}-{task}"
+    folder = cache_home() / f"sample-v{VERSION}-{task}"
     if folder.is_dir():
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:  # appears complete or not at all
-        _write_sample(task, Path(scratch) / task)
-        try:
-            (Path(scratch) / task).rename(folder)
-        except OSError:  # another process was first
-            if not folder.is_dir():
-                raise
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        if not folder.is_dir():  # another process may have been first
+            _write_sample(task, Path(scratch) / task)
+            (Path(scratch) / task).rename(folder)  # appears complete or not at all
     return folder
 
 

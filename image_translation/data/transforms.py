@@ -23,17 +23,14 @@ def jitter(
 ) -> list[Tensor]:
     """Enlarge each image by ``scale``, crop the old size at a random place, and flip every second one at random.
 
-    The halves of a pair move together. Enlarged images are rounded to 8 bits, which makes torchvision several times
-    faster on a CPU; for that they should be channels_last.
+    The halves (N, C, H, W) of a pair move together: from uint8 to float32 in [-1, 1]. Enlarged images are rounded to 8
+    bits, which makes torchvision several times faster on a CPU; for that they should be channels_last.
 
     Args:
-        halves: (N, C, H, W), uint8.
+        halves: the images.
         scale: how much larger an image is before the crop; 1 for no enlarging.
         hflip: whether to flip images left to right with probability one half.
         generator: of the CPU, draws the places and flips; None for torch's own.
-
-    Returns:
-        The halves in [-1, 1], float32.
     """
     n, channels, height, width = halves[0].shape
     large = [round(side * scale) for side in (height, width)]

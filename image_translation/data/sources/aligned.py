@@ -14,10 +14,6 @@ from image_translation.data.sources.folders import SplitFolders, images_by_stem
 class AlignedPairs(SplitFolders):
     """One folder of images. The left half is the input, or with ``direction=BtoA`` the target."""
 
-    @property
-    def folders(self) -> list[str]:
-        return [self.target_folder or ""]
-
     def pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         return [Pair(stem, path, path) for stem, path in images_by_stem(folders[0], errors).items()]
 

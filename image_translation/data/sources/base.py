@@ -49,22 +49,21 @@ PAIRING_ERRORS = {
 Found = tuple[dict[str, list[Pair]], list[PairingError]]
 
 
+@dataclass
 class PairSource(ABC):
-    """A way of storing pairs: which there are, and how one is opened. The arguments are those of the datamodule.
+    """A way of storing pairs: which there are, and how one is opened. The arguments are those of the datamodule."""
 
-    Raises:
-        UserError: an argument that this way of storing needs is not set, or has no such value.
-    """
+    input_folder: str | None = None
+    target_folder: str | None = None
+    table: str | None = None
+    direction: str = "AtoB"
 
     needs: ClassVar[tuple[str, ...]] = ()  # arguments that must be set
     halves: ClassVar[tuple[str, ...]] = ("input", "target")  # that are read from files
     split_unit: ClassVar[str] = "folder"  # what a split is stored as, for messages
 
-    def __init__(
-        self, input_folder: str | None, target_folder: str | None, table: str | None, direction: str = "AtoB"
-    ) -> None:
-        self.input_folder, self.target_folder, self.table = input_folder, target_folder, table
-        self.direction = one_of("direction", direction, ("AtoB", "BtoA"))
+    def __post_init__(self) -> None:
+        one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
 
@@ -79,9 +78,5 @@ class PairSource(ABC):
         """
 
     def open(self, pair: Pair, read: Callable[[Path], Image.Image] = read_image) -> dict[str, Image.Image]:
-        """The images of a pair, ``input`` and ``target`` as far as they come from files; ``read`` reads a file.
-
-        Raises:
-            UserError: a file can't be used.
-        """
+        """The images of a pair, ``input`` and ``target`` as far as they come from files; ``read`` reads a file."""
         return {half: read(path) for half, path in (("input", pair.input), ("target", pair.target)) if path}

@@ -11,9 +11,5 @@ class DerivedPairs(SplitFolders):
 
     halves = ("target",)
 
-    @property
-    def folders(self) -> list[str]:
-        return [self.target_folder or ""]
-
     def pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         return [Pair(stem, None, path) for stem, path in images_by_stem(folders[0], errors).items()]

@@ -17,9 +17,9 @@ class SplitFolders(PairSource):
     """Pairs in ``root/<split>/<folder>`` or ``root/<folder>/<split>``, or, without splits, in ``root/<folder>``."""
 
     @property
-    @abstractmethod
     def folders(self) -> list[str]:
         """The folders that a split consists of; "" stands for the split's own folder."""
+        return [self.target_folder or ""]
 
     @abstractmethod
     def pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
@@ -54,23 +54,20 @@ class SplitFolders(PairSource):
     def _warn_of_others(self, root: Path, stored: dict[str, list[Path]]) -> None:
         """Name folders that are no split, and images that lie beside the splits."""
         known = {*SPLITS, *(Path(folder).parts[0] for folder in self.folders if folder)}
-        if others := [path for path in _visible(root) if path.is_dir() and path.name not in known]:
-            names = ", ".join(path.name for path in others[:10])
-            log.warning("%s: ignored folders that are not train, val or test: %s", root, names)
+        if others := [path.name for path in _visible(root) if path.is_dir() and path.name not in known]:
+            log.warning("%s: ignored folders that are not train, val or test: %s", root, ", ".join(others[:10]))
         for folder in (root / folder for folder in self.folders):
             loose = [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]
             if loose and not any(folder in paths for paths in stored.values()):
                 log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
 
     def _nothing_found(self, root: Path) -> str:
-        splits = " and ".join(str(root / "train" / folder) for folder in self.folders)
-        whole = " and ".join(str(root / folder) for folder in self.folders)
+        splits, whole = (" and ".join(str(path / folder) for folder in self.folders) for path in (root / "train", root))
         there = [path.name for path in _visible(root)]
         return (
             f"No images in data.root={root}.\n"
             f"Expected {splits} (likewise val, test), or {whole}, with files {' '.join(sorted(EXTENSIONS))}.\n"
-            f"Found: {', '.join(there[:20]) or 'nothing'}{' …' if len(there) > 20 else ''}.\n"
-            "data.input_folder and data.target_folder name the folders; null stands for the split's own folder."
+            f"Found: {', '.join(there[:20]) or 'nothing'}{' …' if len(there) > 20 else ''}."
         )
 
 
@@ -86,11 +83,9 @@ class FolderPairs(SplitFolders):
 
     def pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         inputs, targets = (images_by_stem(folder, errors) for folder in folders)
-        errors += [
-            PairingError("orphan", f"{path} (no partner in {other})", (path,))
-            for own, others, other in ((inputs, targets, folders[1]), (targets, inputs, folders[0]))
-            for stem, path in own.items() if stem not in others
-        ]  # fmt: skip
+        for own, others, other in ((inputs, targets, folders[1]), (targets, inputs, folders[0])):
+            orphans = [path for stem, path in own.items() if stem not in others]
+            errors += [PairingError("orphan", f"{path} (no partner in {other})", (path,)) for path in orphans]
         return [Pair(stem, path, targets[stem]) for stem, path in inputs.items() if stem in targets]
 
 
@@ -107,10 +102,10 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
             others.append(path.name + "/" * path.is_dir())
     if others:
         log.warning("%s: ignored %d that are not images: %s", folder, len(others), ", ".join(others[:10]))
-    errors += [
-        PairingError("double stem", f"{folder}: {', '.join(path.name for path in paths)}", tuple(paths))
-        for paths in by_stem.values() if len(paths) > 1
-    ]  # fmt: skip
+    for paths in by_stem.values():
+        if len(paths) > 1:
+            text = f"{folder}: {', '.join(path.name for path in paths)}"
+            errors.append(PairingError("double stem", text, tuple(paths)))
     return {stem: paths[0] for stem, paths in by_stem.items()}
 
 
