@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from image_translation.checking.facts import Facts
-from image_translation.data.layout import PAIRING_ERRORS
+from image_translation.data.sources.base import PAIRING_ERRORS
 
 # Of each kind of finding the title and the advice, the worst first. Problems spoil training, warnings may do so.
 PROBLEMS = {kind: (before.rstrip(":."), after) for kind, (before, after) in PAIRING_ERRORS.items()} | {

@@ -89,7 +89,7 @@ def judge_colors(facts: Sequence[Facts]) -> Iterator[Finding]:
         odd = [("one color", item) for item in flat if len(flat) <= len(there) / 2]
         odd += [("gray", item) for item in gray if gray_share[half] <= 0.5]
         for kind, item in odd:
-            file = item.pair.input if half == "input" and item.pair.input else item.pair.target
+            file = item.pair.files[0 if half == "input" else -1]
             yield Finding(kind, f"{item.name}: {half}.", [file], [(item, half)])
     if gray_share.keys() == {"target"} and gray_share["target"] > 0.5:
         yield Finding("gray", f"{gray_share['target']:.0%} of the images.")

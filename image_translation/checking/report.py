@@ -18,7 +18,7 @@ from image_translation.checking.judge import judge_alignment, judge_colors
 from image_translation.cli.pages import render
 from image_translation.data import PairedImageDataModule
 from image_translation.data.integrity import decode, fingerprint
-from image_translation.data.layout import SPLITS
+from image_translation.data.sources.base import SPLITS
 
 SIDE = 160  # pixels of an image on the page
 NAMED = 6  # sizes and formats in the notes
@@ -73,7 +73,7 @@ def examine(datamodule: PairedImageDataModule, output: Path | None = None) -> Ch
     splits, errors, root, is_sample = datamodule.scan()
     if output:
         output.mkdir(parents=True, exist_ok=True)
-    facts = list(gather(splits, partial(decode, layout=datamodule.layout, background=datamodule.background)))
+    facts = list(gather(splits, partial(decode, source=datamodule.source, background=datamodule.background)))
     decoded = [item for item in facts if item.halves]
     unusable = [Finding("unusable", problem, item.pair.files) for item in facts for problem in item.problems]
     findings = [

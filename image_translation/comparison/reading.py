@@ -16,7 +16,6 @@ import numpy as np
 from image_translation.cli.errors import UserError
 from image_translation.metrics.names import METRICS
 from image_translation.runs.config import WITHOUT_EFFECT, flatten_config
-from image_translation.runs.files import read_text
 from image_translation.runs.folder import read_config, read_manifest
 
 log = logging.getLogger(__name__)
@@ -110,7 +109,7 @@ def read_split(folder: Path) -> tuple[Scores, Scores, dict[str, float]]:
 def _read(path: Path, parse: Callable[[str], T]) -> T:
     """The content of a file; if it is missing or damaged, one message with its name."""
     try:
-        return parse(read_text(path))
+        return parse(path.read_text(encoding="utf-8"))
     except Exception as error:
         said = "missing" if isinstance(error, FileNotFoundError) else f"damaged ({type(error).__name__}: {error})"
         raise UserError(f"{path.parent.name}/{path.name} is {said}.") from error

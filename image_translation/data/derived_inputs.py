@@ -1,7 +1,7 @@
 """Inputs that are computed from the image itself, on the device: ``data.derive`` of tasks in the layout ``derived``.
 
-Any callable on images (N, 3, S, S) in [-1, 1] will do, as long as it treats each image by itself and the same every
-time: ``conf/task/coloring.yaml`` uses one of torchvision's as it is.
+Any function of images (N, 3, S, S) in [-1, 1] can be used if it treats each image by itself and always the same way, as
+torchvision's in ``conf/task/coloring.yaml``.
 """
 
 import torch
@@ -15,12 +15,8 @@ def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.
     """Contours on white, by Canny 1986 without its last step: strong ones are black, weak ones gray.
 
     (The last step follows weak contours from pixel to pixel, which takes a GPU thousands of kernels and a CPU seconds.)
-
-    Args:
-        images: (N, 3, S, S) in [-1, 1].
-        sigma: of the blur, in pixels at 256×256; more leaves coarser contours.
-        low: the gradient of the weakest gray contour, for values in [0, 1].
-        high: that of the weakest black one.
+    ``sigma`` is that of the blur, in pixels at 256×256; a larger one leaves coarser contours. ``low`` and ``high`` are
+    the gradients of the weakest gray and black contour, for values in [0, 1].
     """
     sigma = sigma * images.shape[-1] / 256
     width = 2 * round(2 * sigma) + 1
@@ -30,7 +26,7 @@ def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.
 
 
 def lowres(images: Tensor, factor: int = 4) -> Tensor:
-    """What is left of images at 1/``factor`` of their size, enlarged again (bicubic, both ways)."""
+    """Images scaled to 1/``factor`` of their size, and enlarged again (bicubic, both ways)."""
     size = list(images.shape[-2:])
     small = F.resize(images, [side // factor for side in size], InterpolationMode.BICUBIC, antialias=True)
     enlarged: Tensor = F.resize(small, size, InterpolationMode.BICUBIC)

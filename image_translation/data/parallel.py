@@ -1,9 +1,10 @@
-"""Reading many files at once."""
+"""Reading many files at once, in threads and in worker processes."""
 
 import os
-from collections import deque
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 
 from rich.console import Console
@@ -11,20 +12,25 @@ from rich.progress import track
 
 T = TypeVar("T")
 U = TypeVar("U")
+CHUNK = 128  # results that are kept in memory at a time
+GRACE = 60  # seconds that a worker process lives on after SIGTERM
 
 
 def in_threads(work: Callable[[T], U], items: Sequence[T], title: str | None = None) -> Iterator[U]:
-    """Results in order, under a title with a progress bar on a terminal.
-
-    Pillow decodes without holding the interpreter's lock. No more than a few results wait for whoever takes them.
-    """
+    """Results in order, with a progress bar if there is a title and a terminal. Pillow decodes without the GIL."""
     quiet = title is None or not Console().is_terminal
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[U]] = deque()
-        for item in track(items, title or "", transient=True, disable=quiet):
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        chunks = (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+        results = chain.from_iterable(pool.map(work, chunk) for chunk in chunks)
+        yield from track(results, title or "", len(items), transient=True, disable=quiet)
+
+
+def outlast_signals(_: int) -> None:
+    """Let a worker read on when a terminal or a queue signals all processes, so that the main one can finish its step.
+
+    SIGTERM ends it after a while, in case the main process has sent it and waits.
+    """
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

@@ -5,5 +5,5 @@ from pathlib import Path
 
 
 def cache_home() -> Path:
-    """Where this program keeps what it can make again."""
+    """The folder for files that can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "image_translation"

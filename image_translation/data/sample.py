@@ -1,20 +1,23 @@
-"""The built-in sample: tiles of the color photos in scikit-image's wheel, with targets made by its filters.
+"""The built-in sample: tiles of color photos that scikit-image ships, with targets made by its filters.
 
-The comic and monet sides are drawn by filters, not by people or networks: good enough to try every command without a
-download, not to judge a model by.
+The comic and monet targets are made by filters: use them to try the commands; their scores say nothing about a model.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import skimage
+from filelock import FileLock
 from PIL import Image
 from skimage import color, feature, morphology, restoration, segmentation
 
+from image_translation.cli.errors import UserError
 from image_translation.data.places import cache_home
 
+log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the images change
 PHOTOS = {
     "train": ("astronaut.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg"),
@@ -23,6 +26,21 @@ PHOTOS = {
 }
 TILE, SHORT_SIDE, ROWS, COLUMNS = 256, 384, 2, 3
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+def find_root(root: str | None, task: str) -> tuple[Path, bool]:
+    """The folder of the pairs, and whether it is the built-in sample's; a UserError if the task has none."""
+    if root:
+        return Path(root).expanduser(), False
+    if (own := Path("data") / task).is_dir():
+        return own, False
+    if task not in SAMPLE_TASKS:
+        raise UserError(
+            f"data.root is not set, and there is no folder {own}. Name the folder with your pairs: data.root=…"
+        )
+    filtered = f"; their {task} targets are made by image filters" if len(SAMPLE_TASKS[task]) > 1 else ""
+    log.warning("data.root is not set: using the built-in sample, a few photos%s.", filtered)
+    return sample_folder(task), True
 
 
 def comic(photo: Array) -> Array:
@@ -44,7 +62,7 @@ def monet(photo: Array) -> Array:
     return painting
 
 
-# The folders of each task's input and target; a filter makes the second from the first. As in conf/task/*.yaml.
+# The folders of each task's input and target, as in conf/task/*.yaml, and the filter that makes the images in them.
 SAMPLE_TASKS: dict[str, dict[str, Callable[[Array], Array]]] = {
     "coloring": {"": lambda photo: photo},
     "comic": {"face": lambda photo: photo, "comics": comic},
@@ -55,18 +73,14 @@ SAMPLE_TASKS |= dict.fromkeys(("sketch", "superres", "inpaint"), SAMPLE_TASKS["c
 
 def sample_folder(task: str) -> Path:
     """The folder of a task's sample, made at the first call in the user's cache."""
-    cache = cache_home()
-    folder = cache / f"sample-v{VERSION}-{task}"
+    folder = cache_home() / f"sample-v{VERSION}-{task}"
     if folder.is_dir():
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:  # whole or not at all
-        _write_sample(task, Path(scratch) / task)
-        try:
-            (Path(scratch) / task).rename(folder)
-        except OSError:  # another process was first
-            if not folder.is_dir():
-                raise
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        if not folder.is_dir():  # another process may have been first
+            _write_sample(task, Path(scratch) / task)
+            (Path(scratch) / task).rename(folder)  # appears complete or not at all
     return folder
 
 

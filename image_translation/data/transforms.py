@@ -14,29 +14,32 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float in [-1, 1] → uint8 as it stands in a saved file: clamped and rounded."""
+    """Float in [-1, 1] → uint8 as in a saved file: clamped and rounded."""
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
-def jitter(*halves: Tensor, scale: float = JITTER, hflip: bool = True) -> list[Tensor]:
-    """Enlarge each image by ``scale``, crop the old size at a random place, hflip every second one.
+def jitter(
+    *halves: Tensor, scale: float = JITTER, hflip: bool = True, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """Enlarge each image by ``scale``, crop the old size at a random place, and flip every second one at random.
 
-    The halves of a pair move together. Enlarged images are rounded to 8 bits, which torchvision does several times as
-    fast on a CPU; for that they should be channels_last.
+    The halves (N, C, H, W) of a pair move together: from uint8 to float32 in [-1, 1]. Enlarged images are rounded to 8
+    bits, which makes torchvision several times faster on a CPU; for that they should be channels_last.
 
     Args:
-        halves: (N, C, H, W), uint8.
-        scale: how much larger a image is before the crop; 1 for no enlarging.
+        halves: the images.
+        scale: how much larger an image is before the crop; 1 for no enlarging.
         hflip: whether to flip images left to right with probability one half.
-
-    Returns:
-        The halves in [-1, 1], float32.
+        generator: of the CPU, draws the places and flips; None for torch's own.
     """
     n, channels, height, width = halves[0].shape
     large = [round(side * scale) for side in (height, width)]
-    # Drawn on the host: the device is not waited for.
-    tops, lefts = (torch.randint(new - old + 1, (n,)).tolist() for new, old in zip(large, (height, width), strict=True))
-    flips = torch.randint(2, (n,)).tolist() if hflip else [0] * n
+    # Drawn on the CPU, so that nothing waits for the device.
+    tops, lefts = (
+        torch.randint(new - old + 1, (n,), generator=generator).tolist()
+        for new, old in zip(large, (height, width), strict=True)
+    )
+    flips = torch.randint(2, (n,), generator=generator).tolist() if hflip else [0] * n
     results = []
     for half in halves:
         enlarged = resize(half, large, InterpolationMode.BILINEAR, antialias=False)

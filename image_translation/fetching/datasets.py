@@ -16,7 +16,7 @@ import pooch
 from rich.progress import track
 
 from image_translation.cli.errors import UserError, one_of
-from image_translation.data.layout import EXTENSIONS
+from image_translation.data.sources.base import EXTENSIONS
 
 SPLITS = {"train": "train", "trainval": "train", "val": "val", "valid": "val", "test": "test"}  # torchvision's → ours
 

@@ -8,7 +8,7 @@ from image_translation.callbacks import TestResultsWriter
 from image_translation.cli.console import print_results
 from image_translation.cli.errors import one_of
 from image_translation.data import PairedImageDataModule
-from image_translation.data.layout import SPLITS
+from image_translation.data.sources.base import SPLITS
 from image_translation.metrics.image_scores import Scores, mean_metrics
 from image_translation.metrics.names import PROTOCOLS
 from image_translation.models import ImageTranslationModule

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import SIZE, comic_of, image, make_comic_root
 from PIL import Image
-from pytorch_lightning.trainer.states import TrainerState
+from recorder import Recorder, trainer
 from torchvision.transforms.v2 import Grayscale
 
 from image_translation.cli.errors import UserError
@@ -16,13 +17,8 @@ from image_translation.data.transforms import to_uint8
 
 
 def datamodule(root: Path | None, **options: Any) -> PairedImageDataModule:
-    defaults = {
-        "task": "comic",
-        "input_folder": "face",
-        "target_folder": "comics",
-        "image_size": SIZE,
-        "num_workers": 0,
-    }
+    defaults = {"task": "comic", "input_folder": "face", "target_folder": "comics", "image_size": SIZE,
+                "num_workers": 0}  # fmt: skip
     module = PairedImageDataModule(root=root and str(root), **(defaults | options))
     module.setup()
     return module
@@ -42,7 +38,6 @@ def test_batch_contract(comic_root: Path) -> None:
         assert batch[half].dtype == torch.float32
         assert batch[half].shape == (3, 3, SIZE, SIZE)
         assert -1 <= batch[half].min() < batch[half].max() <= 1
-    assert all(isinstance(name, str) for name in batch["name"])
     for name, source, target in zip(batch["name"], batch["input"], batch["target"], strict=True):
         on_disk = Image.open(comic_root / "train" / "face" / f"{name}.png")
         assert np.array_equal(to_uint8(source).permute(1, 2, 0), on_disk)
@@ -50,48 +45,42 @@ def test_batch_contract(comic_root: Path) -> None:
 
 
 def test_only_training_images_are_jittered(comic_root: Path) -> None:
-    module = datamodule(comic_root)
-    plain = first_batch(module, "test")
-
-    class Training:
-        training = True
-        state = TrainerState()
-
-    module.trainer = Training()  # type: ignore[assignment]
-    torch.manual_seed(0)
-    raw = next(iter(module.dataloader("test")))
-    jittered = module.on_after_batch_transfer(raw, 0)
-    assert not torch.allclose(jittered["input"], plain["input"])
-    # The target is still what belongs to the moved input.
-    assert torch.allclose(jittered["target"], -jittered["input"].flip(1), atol=2.1 / 127.5)  # rounded to 8 bits each
-    Training.training = False
-    assert torch.equal(module.on_after_batch_transfer(raw, 0)["input"], plain["input"])
+    module, model = datamodule(comic_root, batch_size=6), Recorder()
+    trainer().fit(model, datamodule=module)
+    (batch,) = model.batches
+    plain = dict(zip(*(first_batch(module, "train")[key] for key in ("name", "input")), strict=True))
+    for name, source, target in zip(batch["name"], batch["input"], batch["target"], strict=True):
+        assert not torch.allclose(source, plain[name])
+        # The target is still what belongs to the moved input.
+        assert torch.allclose(target, -source.flip(0), atol=2.1 / 127.5)  # rounded to 8 bits each
+    model.batches.clear()
+    trainer().test(model, datamodule=module, verbose=False)
+    assert torch.equal(model.batches[0]["input"], first_batch(module, "test")["input"])
 
 
-def test_grey_inputs_are_derived_from_the_target(tmp_path: Path) -> None:
-    for split in ("train", "val", "test"):
-        (tmp_path / split).mkdir()
-        image(5).save(tmp_path / split / "p.jpg")
-    module = datamodule(tmp_path, task="coloring", layout="derived", input_folder=None, target_folder=None,
-                        derive=Grayscale(num_output_channels=3))  # fmt: skip
-    batch = first_batch(module, "test")
-    gray = np.asarray(Image.open(tmp_path / "test" / "p.jpg").convert("L"), dtype=float)
-    for channel in to_uint8(batch["input"])[0]:
-        assert np.abs(channel.numpy() - gray).max() <= 1
+@pytest.mark.parametrize("batches", [1, 3, 5, 6, 9])
+def test_a_resumed_training_sees_what_an_uninterrupted_one_does(batches: int, tmp_path: Path) -> None:
+    root, last = make_comic_root(tmp_path / "pairs", {"train": 9, "val": 1, "test": 1}), tmp_path / "last.ckpt"
 
+    def train(seed: int, *callbacks: pl.Callback, resume: Path | None = None) -> list[dict[str, Any]]:
+        pl.seed_everything(seed, verbose=False)
+        model = Recorder()
+        trainer(3, callbacks=[*callbacks]).fit(model, datamodule=datamodule(root, batch_size=2), ckpt_path=resume)
+        return model.batches
 
-def test_aligned_halves(tmp_path: Path) -> None:
-    (tmp_path / "train").mkdir()
-    both = Image.new("RGB", (2 * SIZE, SIZE))
-    both.paste(image(1), (0, 0))
-    both.paste(image(2), (SIZE, 0))
-    both.save(tmp_path / "train" / "p.png")
-    for direction, (source, target) in {"AtoB": (1, 2), "BtoA": (2, 1)}.items():
-        module = datamodule(tmp_path, layout="aligned", input_folder=None, target_folder=None, direction=direction,
-                            val_fraction=0, test_fraction=0)  # fmt: skip
-        batch = first_batch(module, "train")
-        assert np.array_equal(to_uint8(batch["input"])[0].permute(1, 2, 0), image(source))
-        assert np.array_equal(to_uint8(batch["target"])[0].permute(1, 2, 0), image(target))
+    class Save(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
+            torch.rand(5)  # what a model draws has no influence
+            if len(model.batches) == batches:
+                trainer.save_checkpoint(last)
+
+    expected = train(3, Save())
+    assert len(expected) == 15
+    resumed = train(3, resume=last)
+    assert [batch["name"] for batch in resumed] == [batch["name"] for batch in expected[batches:]]
+    assert all(torch.equal(a["input"], b["input"]) for a, b in zip(resumed, expected[batches:], strict=True))
+    assert expected[0]["name"] != expected[5]["name"]
+    assert [batch["name"] for batch in train(4)] != [batch["name"] for batch in expected]
 
 
 def test_the_fixed_images_are_always_the_same(comic_root: Path) -> None:
@@ -117,22 +106,26 @@ def test_without_a_root_data_beside_the_working_folder_is_taken(
     assert module.description["sample"] is False
 
 
-@pytest.mark.parametrize("task", ["comic", "monet", "coloring"])
+@pytest.mark.parametrize(
+    ("task", "options", "made"),
+    [("comic", {}, "; their comic targets are made by image filters"),
+     ("monet", {"input_folder": "photo", "target_folder": "monet"}, "; their monet targets are made by image filters"),
+     ("coloring", {"layout": "derived", "target_folder": None, "derive": Grayscale(3)}, "")],
+)  # fmt: skip
 def test_the_sample_is_taken_and_said_so(
-    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+    task: str, options: dict[str, Any], made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    folders = {"comic": ("face", "comics"), "monet": ("photo", "monet"), "coloring": (None, None)}[task]
-    options = {"layout": "derived", "derive": Grayscale(3)} if task == "coloring" else {}
-    module = datamodule(None, task=task, input_folder=folders[0], target_folder=folders[1], **options)
+    module = datamodule(None, task=task, **options)
     assert module.description["sample"] is True
-    assert "using the built-in sample" in caplog.text
+    assert f"using the built-in sample, a few photos{made}." in caplog.text
     assert not list(tmp_path.iterdir())
-    photos = {split: {pair.name.rsplit("_", 1)[0] for pair in data.pairs} for split, data in module.datasets.items()}
-    assert all(photos.values())
-    assert sum(map(len, photos.values())) == len(set().union(*photos.values()))
-    if task != "coloring":  # a filter has drawn something else, at the same place
-        batch = module.finish_batch(next(iter(module.dataloader("test"))))
+    photos = [{pair.name.rsplit("_", 1)[0] for pair in data.pairs} for data in module.datasets.values()]
+    assert all(photos)
+    assert sum(map(len, photos)) == len(set().union(*photos))  # no photo in two splits
+    if made:  # a filter has drawn something else, at the same place
+        batch = first_batch(module, "test")
         assert (batch["input"] - batch["target"]).abs().mean() > 0.05
         gray, drawn = (batch[half].mean(1).flatten().numpy() for half in ("input", "target"))
         assert np.corrcoef(gray, drawn)[0, 1] > 0.6
@@ -163,13 +156,16 @@ def test_folders_that_are_called_by_a_number(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("batch_size", "many", "data.batch_size must be a whole number or auto, got 'many'"),
-        ("batch_size", 0, "data.batch_size must be at least 1, got 0"),
-        ("eval_batch_size", -1, "data.eval_batch_size must be at least 1, got -1"),
-        ("resize", "squash", "data.resize must be one of crop, stretch; got 'squash'"),
-        ("val_fraction", 1.5, r"val_fraction=1\.5 and .* are more than all"),
-        ("direction", "AtoC", "data.direction must be one of AtoB, BtoA"),
-        ("derive", Grayscale(3), "data.derive goes with data.layout=derived"),
+        ("batch_size", "many", "^batch_size must be a whole number, got 'many'"),
+        ("batch_size", 0, "^batch_size must be at least 1, got 0"),
+        ("eval_batch_size", -1, "^eval_batch_size must be at least 1, got -1"),
+        ("resize", "squash", "^resize must be one of crop, stretch; got 'squash'"),
+        ("hflip", "no", "^hflip must be one of True, False; got 'no'"),
+        ("cache", "gpu", "^cache must be one of auto, device, ram, disk, none; got 'gpu'"),
+        ("layout", "folder", "^layout must be one of folders, aligned, derived, table; got 'folder'"),
+        ("background", "whyte", "^background must be a color .* got 'whyte'"),
+        ("val_fraction", 1.5, r"^val_fraction and test_fraction must be .* got 1\.5 and 0\.1"),
+        ("derive", Grayscale(3), "^derive goes with layout=derived"),
     ],
 )
 def test_options_out_of_range(option: str, value: Any, message: str) -> None:
@@ -181,7 +177,7 @@ def test_splits_that_a_run_needs(tmp_path: Path) -> None:
     module = datamodule(make_comic_root(tmp_path / "pairs", {"train": 3, "val": 0, "test": 1}), batch_size=4)
     with pytest.raises(UserError, match=r"data\.batch_size=4 is more than the 3 training images"):
         module.require("train")
-    with pytest.raises(UserError, match=r"split 'val' has no image.*data\.val_fraction"):
+    with pytest.raises(UserError, match=r"split 'val' has no image(.|\n)*data\.val_fraction"):
         module.require("val")
     module.require("test")
 
@@ -195,4 +191,5 @@ def test_images_in_two_splits_are_named(comic_root: Path, caplog: pytest.LogCapt
     Image.new("RGB", (SIZE, SIZE)).save(comic_root / "test" / "comics" / "test0.png")
     with caplog.at_level(logging.WARNING):
         assert datamodule(comic_root).description["leaks"] == 1
+    assert "1 input is in both train and test; test scores will be too good." in caplog.text
     assert "train/train2, test/test1" in caplog.text

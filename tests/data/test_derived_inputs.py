@@ -63,7 +63,7 @@ def test_lowres_is_pillows_way_down_and_up(images: Tensor) -> None:
         assert difference.mean() < 2
 
 
-def test_the_hole_is_grey_and_the_rest_stays(images: Tensor) -> None:
+def test_the_mask_is_gray_and_the_rest_stays(images: Tensor) -> None:
     inside = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     inside[SIZE // 4 : -SIZE // 4, SIZE // 4 : -SIZE // 4] = True
     derived = center_mask(images)

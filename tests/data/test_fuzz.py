@@ -3,6 +3,7 @@
 import io
 import tempfile
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +23,26 @@ TWO_FORMS = ("ü", unicodedata.normalize("NFD", "ü"))
 STEMS = ("a", "A", "a b", "a.b", "0", "00", *TWO_FORMS, "名", "-x", "con", "a'b\"", "%s{}$")
 FORMATS = {".png": "PNG", ".PNG": "PNG", ".jpg": "JPEG", ".JPEG": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
            ".tif": "TIFF", ".gif": "GIF"}  # fmt: skip
-ODD = (".txt", ".mp4", "", ".png.part")
-MODES = ("RGB", "RGB", "RGB", "L", "P", "RGBA", "1")
+BROKEN = (b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"text", b"\xff\xd8\xff\xe0")
 
 
-def marked(stem: str, side: str, mode: str, size: tuple[int, int]) -> Image.Image:
-    """A image whose colors say which stem and side it is of."""
+def encoded(stem: str, side: str, form: str, size: tuple[int, int] = (32, 32), **options: Any) -> bytes:
+    """An image whose gray says which stem and side it is of."""
     number = [unicodedata.normalize("NFC", known) for known in STEMS].index(unicodedata.normalize("NFC", stem))
-    array = np.zeros((size[1], size[0], 3), np.uint8)
-    array[..., 0] = array[..., 1] = array[..., 2] = 20 + 16 * number + 8 * (side == "target")
+    array = np.full((size[1], size[0], 3), 20 + 16 * number + 8 * (side == "target"), np.uint8)
     if array.size > 3:
         array[0, 0] = 0  # not of one color
-    return Image.fromarray(array).convert(mode)
-
-
-def mark_of(pixels: Any) -> float:
-    return float(np.median(np.asarray(pixels)))
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, form, **({"lossless": True} if form == "WEBP" else {}) | options)
+    return buffer.getvalue()
 
 
 @st.composite
 def contents(draw: st.DrawFn, stem: str, side: str, extension: str) -> bytes:
     if extension not in FORMATS or draw(st.integers(0, 9)) == 0:
-        return draw(st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"text", b"\xff\xd8\xff\xe0"]))
-    mode = draw(st.sampled_from(MODES if FORMATS[extension] == "PNG" else ("RGB",)))
-    if mode == "1":
-        mode = "L"
+        return draw(st.sampled_from(BROKEN))
     size = draw(st.sampled_from([(32, 32), (32, 32), (40, 32), (1, 1), (3, 200)]))
-    buffer = io.BytesIO()
-    marked(stem, side, mode, size).save(
-        buffer, FORMATS[extension], **({"lossless": True} if extension == ".webp" else {})
-    )
-    content = buffer.getvalue()
+    content = encoded(stem, side, FORMATS[extension], size)
     return content[: draw(st.integers(0, len(content)))] if draw(st.integers(0, 9)) == 0 else content
 
 
@@ -60,30 +50,24 @@ def contents(draw: st.DrawFn, stem: str, side: str, extension: str) -> bytes:
 def folders(draw: st.DrawFn) -> dict[str, Any]:
     """Paths below the root, and what is there: bytes, a link's target, or None for a folder."""
     tree: dict[str, Any] = {}
-    places = draw(
-        st.sampled_from([["{}"], ["train/{}", "test/{}"], ["{}/train", "{}/val", "{}/test"], ["train/{}", "{}"]])
-    )
-    whole = draw(st.booleans())  # mostly sound sets, so that many are trained on
-    for place in places:
+    places = st.sampled_from([["{}"], ["train/{}", "test/{}"], ["{}/train", "{}/val", "{}/test"], ["train/{}", "{}"]])
+    sound = draw(st.booleans())  # mostly sound sets, so that many are trained on
+    for place in draw(places):
         for stem in draw(st.lists(st.sampled_from(STEMS), max_size=6, unique=True)):
             for side in ("input", "target"):
-                if not whole and draw(st.integers(0, 6)) == 0:
-                    continue
-                extension = draw(st.sampled_from([*FORMATS, *([] if whole else ODD)]))
-                path = f"{place.format(side)}/{stem}{extension}"
-                if whole:
-                    buffer = io.BytesIO()
-                    marked(stem, side, "RGB", (32, 32)).save(buffer, FORMATS[extension])
-                    tree[path] = buffer.getvalue()
-                else:
-                    tree[path] = draw(contents(stem, side, extension))
+                if sound or draw(st.integers(0, 6)):
+                    extension = draw(st.sampled_from([*FORMATS, *([] if sound else [".txt", "", ".png.part"])]))
+                    content = (
+                        encoded(stem, side, FORMATS[extension]) if sound else draw(contents(stem, side, extension))
+                    )
+                    tree[f"{place.format(side)}/{stem}{extension}"] = content
         tree.setdefault(place.format("input"), None)
-        if whole or draw(st.integers(0, 4)):
+        if sound or draw(st.integers(0, 4)):
             tree.setdefault(place.format("target"), None)
-    for path in draw(st.lists(st.sampled_from(["input/.DS_Store", "input/Thumbs.db", "input/sub", "train", "val/input",
-                                               "input/.hidden.png", "notes.txt"]), max_size=2)):  # fmt: skip
+    odd = ["input/.DS_Store", "input/Thumbs.db", "input/sub", "train", "val/input", "input/.hidden.png", "notes.txt"]
+    for path in draw(st.lists(st.sampled_from(odd), max_size=2)):
         tree.setdefault(path, draw(st.sampled_from([None, b"x"])))
-    if not whole and draw(st.integers(0, 4)) == 0:
+    if not sound and draw(st.integers(0, 4)) == 0:
         tree["input/link.png"] = draw(st.sampled_from(["nowhere", "..", "link.png", "../target"]))
     return tree
 
@@ -91,7 +75,7 @@ def folders(draw: st.DrawFn) -> dict[str, Any]:
 def build(root: Path, tree: dict[str, Any]) -> None:
     for name, content in sorted(tree.items()):
         path = root / name
-        try:
+        with suppress(FileExistsError, NotADirectoryError, IsADirectoryError):  # a file where a path wants a folder
             path.parent.mkdir(parents=True, exist_ok=True)
             if content is None:
                 path.mkdir(exist_ok=True)
@@ -99,13 +83,6 @@ def build(root: Path, tree: dict[str, Any]) -> None:
                 path.symlink_to(content)
             else:
                 path.write_bytes(content)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            pass  # a file where another path wants a folder
-
-
-def prepared(folder: str, direction: str, fraction: float) -> PairedImageDataModule:
-    return PairedImageDataModule("fuzz", folder, input_folder="input", target_folder="target", image_size=32,
-                                 direction=direction, val_fraction=fraction, test_fraction=fraction)  # fmt: skip
 
 
 @settings(max_examples=60, **SLOW)
@@ -115,12 +92,13 @@ def test_any_folder_is_refused_in_words_or_paired_rightly(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder), tree)
+        data = PairedImageDataModule("fuzz", folder, input_folder="input", target_folder="target", image_size=32,
+                                     direction=direction, val_fraction=fraction, test_fraction=fraction)  # fmt: skip
         checked = refusal = None
         try:
-            checked = examine(prepared(folder, direction, fraction))
+            checked = examine(data)
         except UserError as error:
             refusal = error
-        data = prepared(folder, direction, fraction)
         try:
             data.setup()
         except UserError:  # what training refuses, the check finds
@@ -129,9 +107,8 @@ def test_any_folder_is_refused_in_words_or_paired_rightly(
         assert checked
         assert checked.fingerprint == data.description["fingerprint"]
         for dataset in data.datasets.values():
-            for index in range(len(dataset)):
-                item = dataset[index]
-                halves = [mark_of(item["input"]), mark_of(item["target"])]
+            for item in (dataset[index] for index in range(len(dataset))):
+                halves = [float(np.median(item[half])) for half in ("input", "target")]
                 source, target = halves if direction == "AtoB" else halves[::-1]
                 assert target - source == pytest.approx(8, abs=4), item["name"]
 
@@ -142,18 +119,16 @@ def test_any_folder_is_refused_in_words_or_paired_rightly(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=20),
     st.integers(0, 60),
 )
-def test_damaged_bytes_are_a_image_or_an_error_in_words(form: str, changes: list[tuple[int, int]], cut: int) -> None:
-    buffer = io.BytesIO()
+def test_damaged_bytes_are_an_image_or_an_error_in_words(form: str, changes: list[tuple[int, int]], cut: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    marked("a", "input", "RGB", (24, 16)).save(buffer, form, **({} if form in ("BMP", "GIF") else {"exif": exif}))
-    content = bytearray(buffer.getvalue())
+    options = {} if form in ("BMP", "GIF") else {"exif": exif}
+    content = bytearray(encoded("a", "input", form, (24, 16), **options))
     for position, value in changes:
         content[position % len(content)] = value
     text = "file: "
     try:
-        image = read_image(bytes(content[: len(content) - max(cut - 30, 0)]), "file")
-        assert image.mode == "RGB"
+        assert read_image(bytes(content[: len(content) - max(cut - 30, 0)]), "file").mode == "RGB"
     except UserError as error:
         text = str(error)
     assert text.startswith("file: ")

@@ -1,13 +1,28 @@
-import re
+"""Pairs in folders."""
+
+import logging
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import image
+from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.data.layout import Layout
-from image_translation.data.pairs import find_pairs
+from image_translation.data.pairs import raise_for, scan
+from image_translation.data.sources import SOURCES
+from image_translation.data.sources.base import Pair, PairSource
 
-FOLDERS = Layout("folders", "a", "b")
+
+def source(layout: str = "folders", a: str | None = "a", b: str | None = "b", direction: str = "AtoB") -> PairSource:
+    return SOURCES[layout](a, b, None, direction)
+
+
+def find(root: Path, source: PairSource, fraction: float = 0.0) -> dict[str, list[Pair]]:
+    splits, errors = scan(source, root, fraction, fraction)
+    raise_for(errors)
+    return splits
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -18,19 +33,19 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
-def names(root: Path, layout: Layout = FOLDERS, fraction: float = 0.0) -> dict[str, list[str]]:
-    return {split: [p.name for p in pairs] for split, pairs in find_pairs(root, layout, fraction, fraction).items()}
+def names(root: Path, fraction: float = 0.0) -> dict[str, list[str]]:
+    return {split: [pair.name for pair in pairs] for split, pairs in find(root, source(), fraction).items()}
 
 
 def test_pairs_share_a_stem_and_nothing_else(tmp_path: Path) -> None:
-    touch(tmp_path, "a/10.png", "a/9.JPG", "a/ä ö.webp", "b/10.jpeg", "b/9.tiff", "b/ä ö.bmp")
-    touch(tmp_path, "a/.hidden.png", "a/Thumbs.db", "b/notes.txt")
-    pairs = find_pairs(tmp_path, FOLDERS, 0, 0)["train"]
-    assert [(p.name, p.input.name if p.input else None, p.target.name) for p in pairs] == [
-        ("10", "10.png", "10.jpeg"),
-        ("9", "9.JPG", "9.tiff"),
-        ("ä ö", "ä ö.webp", "ä ö.bmp"),
+    touch(tmp_path, "a/10.png", "a/9.JPG", "a/ä ö.webp", "b/10.jpeg", "b/9.tiff", "b/ä ö.bmp", "a/.hidden.png")
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert find(tmp_path, source())["train"] == [
+        Pair("10", a / "10.png", b / "10.jpeg"),
+        Pair("9", a / "9.JPG", b / "9.tiff"),
+        Pair("ä ö", a / "ä ö.webp", b / "ä ö.bmp"),
     ]
+    assert find(tmp_path, source(direction="BtoA"))["train"][0] == Pair("10", b / "10.jpeg", a / "10.png")
 
 
 @pytest.mark.parametrize("pattern", ["{split}/{side}/{split}1.png", "{side}/{split}/{split}1.png"])
@@ -40,19 +55,35 @@ def test_splits_are_sub_folders_in_either_order(tmp_path: Path, pattern: str) ->
     assert names(tmp_path) == {"train": ["train1"], "val": ["val1"], "test": ["test1"]}
 
 
-@pytest.mark.parametrize("kind", ["aligned", "derived"])
-def test_one_folder(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("layout", ["aligned", "derived"])
+def test_one_folder(tmp_path: Path, layout: str) -> None:
     touch(tmp_path, "train/1.png", "val/2.png", "test/3.png")
-    assert names(tmp_path, Layout(kind)) == {"train": ["1"], "val": ["2"], "test": ["3"]}
+    for split, pairs in find(tmp_path, source(layout, b=None)).items():
+        (path,) = (tmp_path / split).iterdir()
+        assert pairs == [Pair(path.stem, path if layout == "aligned" else None, path)]
     touch(tmp_path / "other", "photos/1.png")
-    assert names(tmp_path / "other", Layout(kind, target_folder="photos"))["train"] == ["1"]
+    assert [pair.name for pair in find(tmp_path / "other", source(layout, b="photos"))["train"]] == ["1"]
 
 
-def test_direction_swaps_the_folders(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1.png", "b/1.png")
-    (pair,) = find_pairs(tmp_path, Layout("folders", "a", "b", "BtoA"), 0, 0)["train"]
-    assert pair.input == tmp_path / "b/1.png"
-    assert pair.target == tmp_path / "a/1.png"
+def test_a_pair_is_opened_as_far_as_it_has_files(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.png", tmp_path / "2.png"
+    image(1).save(one)
+    image(2).save(two)
+    assert source().open(Pair("x", one, two)) == {"input": image(1), "target": image(2)}
+    assert source().open(Pair("x", one, None)) == {"input": image(1)}
+    assert source("derived").open(Pair("x", None, two)) == {"target": image(2)}
+    assert Pair("x", one, None).files == [one]
+
+
+def test_halves_of_an_aligned_image(tmp_path: Path) -> None:
+    path = tmp_path / "1.png"
+    both = Image.new("RGB", (8, 4), "red")
+    both.paste("blue", (4, 0, 8, 4))
+    both.save(path)
+    for direction, (left, right) in {"AtoB": ("input", "target"), "BtoA": ("target", "input")}.items():
+        halves = source("aligned", direction=direction).open(Pair("1", path, path))
+        assert (np.asarray(halves[left]) == (255, 0, 0)).all()
+        assert (np.asarray(halves[right]) == (0, 0, 255)).all()
 
 
 def test_adding_images_moves_none_to_another_split(tmp_path: Path) -> None:
@@ -66,66 +97,57 @@ def test_adding_images_moves_none_to_another_split(tmp_path: Path) -> None:
     # Binomial(400, 0.2) lies in 48 … 112 but for one time in 10,000.
     assert 48 <= len(after["val"]) <= 112
     assert 48 <= len(after["test"]) <= 112
+    # A name's split is the same in every version.
+    position = {name: int(sha256(name.encode()).hexdigest()[:16], 16) / 16**16 for name in map(str, range(400))}
+    assert set(after["test"]) == {name for name, place in position.items() if place < 0.2}
+    assert set(after["val"]) == {name for name, place in position.items() if 0.2 <= place < 0.4}
 
 
-def test_a_missing_split_is_cut_out_of_train_and_the_others_stay(tmp_path: Path) -> None:
+def test_a_missing_split_is_cut_out_of_train_and_the_others_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     touch(tmp_path, *(f"train/{side}/{i}.png" for side in "ab" for i in range(100)), "test/a/x.png", "test/b/x.png")
-    found = names(tmp_path, fraction=0.2)
+    with caplog.at_level(logging.INFO):
+        found = names(tmp_path, fraction=0.2)
     assert found["test"] == ["x"]
     assert found["val"]
     assert sorted(found["train"] + found["val"]) == sorted(str(i) for i in range(100))
+    assert f"No val folder: {len(found['val'])} of 100 training pairs are used for validation." in caplog.text
+
+
+def test_what_is_ignored_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *(f"{split}/{side}/{split}.png" for split in ("train", "val", "test") for side in "ab"))
+    touch(tmp_path, "validation/a/1.png", "a/loose.png", "train/a/sub/1.png", "train/b/notes.txt", "train/b/Thumbs.db")
+    assert names(tmp_path) == {"train": ["train"], "val": ["val"], "test": ["test"]}
+    for text in ("ignored folders that are not train, val or test: validation", "ignored 1 images that are in no split",
+                 "a: ignored 1 that are not images: sub/", "b: ignored 1 that are not images: notes.txt"):  # fmt: skip
+        assert text in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("folder", "hint"),
-    [("Train", "Train (expected in lower case: train)"), ("validation", "validation (did you mean val?)"),
-     ("testing", "testing (did you mean test?)"), ("tset", "tset (did you mean test?)"), ("notes", "notes")],
+    ("files", "message"),
+    [(["a/1.png", "b/1.png", "a/left.png", "b/right.jpg"], r"without a partner(.|\n)*a/left\.png(.|\n)*b/right\.jpg"),
+     (["a/1.png", "a/1.jpg", "b/1.png"], r"the same stem(.|\n)*1\.jpg, 1\.png"),
+     (["train/a/1.png"], r"train/a exists but its partner .*train/b does not"),
+     (["c/1.png"], r"No images(.|\n)*train/a and .*train/b(.|\n)*Found: c"),
+     ([*(f"a/{i:03}.png" for i in range(60)), "b/none.png"], "and 11 more")],
 )  # fmt: skip
-def test_folders_that_may_be_meant_for_a_split_are_named(
-    folder: str, hint: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    touch(tmp_path, f"{folder}/a/1.png", f"{folder}/b/1.png")
-    with pytest.raises(UserError, match=f"Found there: {re.escape(hint)}"):
-        names(tmp_path)
-    touch(tmp_path, *(f"{split}/{side}/{split}.png" for split in ("train", "val", "test") for side in "ab"))
-    names(tmp_path)
-    assert f"passed over folders that are no split's: {hint}" in caplog.text
+def test_files_that_are_not_pairs_are_named(files: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        names(touch(tmp_path, *files))
 
 
-def test_orphans_on_either_side_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1.png", "b/1.png", "a/left.png", "b/right.jpg")
-    with pytest.raises(UserError, match=r"without a partner(.|\n)*a/left\.png(.|\n)*b/right\.jpg"):
+def test_a_broken_link_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "a" / "2.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"Links to files that do not exist(.|\n)*2\.png → nowhere\.png"):
         names(tmp_path)
 
 
-def test_two_files_with_one_stem_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1.png", "a/1.jpg", "b/1.png")
-    with pytest.raises(UserError, match=r"only once(.|\n)*1\.jpg, 1\.png"):
-        names(tmp_path)
-
-
-def test_half_a_split_is_an_error(tmp_path: Path) -> None:
-    touch(tmp_path, "train/a/1.png")
-    with pytest.raises(UserError, match=r"train/a exists but its partner .*train/b does not"):
-        names(tmp_path)
-
-
-def test_a_root_without_images_says_what_was_expected_and_found(tmp_path: Path) -> None:
-    touch(tmp_path, "c/1.png")
-    with pytest.raises(UserError, match=r"No images(.|\n)*train/a and .*train/b(.|\n)*Found there: c"):
-        names(tmp_path)
-
-
-def test_a_long_list_says_how_much_it_leaves_out(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"a/{i:03}.png" for i in range(60)), "b/none.png")
-    with pytest.raises(UserError, match="and 11 more"):
-        names(tmp_path)
-
-
-def test_layouts_that_contradict_themselves() -> None:
-    with pytest.raises(UserError, match=r"data\.layout must be one of folders, aligned, derived, table; got 'folder'"):
-        Layout("folder")
-    with pytest.raises(UserError, match=r"data\.input_folder, data.target_folder"):
-        Layout("folders", input_folder="a")
-    with pytest.raises(UserError, match=r"data\.table=pairs\.csv"):
-        Layout("table")
+def test_arguments_that_a_layout_needs() -> None:
+    for arguments, message in [
+        ({"b": None}, "^input_folder and target_folder must be set"), ({"layout": "table"}, "^table must be set"),
+        ({"direction": "AtoC"}, "^direction must be one of AtoB, BtoA; got 'AtoC'"),
+    ]:  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            source(**arguments)  # type: ignore[arg-type]

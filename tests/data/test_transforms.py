@@ -17,8 +17,8 @@ def test_floats_are_clamped_and_rounded() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (256, 256), (32, 48)])
-def test_jitter_is_resize_crop_and_mirror(size: tuple[int, int]) -> None:
-    """Every image of a batch equals one of the crops that torchvision makes, or its hflip image."""
+def test_jitter_is_resize_crop_and_flip(size: tuple[int, int]) -> None:
+    """Every image of a batch equals one of the crops that torchvision makes, or that flipped."""
     torch.manual_seed(0)
     height, width = size
     images = torch.randint(256, (6, 3, height, width), dtype=torch.uint8)
@@ -49,6 +49,15 @@ def test_both_halves_of_a_pair_move_together(layout: torch.memory_format) -> Non
     assert not torch.allclose(first, to_float(half))
 
 
-def test_no_jitter_and_no_mirror_change_nothing() -> None:
+def test_a_generator_decides_and_torchs_own_is_left_alone() -> None:
+    images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+    before = torch.get_rng_state()
+    first, again, other = (jitter(images, generator=torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_jitter_and_no_flip_change_nothing() -> None:
     images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     assert torch.equal(jitter(images, scale=1.0, hflip=False)[0], to_float(images))

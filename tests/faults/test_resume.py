@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
 from helpers.forked import run_module
+from image_translation.training.resuming import run_folder
 from omegaconf import DictConfig, OmegaConf
 from wandb_file import read_offline_runs, steps_logged
 
@@ -19,7 +20,6 @@ from image_translation.inference.checkpoints import read_checkpoint
 from image_translation.runs.files import file_lock, write_json
 from image_translation.runs.folder import read_config, read_manifest
 from image_translation.runs.run import Run
-from image_translation.training.resuming import run_folder
 
 LOGGED = ("logger=[wandb,tensorboard]", "trainer.log_every_n_steps=1")
 
