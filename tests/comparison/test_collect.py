@@ -163,7 +163,8 @@ OPTIONAL = ("metrics.csv", "evaluate/train/metrics.json")
 @pytest.mark.parametrize(
     ("file", "damage"),
     [*itertools.product(NEEDED, ("removed", "cut", "binary")), *itertools.product(OPTIONAL, ("cut", "binary")),
-     ("test/per_image.csv", "rows lost"), *itertools.product(("run.json", "test/per_image.csv", "metrics.csv"), ("other columns",))],
+     ("test/per_image.csv", "rows lost"),
+     *itertools.product(("run.json", "test/per_image.csv", "metrics.csv"), ("other columns",))],
 )  # fmt: skip
 def test_a_damaged_run_is_named_and_the_rest_compared(file: str, damage: str, tmp_path: Path) -> None:
     make_run(tmp_path / "good")
