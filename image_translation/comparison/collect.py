@@ -47,11 +47,11 @@ class Experiment:
         return replace(self, runs=[run for run in self.runs if run.train])
 
     def scores(self, metric: str) -> NDArray[np.float64]:
-        """An array (runs, images)."""
+        """The scores of the test images, an array (runs, images)."""
         return np.array([[row[metric] for row in run.scores.values()] for run in self.runs])
 
     def means(self, metric: str, split: str = "test") -> list[float]:
-        """Over the images of a split, of each run that has the metric."""
+        """The means over the images of a split, one of each run that has the metric."""
         tables = [run.means if split == "test" else run.train for run in self.runs]
         return [table[metric] for table in tables if metric in table]
 
@@ -59,7 +59,7 @@ class Experiment:
         return statistics.fmean(self.means(metric, split))
 
     def mean_fact(self, name: str) -> float | None:
-        """Of a number in the runs' manifests, or in ``cost`` there; None if no run recorded it."""
+        """The mean of a number in the runs' manifests, or in ``cost`` there; None if no run recorded it."""
         manifests = [run.manifest | (run.manifest.get("cost") or {}) for run in self.runs]
         known = [manifest[name] for manifest in manifests if manifest.get(name) is not None]
         return statistics.fmean(known) if known else None
@@ -136,7 +136,7 @@ def _stop(error: OSError) -> None:
 
 
 def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Excluded]]:
-    """The largest set of a task's runs that can be compared, of repeated ones the first; and the others."""
+    """The largest set of a task's runs that can be compared, and the others. Of repeated runs the first is selected."""
     usual = Counter(repr(run.condition) for run in runs).most_common(1)[0][0]
     main = [run for run in runs if repr(run.condition) == usual]
     distance = statistics.median_low(run.means[f"{IDENTITY}/mse"] for run in main)
@@ -174,7 +174,7 @@ def _identity(runs: Sequence[FinishedRun]) -> Experiment:
     means, train = (
         {name.removeprefix(f"{IDENTITY}/"): value for table in tables for name, value in table.items()
          if name.startswith(f"{IDENTITY}/")}
-        for tables in ([run.means for run in runs], [run.train for run in runs])
+        for tables in ([run.means for run in reversed(runs)], [run.train for run in reversed(runs)])
     )  # fmt: skip
     return Experiment(IDENTITY, [replace(runs[0], scores=runs[0].identity, means=means, train=train)])
 

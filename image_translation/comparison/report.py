@@ -28,6 +28,8 @@ def render_report(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict], 
         report_table=score_table(tasks, family="report/"),
         perceptual_table=score_table(tasks, PERCEPTUAL, "perceptual/"),
         intervals={metric: plots.intervals(verdicts, metric) for metric in ("psnr", "ssim")},
-        costs=plots.costs(tasks, look), curves={task.task: plots.curves(task, look) for task in tasks},
+        costs=plots.costs(tasks, look),
+        curves={task.task: plots.curves(task, look) for task in tasks
+                if any(run.curves for _, run, _ in runs if run.task == task.task)},
         album=album, thumb=images.THUMB, full=images.FULL, show=show, show_p=show_p,
     )  # fmt: skip

@@ -111,7 +111,7 @@ def test_a_ranking_that_training_images_turn_is_named(tmp_path: Path) -> None:
         make_run(tmp_path / f"b{seed}", model="autoencoder", seed=seed, noise=20, train=5)
     compare([tmp_path], tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "the ranking is another on the training images: autoencoder is better than pix2pix by MSE" in page
+    assert "the ranking differs on the training images: autoencoder is better than pix2pix by MSE" in page
 
 
 def test_the_command_prints_the_table_and_names_what_is_left_out(runs: Path, tmp_path: Path, command: Command) -> None:
