@@ -155,4 +155,5 @@ def describe_leaks(leaks: list[list[Member]]) -> str:
     where = f"both {splits[0]} and {splits[1]}" if len(splits) == 2 else "more than one split"
     found = f"{len(leaks)} {'input is' if len(leaks) == 1 else 'inputs are'} in {where}"
     lines = bullets((", ".join(f"{split}/{name}" for split, name in group) for group in leaks), 10)
-    return f"{found}; {' and '.join(splits[1:])} scores will be too good. See python -m image_translation.check.{lines}"
+    advice = "`python -m image_translation.check` with your options shows them."
+    return f"{found}; {' and '.join(splits[1:])} scores will be too good. {advice}{lines}"

@@ -16,8 +16,6 @@ from image_translation.cli.app import CONF, instantiate
 from image_translation.data.derived_inputs import center_mask, edges, lowres
 from image_translation.data.transforms import to_uint8
 
-TASKS = ("coloring", "sketch", "superres", "inpaint")
-
 
 @pytest.fixture
 def images() -> Tensor:
@@ -72,7 +70,7 @@ def test_the_mask_is_gray_and_the_rest_stays(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["coloring", "sketch", "superres", "inpaint"])
 def test_tasks_are_one_yaml(task: str, direction: str, tmp_path: Path) -> None:
     root = make_comic_root(tmp_path / "pairs")
     with initialize_config_dir(str(CONF), version_base="1.3"):

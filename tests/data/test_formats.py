@@ -11,6 +11,8 @@ import pytest
 import tifffile
 import torch
 from conftest import image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -288,3 +290,23 @@ def test_a_file_that_is_cut_short_is_named(form: str, left: float, deep: Array) 
     content = png(deep[..., :3], 2) if form == "16 bit" else encoded(image(1, (64, 48)), form)
     with pytest.raises(UserError, match=r"^file: (not an image|cannot be decoded)"):
         pixels(content[: int(len(content) * left)])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"]),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=20),
+    st.integers(0, 30),
+)
+def test_damaged_bytes_are_an_image_or_an_error_in_words(form: str, changes: list[tuple[int, int]], cut: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = bytearray(encoded(image(1, SIZE), form, **({} if form in ("BMP", "GIF") else {"exif": exif})))
+    for position, value in changes:
+        content[position % len(content)] = value
+    text = "file: "
+    try:
+        pixels(bytes(content[: len(content) - cut]))
+    except UserError as error:
+        text = str(error)
+    assert text.startswith("file: ")

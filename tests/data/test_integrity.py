@@ -27,7 +27,7 @@ def jpeg(mode: str = "RGB", **options: Any) -> bytes:
 
 
 def problems(path: Path) -> list[str]:
-    return decode("train", Pair("a", None, path), DerivedPairs(None, None, None)).problems
+    return decode("train", Pair("a", None, path), DerivedPairs()).problems
 
 
 def center_hole(content: bytes) -> bytes:
@@ -93,11 +93,11 @@ def test_an_aligned_image_of_odd_width_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.png"
     image(1, (33, 16)).save(path)
     with pytest.raises(UserError, match=r"odd\.png: 33 pixels wide"):
-        check_images({"train": [Pair("odd", path, path)]}, AlignedPairs(None, None, None), tmp_path)
+        check_images({"train": [Pair("odd", path, path)]}, AlignedPairs(), tmp_path)
 
 
 def fingerprint(root: Path) -> str:
-    source = FolderPairs("face", "comics", None)
+    source = FolderPairs("face", "comics")
     return check_images(scan(source, root, 0, 0)[0], source, root)[0]
 
 

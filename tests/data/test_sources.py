@@ -3,6 +3,7 @@
 import logging
 from hashlib import sha256
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from image_translation.data.sources.base import Pair, PairSource
 
 
 def source(layout: str = "folders", a: str | None = "a", b: str | None = "b", direction: str = "AtoB") -> PairSource:
-    return SOURCES[layout](a, b, None, direction)
+    return SOURCES[layout](a, b, direction=direction)
 
 
 def find(root: Path, source: PairSource, fraction: float = 0.0) -> dict[str, list[Pair]]:
@@ -38,12 +39,13 @@ def names(root: Path, fraction: float = 0.0) -> dict[str, list[str]]:
 
 
 def test_pairs_share_a_stem_and_nothing_else(tmp_path: Path) -> None:
-    touch(tmp_path, "a/10.png", "a/9.JPG", "a/ä ö.webp", "b/10.jpeg", "b/9.tiff", "b/ä ö.bmp", "a/.hidden.png")
     a, b = tmp_path / "a", tmp_path / "b"
+    decomposed = normalize("NFD", "ä ö.bmp")  # as macOS stores it
+    touch(tmp_path, "a/10.png", "a/9.JPG", "a/ä ö.webp", "b/10.jpeg", "b/9.tiff", f"b/{decomposed}", "a/.hidden.png")
     assert find(tmp_path, source())["train"] == [
         Pair("10", a / "10.png", b / "10.jpeg"),
         Pair("9", a / "9.JPG", b / "9.tiff"),
-        Pair("ä ö", a / "ä ö.webp", b / "ä ö.bmp"),
+        Pair("ä ö", a / "ä ö.webp", b / decomposed),
     ]
     assert find(tmp_path, source(direction="BtoA"))["train"][0] == Pair("10", b / "10.jpeg", a / "10.png")
 

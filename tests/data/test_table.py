@@ -12,32 +12,44 @@ from image_translation.data.sources import TablePairs
 from image_translation.data.sources.base import Pair
 
 
+def add(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        image(1).save(root / name)
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("a/1.png", "a/2.jpg", "b/1.png", "b/2.png", "deep/er/ü 3.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        image(1).save(tmp_path / name)
-    return tmp_path
+    return add(tmp_path, "a/1.png", "a/2.jpg", "b/1.png", "b/2.png", "deep/er/ü 3.png")
 
 
 def pairs(root: Path, *lines: str, direction: str = "AtoB", fraction: float = 0.0) -> dict[str, list[Pair]]:
     (root / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    splits, errors = scan(TablePairs(None, None, "pairs.csv", direction), root, fraction, fraction)
+    splits, errors = scan(TablePairs(table="pairs.csv", direction=direction), root, fraction, fraction)
     raise_for(errors)
     return splits
 
 
 def test_rows_are_pairs_whatever_their_files_are_called(root: Path) -> None:
-    (first, second) = pairs(root, "input,target", "a/1.png,b/2.png", f"{root}/a/2.jpg,deep/er/ü 3.png")["train"]
+    rows = ["input,target", "a/1.png,b/2.png", ",", "", f"{root}/a/2.jpg,deep/er/ü 3.png"]
+    first, second = pairs(root, *rows)["train"]
     assert first == Pair("b_2", root / "a/1.png", root / "b/2.png")
     assert second == Pair("deep_er_ü 3", root / "a/2.jpg", root / "deep/er/ü 3.png")
+    first, _ = pairs(root, *rows, direction="BtoA")["train"]
+    assert first == Pair("b_2", root / "b/2.png", root / "a/1.png")
 
 
-def test_names_tell_the_path_from_the_root_on_without_what_a_file_cannot_begin_with(root: Path) -> None:
+def test_columns_in_any_order_with_spaces_quotes_and_a_byte_order_mark(root: Path) -> None:
+    found = pairs(root, "\ufeffsplit, target ,input", 'test, "b/1.png" ,a/1.png', "train,b/2.png,a/2.jpg")
+    assert {split: [pair.name for pair in there] for split, there in found.items()} == {
+        "train": ["b_2"], "val": [], "test": ["b_1"],
+    }  # fmt: skip
+
+
+def test_names_are_the_path_below_the_root_without_what_a_file_cannot_begin_with(root: Path) -> None:
     below, long = root / "b", "long/" * 60 + "ü.png"
-    for name in ("clean/000.png", "b/.hidden/1.png", f"b/{long}"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        image(2).save(root / name)
+    add(root, "clean/000.png", "b/.hidden/1.png", f"b/{long}")
     targets = ["../clean/000.png", ".hidden/1.png", f"{below}/2.png", "../b/1.png", long]
     found = pairs(below, "input,target", *(f"1.png,{target}" for target in targets))["train"]
     names = {pair.name for pair in found}
@@ -55,10 +67,7 @@ def test_the_same_data_elsewhere_has_the_same_splits_and_fingerprint(inside: boo
     for place in ("here", "some/where/else"):
         data = tmp_path / place / "data"
         for i in range(40):
-            for side in ("raw", "clean"):
-                path = data / side / f"part{i % 3}" / f"{i}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                image(2 * i + (side == "raw")).save(path)
+            add(data, f"raw/part{i % 3}/{i}.png", f"clean/part{i % 3}/{i}.png")
         root = data if inside else tmp_path / place / "project"
         root.mkdir(exist_ok=True)
         rows = [f"{data}/raw/part{i % 3}/{i}.png,{data}/clean/part{i % 3}/{i}.png" for i in range(40)]
@@ -70,23 +79,6 @@ def test_the_same_data_elsewhere_has_the_same_splits_and_fingerprint(inside: boo
         described.append((module.description["fingerprint"], names))
     assert all(described[0][1].values())
     assert described[0] == described[1]
-
-
-def test_rows_of_nothing_are_passed_over(root: Path) -> None:
-    found = pairs(root, "input,target,split", "a/1.png,b/1.png,train", ",,", "", " , ,", "a/2.jpg,b/2.png,train")
-    assert [pair.name for pair in found["train"]] == ["b_1", "b_2"]
-
-
-def test_direction_swaps_the_columns_and_keeps_the_names(root: Path) -> None:
-    (pair,) = pairs(root, "input,target", "a/1.png,b/2.png", direction="BtoA")["train"]
-    assert pair == Pair("b_2", root / "b/2.png", root / "a/1.png")
-
-
-def test_columns_in_any_order_with_spaces_quotes_and_a_byte_order_mark(root: Path) -> None:
-    found = pairs(root, "\ufeffsplit, target ,input", 'test, "b/1.png" ,a/1.png', "train,b/2.png,a/2.jpg")
-    assert {split: [pair.name for pair in there] for split, there in found.items()} == {
-        "train": ["b_2"], "val": [], "test": ["b_1"],
-    }  # fmt: skip
 
 
 def test_a_split_that_no_row_names_is_cut_out_of_train_by_name(root: Path) -> None:
@@ -123,4 +115,4 @@ def test_a_table_that_is_none_is_named(content: bytes | None, message: str, root
     if content is not None:
         (root / "pairs.csv").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        scan(TablePairs(None, None, "pairs.csv"), root, 0, 0)
+        scan(TablePairs(table="pairs.csv"), root, 0, 0)
