@@ -92,8 +92,8 @@ def instantiate(node: DictConfig, path: str, **kwargs: Any) -> Any:
 
 def folder_of(option: str, value: Any) -> Path:
     """The folder that an option names, which Hydra hands over as a number if it is called by one."""
-    if value is None or value == "":
-        raise UserError(f"{option} must be the name of a folder.")
+    if not isinstance(value, str | int | float) or value == "":
+        raise UserError(f"{option} must be the name of a folder, got {value!r}.")
     return Path(str(value)).expanduser()
 
 

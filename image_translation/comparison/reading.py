@@ -28,7 +28,8 @@ IMAGE_OPTIONS = ("data.layout", "data.direction", "data.derive", "data.image_siz
 # Options in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = (
     *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "hydra", "data.root", "data.task", "callbacks.last",
-    "callbacks.training_metrics", "callbacks.panels", "callbacks.test_results", "callbacks.throughput", "callbacks.progress",
+    "callbacks.training_metrics", "callbacks.panels", "callbacks.test_results", "callbacks.throughput",
+    "callbacks.progress",
     "trainer.accelerator", "trainer.strategy", "trainer.default_root_dir", "trainer.logger",
     "trainer.log_every_n_steps", "trainer.enable_", "trainer.profiler",
 )  # fmt: skip

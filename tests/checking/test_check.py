@@ -171,7 +171,6 @@ def test_a_file_of_something_else_is_not_replaced(comic_root: Path, command: Com
     ("option", "message"),
     [
         ("strict=maybe", "strict must be one of True, False; got 'maybe'"),
-        ("output=0.50", "output must be the name of a folder, got 0.5. Quote unusual names: 'output="),
         ("data.root=/no/such/folder", "data.root=/no/such/folder does not exist"),
     ],
 )
