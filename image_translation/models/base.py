@@ -24,7 +24,7 @@ from image_translation.models.optimization import (
     make_optimizer,
     make_schedule,
     match_layouts,
-    refresh_learning_rates,
+    replay_schedule,
     schedule_interval,
 )
 
@@ -97,13 +97,17 @@ class ImageTranslationModule(LightningModule):
         optimizer = make_optimizer(self.optimizer_factory, self, self.parameters())
         if self.scheduler_factory is None:
             return optimizer
-        schedule = make_schedule(self.scheduler_factory, optimizer, self.trainer)
+        schedule = make_schedule(self.scheduler_factory, optimizer, self.trainer, self.batches_per_step)
         interval = schedule_interval(self.scheduler_factory)
         return [optimizer], [{"scheduler": schedule, "interval": interval, "monitor": "val/psnr"}]
 
+    def on_fit_start(self) -> None:  # before a checkpoint is restored
+        self.initial_schedules = [config.scheduler.state_dict() for config in self.trainer.lr_scheduler_configs]
+
     def on_train_start(self) -> None:
         match_layouts(self.trainer.optimizers)
-        refresh_learning_rates(config.scheduler for config in self.trainer.lr_scheduler_configs)
+        for config, initial in zip(self.trainer.lr_scheduler_configs, self.initial_schedules, strict=True):
+            replay_schedule(config.scheduler, initial)
 
     # Training
 

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from image_translation.cli.errors import UserError
 from image_translation.training.lightning_private import count_steps
@@ -34,24 +34,24 @@ def schedule_interval(factory: SchedulerFactory | None) -> str:
     return "step" if factory and "total_steps" in inspect.signature(factory).parameters else "epoch"
 
 
-def make_schedule(factory: SchedulerFactory, optimizer: Optimizer, trainer: Trainer, batches_per_step: int = 1) -> Any:
+def make_schedule(factory: SchedulerFactory, optimizer: Optimizer, trainer: Trainer, batches_per_step: int) -> Any:
     """A schedule of an optimizer's learning rate.
 
     Args:
         factory: makes it.
         optimizer: whose rate it is.
         trainer: knows how many steps there will be.
-        batches_per_step: that the model accumulates by itself, unknown to the trainer.
+        batches_per_step: batches of one update.
 
     Raises:
         UserError: it needs the number of steps, and the training has no end.
     """
     if schedule_interval(factory) == "epoch":
         return factory(optimizer)
-    steps = count_steps(trainer)
+    steps = count_steps(trainer, batches_per_step)
     if not 0 < steps < math.inf:
         raise UserError("scheduler needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
-    return factory(optimizer, total_steps=math.ceil(steps / batches_per_step))
+    return factory(optimizer, total_steps=int(steps))
 
 
 def match_layouts(optimizers: Iterable[Optimizer]) -> None:
@@ -66,10 +66,18 @@ def match_layouts(optimizers: Iterable[Optimizer]) -> None:
                     state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def refresh_learning_rates(schedules: Iterable[Any]) -> None:
-    """Set the rates that the schedules give now: a resumed run may have become longer than it was."""
-    for schedule in schedules:
-        if isinstance(schedule, LambdaLR):
-            groups = zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)
-            for group, base, factor in groups:
-                group["lr"] = base * factor(schedule.last_epoch)
+def replay_schedule(schedule: Any, initial: dict[str, Any]) -> None:
+    """Bring a restored schedule to its place again: the training may have become longer than it was.
+
+    Args:
+        schedule: changed in place, with its optimizer.
+        initial: its state before it was restored.
+    """
+    if isinstance(schedule, ReduceLROnPlateau):  # it depends on the metrics that it has seen, not on the length
+        return
+    done = schedule.last_epoch
+    schedule.load_state_dict(initial)
+    for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    for _ in range(done):
+        schedule.step()
