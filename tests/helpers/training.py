@@ -13,6 +13,8 @@ from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoen
 from image_translation.training.seeding import StepSeeding
 
 MODELS: dict[str, Any] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
+PLAIN = {"jitter": False, "hflip": False}  # for make_data
+SGD = partial(torch.optim.SGD, lr=0.01)  # shows a wrong scale of a loss, which Adam would hide
 
 
 def adam(lr: float) -> Any:
@@ -20,15 +22,23 @@ def adam(lr: float) -> Any:
     return partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999))
 
 
-def make_model(name: str, **options: Any) -> ImageTranslationModule:
+def make_model(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
-    model: ImageTranslationModule = MODELS[name](**({"image_size": SIZE, "base_channels": 4} | options))
-    return model
+    return MODELS[name](**({"image_size": SIZE, "base_channels": 4} | options))
+
+
+def without_dropout(name: str, **options: Any) -> Any:
+    return make_model(name, **options, **({"dropout": 0.0} if name == "pix2pix" else {}))
 
 
 def make_data(root: Path, **options: Any) -> PairedImageDataModule:
     defaults = {"input_folder": "face", "target_folder": "comics", "image_size": SIZE, "num_workers": 0}
     return PairedImageDataModule(task="comic", root=str(root), **(defaults | options))
+
+
+def make_batch(count: int) -> dict[str, Any]:
+    x, y = torch.rand(2, count, 3, SIZE, SIZE) * 2 - 1
+    return {"input": x, "target": y, "name": [str(index) for index in range(count)]}
 
 
 def make_trainer(**options: Any) -> pl.Trainer:
@@ -46,3 +56,12 @@ def fit(model: ImageTranslationModule, data: PairedImageDataModule, seed: int = 
     trainer = make_trainer(**options)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
+
+
+def moved_alike(one: Any, other: Any, start: Any, tolerance: float = 0.01) -> None:
+    """Check that training has moved two models from ``start`` to the same weights."""
+    moves = []
+    for (name, a), b, before in zip(one.named_parameters(), other.parameters(), start.parameters(), strict=True):
+        moves.append((a - before).norm().item())
+        assert (a - b).norm() <= tolerance * moves[-1] + 1e-7, name
+    assert max(moves) > 1e-3
