@@ -59,8 +59,10 @@ class ImageTranslationModule(LightningModule):
         compile: str = "off",  # noqa: A002
     ) -> None:
         super().__init__()
-        unsaved = ["optimizer", "scheduler"] + ["compile"] * ("compile" not in inspect.signature(type(self)).parameters)
-        self.save_hyperparameters(ignore=unsaved, logger=False)  # those of the subclass's constructor
+        frame = inspect.currentframe()
+        while frame and frame.f_back and frame.f_back.f_locals.get("self") is self:
+            frame = frame.f_back  # of the outermost subclass's constructor: its arguments make the model again
+        self.save_hyperparameters(ignore=["optimizer", "scheduler"], frame=frame, logger=False)
         self.optimizer_factory, self.scheduler_factory = optimizer or STUDY_OPTIMIZER, scheduler
         self.compile_mode = one_of("compile", compile, COMPILE)
         self.test_split = "test"
