@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
+from pytorch_lightning.callbacks import Checkpoint
 
 from image_translation.data import PairedImageDataModule
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
@@ -42,10 +43,11 @@ def make_batch(count: int) -> dict[str, Any]:
 
 
 def make_trainer(**options: Any) -> pl.Trainer:
-    """A quiet trainer on the CPU, without loggers and checkpoints unless asked for."""
+    """A quiet trainer on the CPU, without loggers unless asked for."""
     callbacks = [StepSeeding(), *options.pop("callbacks", [])]
+    saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
     defaults = {"max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False, "logger": False,
-                "enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}  # fmt: skip
+                "enable_checkpointing": saves, "accelerator": "cpu", "num_sanity_val_steps": 0}  # fmt: skip
     return pl.Trainer(**(defaults | options), callbacks=callbacks)
 
 

@@ -115,7 +115,7 @@ def test_one_update_is_one_step(name: str, accumulate: int, steps: int, comic_ro
     callbacks = [TrainingMetrics(str(tmp_path / "metrics.csv")),
                  ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)]  # fmt: skip
     trainer = fit(make_model(name, optimizer=recording(norms), **own), make_data(comic_root, batch_size=2),
-                  max_epochs=2, callbacks=callbacks, enable_checkpointing=True, **trainers)  # fmt: skip
+                  max_epochs=2, callbacks=callbacks, **trainers)  # fmt: skip
     assert trainer.global_step == steps
     assert len(norms) == steps * len(trainer.optimizers)
     names = sorted(path.name for path in tmp_path.glob("*.ckpt"))
@@ -222,7 +222,7 @@ def test_a_run_resumed_for_longer_has_the_rates_of_the_longer_schedule(
         rates, callbacks = Rates(), [LastCheckpoint(str(tmp_path))]
         model = make_model(name, optimizer=adam(1e-3), scheduler=LONGER[schedule](epochs))
         fit(model, make_data(comic_root, batch_size=2), max_epochs=epochs, callbacks=[rates, *callbacks],
-            enable_checkpointing=True, ckpt_path=checkpoint)  # fmt: skip
+            ckpt_path=checkpoint)  # fmt: skip
         return [rate[-1] for rate in rates.seen]
 
     whole = train(4)
