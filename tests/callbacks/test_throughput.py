@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SIZE
-from helpers.training import MODELS, make_model
+from helpers.training import NAMES, make_model
 from torch import nn
 
 from image_translation.callbacks.throughput import Throughput, flops_per_image
@@ -31,7 +31,7 @@ def multiply_adds(network: nn.Module, size: int) -> int:
     return total
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None:
     model = make_model(name)
     assert flops_per_image(model, SIZE) == 2 * multiply_adds(model.generator, SIZE) > 0

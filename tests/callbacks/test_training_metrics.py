@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from helpers.training import MODELS, fit, make_data, make_model
+from helpers.training import NAMES, fit, make_data, make_model
 from pytorch_lightning.loggers import CSVLogger
 
 from image_translation.callbacks import TrainingMetrics
@@ -36,7 +36,7 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: Path, tmp_path: Path) -> None:
     """Three epochs of batches of 4 and 2 images, two of them validated."""
     model, noted, logger = make_model(name), Noted(), CSVLogger(tmp_path, name="", version="")

@@ -14,6 +14,7 @@ from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoen
 from image_translation.training.seeding import StepSeeding
 
 MODELS: dict[str, Any] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
+NAMES = ("pix2pix", "autoencoder")  # two optimizers, and one
 PLAIN = {"jitter": False, "hflip": False}  # for make_data
 SGD = partial(torch.optim.SGD, lr=0.01)  # shows a wrong scale of a loss, which Adam would hide
 
@@ -35,11 +36,6 @@ def without_dropout(name: str, **options: Any) -> Any:
 def make_data(root: Path, **options: Any) -> PairedImageDataModule:
     defaults = {"input_folder": "face", "target_folder": "comics", "image_size": SIZE, "num_workers": 0}
     return PairedImageDataModule(task="comic", root=str(root), **(defaults | options))
-
-
-def make_batch(count: int) -> dict[str, Any]:
-    x, y = torch.rand(2, count, 3, SIZE, SIZE) * 2 - 1
-    return {"input": x, "target": y, "name": [str(index) for index in range(count)]}
 
 
 def make_trainer(**options: Any) -> pl.Trainer:
@@ -67,3 +63,14 @@ def moved_alike(one: Any, other: Any, start: Any, tolerance: float = 0.01) -> No
         moves.append((a - before).norm().item())
         assert (a - b).norm() <= tolerance * moves[-1] + 1e-7, name
     assert max(moves) > 1e-3
+
+
+def rates_of(schedule: Any, steps: int, lr: float = 1.0, **options: Any) -> list[float]:
+    """The learning rates that a schedule gives to an optimizer of its own."""
+    optimizer = torch.optim.Adam([torch.zeros(1)], lr=lr)
+    advancing, rates = schedule(optimizer, **options), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        advancing.step()
+    return rates

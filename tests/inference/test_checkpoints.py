@@ -109,7 +109,11 @@ def test_an_unknown_model_and_wrong_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'os:system' is not known here.*Known are .*pix2pix:Pix2Pix"):
         image_translation.load(path)
     other = {"image_translation": {"model": "image_translation.models.autoencoder:UNetAutoencoder"}}
-    for changed in (other, {"hyper_parameters": {"image_size": 32, "base_channels": 4}}, {"hyper_parameters": {"x": 1}}):
+    for changed in (
+        other,
+        {"hyper_parameters": {"image_size": 32, "base_channels": 4}},
+        {"hyper_parameters": {"x": 1}},
+    ):
         torch.save(content | changed, path)
         with pytest.raises(UserError, match=r"a\.ckpt: can't be loaded into image_translation\.models"):
             image_translation.load(path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import SIZE
-from helpers.training import MODELS, SGD, adam, fit, make_data, make_model, moved_alike, without_dropout
+from helpers.training import NAMES, SGD, adam, fit, make_data, make_model, moved_alike, without_dropout
 from PIL import Image
 from skimage.metrics import mean_squared_error
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from image_translation.training.schedules import warmup_cosine
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_an_output_depends_on_its_input_alone(name: str, norm: str) -> None:
     """Not on the rest of the batch; and the default norm computes the same while training."""
     model = without_dropout(name, norm=norm).eval()
@@ -56,19 +56,11 @@ def test_val_test_and_predict_agree(comic_root: Path) -> None:
                 assert identity[pair.name]["mse"] == pytest.approx(mean_squared_error(source, target))
 
 
-def test_identity_scores_the_input_itself(comic_root: Path) -> None:
-    model, data = Identity(), make_data(comic_root)
-    trainer = fit(model, data, max_epochs=0)
-    trainer.test(model, datamodule=data, verbose=False)
-    assert model.results["test"] == model.results["identity"]
-    assert (model.trains, make_model("pix2pix").trains) == (False, True)
-
-
 @pytest.mark.parametrize(("accelerator", "precision"), [
     ("cpu", "bf16-mixed"),
     *(pytest.param("gpu", precision, marks=pytest.mark.gpu) for precision in ("32-true", "bf16-mixed", "16-mixed")),
 ])  # fmt: skip
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_scores_are_exact_in_any_precision(name: str, accelerator: str, precision: str, comic_root: Path) -> None:
     model, identity, data = make_model(name), Identity(), make_data(comic_root, batch_size=2)
     trainer = fit(model, data, accelerator=accelerator, devices=1, precision=precision, max_epochs=2)
@@ -88,7 +80,7 @@ def test_outputs_that_are_nan_end_the_run(comic_root: Path) -> None:
         fit(model, make_data(comic_root, batch_size=2))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_checkpointing_trains_to_the_same_weights(name: str, comic_root: Path) -> None:
     """Dropout included: what is computed again draws the same random numbers."""
     models = [make_model(name, optimizer=SGD, gradient_checkpointing=choice) for choice in (False, True, False)]
@@ -97,7 +89,7 @@ def test_gradient_checkpointing_trains_to_the_same_weights(name: str, comic_root
     moved_alike(*models)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_checkpoint_of_another_memory_layout_is_resumed(name: str, comic_root: Path, tmp_path: Path) -> None:
     """As a GPU leaves it, whose weights are channels_last."""
     file, weights = tmp_path / "last.ckpt", []

@@ -11,7 +11,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
-from helpers.training import MODELS, SGD, fit, make_data, make_model, moved_alike, without_dropout
+from helpers.training import NAMES, SGD, fit, make_data, make_model, moved_alike, without_dropout
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +21,7 @@ from image_translation.cli.errors import UserError
 from image_translation.models.compiling import compile_hint
 
 SMALL = {"image_size": 32}  # fewer layers compile in less time
+NEEDS_COMPILER = pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def compiled_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPat
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_compiling_leaves_no_trace_in_checkpoints(
     name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,21 +58,17 @@ def test_compiling_leaves_no_trace_in_checkpoints(
     assert len(graphs) == count
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_compiled_gradients_are_equal(name: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "backend"), [
+    ("pix2pix", "aot_eager"), pytest.param("autoencoder", "inductor", marks=NEEDS_COMPILER),
+    pytest.param("pix2pix", "inductor", marks=[NEEDS_COMPILER, pytest.mark.slow]),
+])  # fmt: skip
+def test_compiled_gradients_are_equal(
+    name: str, backend: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     models = [without_dropout(name, optimizer=SGD, compile=mode, **SMALL) for mode in ("off", "default", "off")]
-    with compiled_by("aot_eager", monkeypatch):
+    with compiled_by(backend, monkeypatch):
         for model in models[:2]:
             fit(model, make_data(comic_root, image_size=32, batch_size=6), limit_val_batches=0)
-    moved_alike(*models)
-
-
-@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("name", [pytest.param("pix2pix", marks=pytest.mark.slow), "autoencoder"])
-def test_torchs_own_compiler(name: str, comic_root: Path) -> None:
-    models = [without_dropout(name, optimizer=SGD, compile=mode) for mode in ("off", "default", "off")]
-    for model in models[:2]:
-        fit(model, make_data(comic_root, batch_size=6), limit_val_batches=0)
     moved_alike(*models)
 
 
@@ -159,7 +156,7 @@ def train_watched(name: str, watch: pl.Callback, root: Path, folder: Path, **opt
         logger=CSVLogger(folder), **options)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_a_value(
     name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +178,7 @@ def test_no_step_waits_for_a_value(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_the_gpu(name: str, precision: str, comic_root: Path, tmp_path: Path) -> None:
     try:
         train_watched(name, Strict(), comic_root, tmp_path, accelerator="gpu", devices=1, precision=precision)

@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
-from helpers.training import SGD, fit, make_batch, make_data, make_model
+from helpers.training import SGD, fit, make_data, make_model
 from torch import Tensor, nn
 
 from image_translation.cli.errors import UserError
@@ -58,15 +58,6 @@ def test_the_losses_are_those_of_two_passes(kind: str, options: dict[str, Any]) 
     assert {name: float(value) for name, value in losses.items()} == pytest.approx(
         {name: float(value) for name, value in expected.items()}, rel=1e-4
     )
-
-
-@pytest.mark.parametrize(("loss", "real", "fake", "expected"), [
-    ("bce", [1.0, -1.0, 2.0, 3.0], [-1.0, -2.0, 1.0, 4.0], (0.75 + 0.5) / 2),
-    ("hinge", [0.5, 0.5], [-0.5, -0.5], 1.0),
-    ("lsgan", [0.6, 0.4], [0.4, 0.6], 0.5),
-])  # fmt: skip
-def test_accuracy_counts_patches(loss: str, real: list[float], fake: list[float], expected: float) -> None:
-    assert GAN_LOSSES[loss].accuracy(torch.tensor(real), torch.tensor(fake)).item() == pytest.approx(expected)
 
 
 def test_the_generator_learns_from_the_discriminator_just_updated(comic_root: Path) -> None:
