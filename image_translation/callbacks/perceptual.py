@@ -22,7 +22,7 @@ KINDS = ("lpips", "fid", "kid")
 
 
 class Perceptual(Callback):
-    """ImageScores a test's images as networks see them; ``values`` has the results after it.
+    """Measures a test's images as networks see them; ``values`` has the results after it.
 
     - ``perceptual/lpips`` (Zhang et al. 2018, AlexNet): mean distance of each output from its target.
     - ``perceptual/fid`` (Heusel et al. 2017) and ``perceptual/kid`` (Bińkowski et al. 2018): distance of all outputs

@@ -24,7 +24,7 @@ def flops_per_image(model: ImageTranslationModule, image_size: int) -> int:
 
 
 class Throughput(Callback):
-    """ImageScores training: ``facts`` has its seconds without validation, images a second, and the peak of the memory.
+    """Measures training: ``facts`` has its seconds without validation, images a second, and the peak of the memory.
 
     The memory is the device's, as far as torch has it; on a CPU it is the whole process's.
     """

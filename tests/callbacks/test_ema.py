@@ -54,7 +54,7 @@ def test_it_is_validated_shown_and_kept(accelerator: str, comic_root: Path, tmp_
     kept = image_translation.load(tmp_path / "best.ckpt")
     assert close(kept.generator.state_dict(), average)
     assert close(image_translation.load(tmp_path / "last.ckpt").generator.state_dict(), average)
-    last = torch.load(tmp_path / "last.ckpt", weights_only=True)["current_model_state"]
+    last = torch.load(tmp_path / "last.ckpt", "cpu", weights_only=True)["current_model_state"]
     assert close({name: last[f"generator.{name}"] for name in own}, own)  # training is resumed from these
     # What was measured and shown is what the kept weights give.
     if accelerator == "cpu":

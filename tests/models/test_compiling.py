@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from image_translation.callbacks import GANMonitor, ProgressBar, Throughput, TrainingMetrics
+from image_translation.callbacks import GANMonitor, ProgressBar, StopOnNaN, Throughput, TrainingMetrics
 from image_translation.cli.errors import UserError
 from image_translation.models.compiling import compile_hint
 
@@ -150,8 +150,8 @@ class Strict(pl.Callback):
             torch.cuda.set_sync_debug_mode("default")
 
 
-def train_watched(name: str, watch: pl.Callback, root: Path, folder: Path, **options: Any) -> None:
-    callbacks = [watch, ProgressBar(), Throughput(), GANMonitor(), TrainingMetrics(str(folder / "metrics.csv"))]
+def train_watched(name: str, watches: list[pl.Callback], root: Path, folder: Path, **options: Any) -> None:
+    callbacks = [*watches, ProgressBar(), Throughput(), GANMonitor(), TrainingMetrics(str(folder / "metrics.csv"))]
     fit(make_model(name), make_data(root, batch_size=2), max_epochs=2, callbacks=callbacks, enable_progress_bar=True,
         logger=CSVLogger(folder), **options)  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_no_step_waits_for_a_value(
 
     monkeypatch.setattr(torch, "tensor", watched)
     with count:
-        train_watched(name, count, comic_root, tmp_path)
+        train_watched(name, [count], comic_root, tmp_path)
         assert (count.steps, count.fetched, copies) == (6, 0, [])
         count.counting = True
         torch.rand(1).item()
@@ -181,6 +181,7 @@ def test_no_step_waits_for_a_value(
 @pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_the_gpu(name: str, precision: str, comic_root: Path, tmp_path: Path) -> None:
     try:
-        train_watched(name, Strict(), comic_root, tmp_path, accelerator="gpu", devices=1, precision=precision)
+        train_watched(name, [Strict(), StopOnNaN()], comic_root, tmp_path, accelerator="gpu", devices=1,
+                      precision=precision)  # fmt: skip
     finally:
         torch.cuda.set_sync_debug_mode("default")
