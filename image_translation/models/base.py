@@ -51,8 +51,10 @@ class ImageTranslationModule(LightningModule):
         compile: str = "off",  # noqa: A002
     ) -> None:
         super().__init__()
-        unsaved = ["optimizer", "scheduler"] + ["compile"] * ("compile" not in inspect.signature(type(self)).parameters)
-        self.save_hyperparameters(ignore=unsaved, logger=False)  # those of the subclass's constructor
+        frame = inspect.currentframe()
+        while frame and frame.f_back and frame.f_back.f_locals.get("self") is self:
+            frame = frame.f_back  # of the outermost subclass's constructor: its arguments make the model again
+        self.save_hyperparameters(ignore=["optimizer", "scheduler"], frame=frame, logger=False)
         self.optimizer_factory, self.scheduler_factory = optimizer or optimization.STUDY_OPTIMIZER, scheduler
         self.schedule_interval = optimization.schedule_interval(scheduler)
         self.compile_mode = one_of("compile", compile, COMPILE)
@@ -93,9 +95,13 @@ class ImageTranslationModule(LightningModule):
         schedule = optimization.make_schedule(self, optimizer)
         return [optimizer], [{"scheduler": schedule, "interval": self.schedule_interval, "monitor": "val/psnr"}]
 
+    def on_fit_start(self) -> None:  # before a checkpoint is restored
+        self.initial_schedules = [config.scheduler.state_dict() for config in self.trainer.lr_scheduler_configs]
+
     def on_train_start(self) -> None:
         optimization.match_layouts(self.trainer.optimizers)
-        optimization.refresh_learning_rates(config.scheduler for config in self.trainer.lr_scheduler_configs)
+        for config, initial in zip(self.trainer.lr_scheduler_configs, self.initial_schedules, strict=True):
+            optimization.replay_schedule(config.scheduler, initial)
 
     # Training
 

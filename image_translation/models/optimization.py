@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from image_translation.cli.errors import UserError
 from image_translation.training.lightning_private import count_steps
@@ -42,12 +42,10 @@ def make_schedule(model: Any, optimizer: Optimizer) -> Any:
     """
     if model.schedule_interval == "epoch":
         return model.scheduler_factory(optimizer)
-    steps = count_steps(model.trainer)
+    steps = count_steps(model.trainer, model.batches_per_step)
     if not 0 < steps < math.inf:
         raise UserError("scheduler needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
-    if not model.automatic_optimization:  # Lightning does not know what such a model accumulates
-        steps /= model.batches_per_step
-    return model.scheduler_factory(optimizer, total_steps=math.ceil(steps))
+    return model.scheduler_factory(optimizer, total_steps=int(steps))
 
 
 def match_layouts(optimizers: Iterable[Optimizer]) -> None:
@@ -62,10 +60,18 @@ def match_layouts(optimizers: Iterable[Optimizer]) -> None:
                     state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def refresh_learning_rates(schedules: Iterable[Any]) -> None:
-    """Set the rates that the schedules give now: a resumed run may have become longer than it was."""
-    for schedule in schedules:
-        if isinstance(schedule, LambdaLR):
-            groups = zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)
-            for group, base, factor in groups:
-                group["lr"] = base * factor(schedule.last_epoch)
+def replay_schedule(schedule: Any, initial: dict[str, Any]) -> None:
+    """Bring a restored schedule to its place again: the training may have become longer than it was.
+
+    Args:
+        schedule: changed in place, with its optimizer.
+        initial: its state before it was restored.
+    """
+    if isinstance(schedule, ReduceLROnPlateau):  # it depends on the metrics that it has seen, not on the length
+        return
+    done = schedule.last_epoch
+    schedule.load_state_dict(initial)
+    for group, rate in zip(schedule.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    for _ in range(done):
+        schedule.step()

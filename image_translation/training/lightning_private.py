@@ -42,9 +42,14 @@ def set_progress(loops: dict[str, Any], trainer: Trainer, epoch_ended: bool) -> 
         loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
-def count_steps(trainer: Trainer) -> float:
-    """``Trainer.estimated_stepping_batches``; the training loader is made anew when training starts."""
+def count_steps(trainer: Trainer, batches_per_step: int) -> float:
+    """``Trainer.estimated_stepping_batches``, also of a model that accumulates batches by itself.
+
+    The training loader is made anew when training starts.
+    """
+    own, trainer.accumulate_grad_batches = trainer.accumulate_grad_batches, batches_per_step
     steps = trainer.estimated_stepping_batches
+    trainer.accumulate_grad_batches = own
     trainer.fit_loop._combined_loader = None
     return steps
 

@@ -7,12 +7,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
+from pytorch_lightning.callbacks import Checkpoint
 
 from image_translation.data import PairedImageDataModule
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
 from image_translation.training.seeding import StepSeeding
 
 MODELS: dict[str, Any] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
+NAMES = ("pix2pix", "autoencoder")  # two optimizers, and one
+PLAIN = {"jitter": False, "hflip": False}  # for make_data
+SGD = partial(torch.optim.SGD, lr=0.01)  # shows a wrong scale of a loss, which Adam would hide
 
 
 def adam(lr: float) -> Any:
@@ -20,10 +24,13 @@ def adam(lr: float) -> Any:
     return partial(torch.optim.Adam, lr=lr, betas=(0.5, 0.999))
 
 
-def make_model(name: str, **options: Any) -> ImageTranslationModule:
+def make_model(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
-    model: ImageTranslationModule = MODELS[name](**({"image_size": SIZE, "base_channels": 4} | options))
-    return model
+    return MODELS[name](**({"image_size": SIZE, "base_channels": 4} | options))
+
+
+def without_dropout(name: str, **options: Any) -> Any:
+    return make_model(name, **options, **({"dropout": 0.0} if name == "pix2pix" else {}))
 
 
 def make_data(root: Path, **options: Any) -> PairedImageDataModule:
@@ -32,10 +39,11 @@ def make_data(root: Path, **options: Any) -> PairedImageDataModule:
 
 
 def make_trainer(**options: Any) -> pl.Trainer:
-    """A quiet trainer on the CPU, without loggers and checkpoints unless asked for."""
+    """A quiet trainer on the CPU, without loggers unless asked for."""
     callbacks = [StepSeeding(), *options.pop("callbacks", [])]
+    saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
     defaults = {"max_epochs": 1, "enable_progress_bar": False, "enable_model_summary": False, "logger": False,
-                "enable_checkpointing": False, "accelerator": "cpu", "num_sanity_val_steps": 0}  # fmt: skip
+                "enable_checkpointing": saves, "accelerator": "cpu", "num_sanity_val_steps": 0}  # fmt: skip
     return pl.Trainer(**(defaults | options), callbacks=callbacks)
 
 
@@ -46,3 +54,23 @@ def fit(model: ImageTranslationModule, data: PairedImageDataModule, seed: int = 
     trainer = make_trainer(**options)
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return trainer
+
+
+def moved_alike(one: Any, other: Any, start: Any, tolerance: float = 0.01) -> None:
+    """Check that training has moved two models from ``start`` to the same weights."""
+    moves = []
+    for (name, a), b, before in zip(one.named_parameters(), other.parameters(), start.parameters(), strict=True):
+        moves.append((a - before).norm().item())
+        assert (a - b).norm() <= tolerance * moves[-1] + 1e-7, name
+    assert max(moves) > 1e-3
+
+
+def rates_of(schedule: Any, steps: int, lr: float = 1.0, **options: Any) -> list[float]:
+    """The learning rates that a schedule gives to an optimizer of its own."""
+    optimizer = torch.optim.Adam([torch.zeros(1)], lr=lr)
+    advancing, rates = schedule(optimizer, **options), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        advancing.step()
+    return rates

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import SIZE
+from helpers.training import NAMES, make_model
 from torch import nn
 
 from image_translation.callbacks.throughput import Throughput, flops_per_image
-from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
+from image_translation.models import Identity
 
 
 def multiply_adds(network: nn.Module, size: int) -> int:
@@ -19,7 +21,7 @@ def multiply_adds(network: nn.Module, size: int) -> int:
     def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         nonlocal total
         positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output  # where the kernel is laid
-        total += positions.shape[2] * positions.shape[3] * layer.weight.numel()  # type: ignore[operator,union-attr]
+        total += positions.shape[2] * positions.shape[3] * layer.weight.numel()
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -29,16 +31,13 @@ def multiply_adds(network: nn.Module, size: int) -> int:
     return total
 
 
-@pytest.mark.parametrize("model", [Pix2Pix(image_size=64, base_channels=4), UNetAutoencoder(image_size=64)])
-def test_flops_are_two_for_each_multiply_add_of_the_generator(model: Pix2Pix | UNetAutoencoder) -> None:
-    assert model.training
-    assert flops_per_image(model, 64) == 2 * multiply_adds(model.generator, 64) > 0
-    assert flops_per_image(Identity(), 64) == 0
-
-
-def test_flops_by_hand() -> None:
-    model = Identity()
+@pytest.mark.parametrize("name", NAMES)
+def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None:
+    model = make_model(name)
+    assert flops_per_image(model, SIZE) == 2 * multiply_adds(model.generator, SIZE) > 0
+    assert flops_per_image(Identity(), SIZE) == 0
     model.generator = nn.Conv2d(3, 8, 3, padding=1)
+    model.train()
     assert flops_per_image(model, 16) == 2 * 16 * 16 * 3 * 8 * 9
     assert model.training  # as it was
 
@@ -60,7 +59,7 @@ def test_training_time_is_without_validation(monkeypatch: pytest.MonkeyPatch) ->
     assert hooks.facts["training_s"] == 33
     assert hooks.facts["training_images_per_s"] == pytest.approx(3 * 2 * 2 / 33, rel=1e-3)
 
-    later: Any = Throughput()  # of the run that goes on
+    later: Any = Throughput()  # of the resumed run
     later.load_state_dict(hooks.state_dict())
     later.on_train_epoch_start(trainer, module)
     now += 7

@@ -1,0 +1,74 @@
+"""``metrics.csv`` and the logged values, against means computed by hand."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from helpers.training import NAMES, fit, make_data, make_model
+from pytorch_lightning.loggers import CSVLogger
+
+from image_translation.callbacks import TrainingMetrics
+
+LOSSES = {
+    "autoencoder": {"loss", "l1"},
+    "pix2pix": {"loss", "l1", "gan", "discriminator", "score_real", "score_fake", "accuracy"},
+}
+VAL = {"val/mse", "val/psnr", "val/ssim"}
+
+
+class Noted(pl.Callback):
+    """Every batch's values and its number of images, in Python's floats."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, dict[str, float]]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        values = {name: float(value) for name, value in (outputs | model.gradient_norms).items()}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.batches.append((len(batch["name"]), values | {"learning_rate": rate}))
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: Path, tmp_path: Path) -> None:
+    """Three epochs of batches of 4 and 2 images, two of them validated."""
+    model, noted, logger = make_model(name), Noted(), CSVLogger(tmp_path, name="", version="")
+    if name == "pix2pix":
+        model.accumulate_grad_batches, accumulated = accumulate, 1
+    else:
+        accumulated = accumulate
+    trainer = fit(
+        model, make_data(comic_root, batch_size=4), max_epochs=3, accumulate_grad_batches=accumulated,
+        limit_train_batches=2, check_val_every_n_epoch=2, logger=logger, log_every_n_steps=1,
+        callbacks=[noted, TrainingMetrics(str(tmp_path / "rows.csv"))],
+    )  # fmt: skip
+    rows, logged = read(tmp_path / "rows.csv"), read(tmp_path / "metrics.csv")
+    updates = 2 // accumulate
+    assert [(row["epoch"], row["step"]) for row in rows] == [(epoch, epoch * updates) for epoch in (1, 2, 3)]
+    gradients = {f"gradient_{network}" for network in ("generator", "discriminator")[: len(trainer.optimizers)]}
+    names = LOSSES[name] | gradients | {"learning_rate"}
+    assert [{n for n in row if "/" in n} for row in rows] == [
+        {f"train/{n}" for n in names} | val for val in (set(), VAL, set())
+    ]
+    for index, row in enumerate(rows):
+        batches = noted.batches[2 * index : 2 * index + 2]
+        for n in names:
+            of = [(count, values[n]) for count, values in batches if n in values]
+            mean = sum(count * value for count, value in of) / sum(count for count, _ in of)
+            assert row[f"train/{n}"] == pytest.approx(mean, rel=1e-5)
+    # Loggers get the same, beside the steps and epochs done, and the values of each step.
+    of_epochs = [row for row in logged if "train/l1" in row]
+    assert [{n: row[n] for n in row if n not in VAL} for row in rows] == [
+        {n: pytest.approx(row[n], rel=1e-5) for n in rows[0]} for row in of_epochs
+    ]
+    if accumulate == 1:
+        of_steps = [(row["step"], row["train/l1_step"]) for row in logged if "train/l1_step" in row]
+        noted_l1 = [(step, values["l1"]) for step, (_, values) in enumerate(noted.batches, start=1)]
+        assert of_steps == [pytest.approx(pair, rel=1e-5) for pair in noted_l1]

@@ -1,0 +1,52 @@
+"""``predict`` on one image of any size and kind."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZE, image
+from helpers.training import make_model
+from PIL import Image
+
+from image_translation.cli.errors import UserError
+from image_translation.models import Identity
+
+
+@pytest.mark.parametrize(("name", "size"), [
+    ("pix2pix", (2 * SIZE, SIZE)), ("pix2pix", (100, 70)), ("pix2pix", (7, 5)), ("autoencoder", (100, 70)),
+])  # fmt: skip
+def test_any_size_and_kind_comes_back_as_it_came(name: str, size: tuple[int, int]) -> None:
+    model, source = make_model(name), image(3, size)
+    predicted, array = model.predict(source), model.predict(np.asarray(source))
+    assert isinstance(predicted, Image.Image)
+    assert predicted.size == size
+    assert (type(array), array.dtype) == (np.ndarray, np.uint8)
+    assert np.array_equal(array, predicted)
+    assert np.array_equal(Identity().predict(source), source)
+    assert model.training  # as it was
+    # The network gets the image mirrored at the right and at the bottom, again and again.
+    divisor = model.generator.size_divisibility
+    rows, columns = (
+        [min(i % (2 * side), 2 * side - 1 - i % (2 * side)) for i in range(-(-side // divisor) * divisor)]
+        for side in size[::-1]
+    )
+    x = torch.tensor(np.asarray(source)[rows][:, columns] / 127.5 - 1).float().permute(2, 0, 1)[None]
+    with torch.no_grad():
+        y = model.eval()(x)[0].permute(1, 2, 0).numpy()[: size[1], : size[0]]
+    assert np.abs((y.clip(-1, 1) + 1) * 127.5 - array).max() < 0.51
+
+
+def test_images_are_read_as_the_dataset_reads_them() -> None:
+    turned = image(1, (40, 20))
+    turned.getexif()[0x0112] = 6
+    assert Identity().predict(turned).size == (20, 40)
+    gray = image(1).convert("L")
+    assert np.array_equal(Identity().predict(gray), np.stack([gray] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("wrong", [
+    np.zeros((0, 0, 3), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((3, 8, 8), np.uint8),
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)),
+], ids=["empty", "float", "gray array", "channels first", "16-bit"])  # fmt: skip
+def test_what_would_be_misread_is_refused(wrong: object) -> None:
+    with pytest.raises(UserError, match=r"uint8 array|8 bits|16"):
+        Identity().predict(wrong)

@@ -1,0 +1,224 @@
+"""How weights are updated: losses, steps, accumulation, clipping, optimizers and learning rates."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from conftest import make_comic_root
+from helpers.training import (
+    NAMES,
+    PLAIN,
+    SGD,
+    adam,
+    fit,
+    make_data,
+    make_model,
+    moved_alike,
+    rates_of,
+    without_dropout,
+)
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins import MixedPrecision
+from torch.optim import lr_scheduler
+
+from image_translation.callbacks import LastCheckpoint, TrainingMetrics
+from image_translation.cli.errors import UserError
+from image_translation.training.schedules import linear_decay, warmup_cosine
+
+
+def settings(name: str, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Clipping and accumulation are options of Pix2Pix itself, and else of the trainer."""
+    return (options, {}) if name == "pix2pix" else ({}, options)
+
+
+def recording(norms: list[float]) -> Any:
+    """Makes an Adam that notes the norm of the gradients that each of its steps has used."""
+
+    def note(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+
+    def make(parameters: Any, fused: bool | None = None) -> torch.optim.Optimizer:
+        optimizer = torch.optim.Adam(parameters, 2e-4, fused=fused)
+        optimizer.register_step_post_hook(note)
+        return optimizer
+
+    return make
+
+
+class Rates(pl.Callback):
+    """The learning rates of all optimizers at each batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append([optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers])
+
+
+def test_pix2pix_equals_a_textbook_loop(comic_root: Path) -> None:
+    """Discriminator first, then the generator; three batches."""
+    model, reference, start = (without_dropout("pix2pix", optimizer=SGD) for _ in range(3))
+    fit(model, make_data(comic_root, batch_size=2, **PLAIN))
+
+    pl.seed_everything(0, verbose=False)
+    data = make_data(comic_root, batch_size=2, **PLAIN)
+    data.setup()
+    generator, discriminator = reference.generator, reference.discriminator
+    opt_g, opt_d = SGD(generator.parameters()), SGD(discriminator.parameters())
+    for raw in data.train_dataloader():
+        batch = data.finish_batch(raw)
+        x, y = batch["input"], batch["target"]
+        fake = generator(x)
+        real_logits, fake_logits = discriminator(x, y), discriminator(x, fake.detach())
+        ones, zeros = torch.ones_like(real_logits), torch.zeros_like(fake_logits)
+        loss = 0.5 * F.binary_cross_entropy_with_logits(real_logits, ones)
+        loss = loss + 0.5 * F.binary_cross_entropy_with_logits(fake_logits, zeros)
+        opt_d.zero_grad()
+        loss.backward()
+        opt_d.step()
+        opt_g.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(discriminator(x, fake), ones) + 100 * (fake - y).abs().mean()
+        loss.backward()
+        opt_g.step()
+    moved_alike(reference, model, start)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overfits_four_pairs(name: str, tmp_path: Path) -> None:
+    """L1 falls below a tenth of its start."""
+    root = make_comic_root(tmp_path / "pairs", {"train": 4, "val": 1, "test": 1})
+    model = without_dropout(name, image_size=32, base_channels=16, optimizer=adam(5e-3))
+    data = make_data(root, image_size=32, batch_size=4, **PLAIN)
+    data.setup()
+    batch = data.finish_batch(next(iter(data.train_dataloader())))
+
+    def l1() -> float:
+        with torch.no_grad():
+            return F.l1_loss(model.eval()(batch["input"]), batch["target"]).item()
+
+    start = l1()
+    fit(model, data, max_epochs=150, limit_val_batches=0)
+    assert l1() < start / 10
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 6), (2, 4), (4, 2)])
+@pytest.mark.parametrize("name", NAMES)
+def test_one_update_is_one_step(name: str, accumulate: int, steps: int, comic_root: Path, tmp_path: Path) -> None:
+    """Two epochs of three batches; an epoch's last batch completes an update."""
+    norms: list[float] = []
+    own, trainers = settings(name, accumulate_grad_batches=accumulate)
+    callbacks = [TrainingMetrics(str(tmp_path / "metrics.csv")),
+                 ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=2)]  # fmt: skip
+    trainer = fit(make_model(name, optimizer=recording(norms), **own), make_data(comic_root, batch_size=2),
+                  max_epochs=2, callbacks=callbacks, **trainers)  # fmt: skip
+    assert trainer.global_step == steps
+    assert len(norms) == steps * len(trainer.optimizers)
+    names = sorted(path.name for path in tmp_path.glob("*.ckpt"))
+    assert names == [f"step={step}.ckpt" for step in range(2, steps + 1, 2)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_accumulated_batches_equal_one_large_batch(name: str, tmp_path: Path) -> None:
+    root = make_comic_root(tmp_path / "pairs", {"train": 6, "val": 1, "test": 1})
+    own, trainers = settings(name, accumulate_grad_batches=3)
+    once, parts, start = (without_dropout(name, optimizer=SGD, **options) for options in ({}, own, {}))
+    fit(once, make_data(root, batch_size=6, **PLAIN))
+    fit(parts, make_data(root, batch_size=2, **PLAIN), **trainers)
+    # Pix2Pix: only the last of the three batches meets the updated discriminator.
+    moved_alike(once, parts, start, tolerance=0.05 if name == "pix2pix" else 0.001)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_norm_of_the_gradients_is_limited(name: str, precision: str, comic_root: Path) -> None:
+    """With a scaler, as GPUs need it for float16, it is limited after the gradients are unscaled."""
+    norms: list[float] = []
+    own, trainers = settings(name, gradient_clip_val=1e-3)
+    if precision == "16-mixed":
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        trainers["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
+    else:
+        trainers["precision"] = precision
+    model = make_model(name, optimizer=recording(norms), **own)
+    trainer = fit(model, make_data(comic_root, batch_size=2), limit_val_batches=0, **trainers)
+    assert norms == pytest.approx([1e-3] * 3 * len(trainer.optimizers), rel=1e-3)
+    assert {optimizer.defaults["fused"] for optimizer in trainer.optimizers} == {precision != "16-mixed"}
+    assert all(model.gradient_norms[f"gradient_{name}"] > 0.01 for name, _ in model.named_children() if "tor" in name)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_optimizer(name: str, optimizer: Any, comic_root: Path) -> None:
+    model, start = make_model(name, optimizer=partial(optimizer, lr=1e-3)), make_model(name)
+    trainer = fit(model, make_data(comic_root, batch_size=3))
+    assert all(type(made) is optimizer for made in trainer.optimizers)
+    assert all((a != b).any() for a, b in zip(model.parameters(), start.parameters(), strict=True))
+
+
+PLATEAU = {"mode": "max", "factor": 0.5, "patience": 0, "threshold": 1e9, "threshold_mode": "abs"}  # nothing is better
+BY_EPOCH = {
+    "linear": (linear_decay, {"max_epochs": 4, "decay_epochs": 3}),
+    "cosine": (lr_scheduler.CosineAnnealingLR, {"T_max": 4}),
+}
+BY_STEP = {
+    "warm-up": (warmup_cosine, {"warmup_steps": 2}),
+    "one cycle": (lr_scheduler.OneCycleLR, {"max_lr": 0.002}),
+}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("schedule", [*BY_EPOCH, *BY_STEP, "plateau"])
+@pytest.mark.parametrize("name", NAMES)
+def test_schedules(name: str, schedule: str, accumulate: int, comic_root: Path) -> None:
+    """Four epochs of three batches, which are three updates or two."""
+    of_batches = [0, 1, 2] if accumulate == 1 else [0, 0, 1]
+    if schedule in BY_STEP:
+        scheduler, options = BY_STEP[schedule]
+        updates = [epoch * (of_batches[-1] + 1) + update for epoch in range(4) for update in of_batches]
+        plan = rates_of(scheduler, updates[-1] + 1, 1e-3, total_steps=updates[-1] + 1, **options)
+        expected = [plan[update] for update in updates]
+    else:
+        scheduler, options = BY_EPOCH.get(schedule, (lr_scheduler.ReduceLROnPlateau, PLATEAU))
+        plan = rates_of(scheduler, 4, 1e-3, **options) if schedule in BY_EPOCH else [1e-3, 1e-3, 0.5e-3, 0.25e-3]
+        expected = [rate for rate in plan for _ in range(3)]
+    own, trainers = settings(name, accumulate_grad_batches=accumulate)
+    model, rates = make_model(name, optimizer=adam(1e-3), scheduler=partial(scheduler, **options), **own), Rates()
+    fit(model, make_data(comic_root, batch_size=2), max_epochs=4, callbacks=[rates], **trainers)
+    for seen in zip(*rates.seen, strict=True):
+        assert seen == pytest.approx(expected)
+
+
+def test_a_schedule_without_an_end_is_refused(comic_root: Path) -> None:
+    model = make_model("pix2pix", scheduler=partial(warmup_cosine, warmup_steps=1))
+    with pytest.raises(UserError, match=r"number of steps. Set trainer.max_epochs or trainer.max_steps"):
+        fit(model, make_data(comic_root), max_epochs=-1)
+
+
+LONGER = {
+    "linear": lambda epochs: partial(linear_decay, max_epochs=epochs, decay_epochs=1),
+    "cosine": lambda epochs: partial(lr_scheduler.CosineAnnealingLR, T_max=epochs),
+    "warm-up": lambda _: partial(warmup_cosine, warmup_steps=2),
+    "one cycle": lambda _: partial(lr_scheduler.OneCycleLR, max_lr=0.002),
+}
+
+
+@pytest.mark.parametrize("schedule", LONGER)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_resumed_for_longer_has_the_rates_of_the_longer_schedule(
+    name: str, schedule: str, comic_root: Path, tmp_path: Path
+) -> None:
+    def train(epochs: int, checkpoint: Path | None = None) -> list[float]:
+        rates, callbacks = Rates(), [LastCheckpoint(str(tmp_path))]
+        model = make_model(name, optimizer=adam(1e-3), scheduler=LONGER[schedule](epochs))
+        fit(model, make_data(comic_root, batch_size=2), max_epochs=epochs, callbacks=[rates, *callbacks],
+            ckpt_path=checkpoint)  # fmt: skip
+        return [rate[-1] for rate in rates.seen]
+
+    whole = train(4)
+    train(2)
+    assert train(4, tmp_path / "last.ckpt") == pytest.approx(whole[6:])
