@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SIZE
-from helpers.training import MODELS, fit, make_data, make_model
+from helpers.training import fit, make_data, make_model
 from torch import Tensor
 
 from image_translation.callbacks import GANMonitor, TrainingMetrics
@@ -29,33 +29,33 @@ class Constant(Pix2Pix):
         return super().forward(x) * 0 + torch.linspace(-1, 1, SIZE)
 
 
-MODELS.update(saturated=Saturated, constant=Constant)
-
-
-def warnings_of(name: str, root: Path, folder: Path, caplog: pytest.LogCaptureFixture, epochs: int = 5) -> list[str]:
+def warnings_of(
+    model: type[Pix2Pix], root: Path, folder: Path, caplog: pytest.LogCaptureFixture, epochs: int = 5
+) -> list[str]:
     callbacks: list[Any] = [TrainingMetrics(str(folder / "metrics.csv")), GANMonitor(saturated_epochs=2)]
     with caplog.at_level(logging.WARNING, "image_translation"):
-        fit(make_model(name), make_data(root, batch_size=2), callbacks=callbacks, max_epochs=epochs)
+        data = make_data(root, batch_size=2)
+        fit(model(image_size=SIZE, base_channels=4), data, callbacks=callbacks, max_epochs=epochs)
     return [record.message for record in caplog.records if record.name.endswith("gan_monitor")]
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("model", "text"),
     [
-        ("saturated", "For 2 epochs the discriminator has classified 100.0% of all patches correctly"),
-        ("constant", "After epoch 1 all 2 outputs of val are the same image"),
+        (Saturated, "For 2 epochs the discriminator has classified 100.0% of all patches correctly"),
+        (Constant, "After epoch 1 all 2 outputs of val are the same image"),
     ],
 )
 def test_a_gan_that_does_not_learn_is_warned_of_once(
-    name: str, text: str, comic_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    model: type[Pix2Pix], text: str, comic_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (warning,) = warnings_of(name, comic_root, tmp_path, caplog)
+    (warning,) = warnings_of(model, comic_root, tmp_path, caplog)
     assert text in warning
     assert "Try " in warning
 
 
 def test_a_healthy_gan_is_not_warned_of(comic_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert not warnings_of("pix2pix", comic_root, tmp_path, caplog, epochs=4)
+    assert not warnings_of(Pix2Pix, comic_root, tmp_path, caplog, epochs=4)
 
 
 @pytest.mark.parametrize(("loss", "real", "fake", "expected"), [
@@ -83,7 +83,9 @@ def test_the_logged_norms_are_those_of_all_gradients(
         norms.append((float(model.gradient_norms[f"gradient_{name}"]), expected))
 
     monkeypatch.setattr(model, "on_before_optimizer_step", watched)
-    trainer = fit(model, make_data(comic_root, batch_size=2), callbacks=[TrainingMetrics(str(tmp_path / "metrics.csv"))])
+    trainer = fit(
+        model, make_data(comic_root, batch_size=2), callbacks=[TrainingMetrics(str(tmp_path / "metrics.csv"))]
+    )
     assert len(norms) == 6
     for got, expected in norms:
         assert got == pytest.approx(expected, rel=1e-4)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY_PIX2PIX, Command
-from helpers.training import MODELS, fit, make_data, make_model
+from conftest import SIZE, TINY_PIX2PIX, Command
+from helpers.training import fit, make_data
 from torch import Tensor
 
 from image_translation.callbacks import LastCheckpoint, StopOnNaN
@@ -19,8 +19,8 @@ from image_translation.runs.folder import read_manifest
 class Poisoned(Pix2Pix):
     """Trains well up to one step, where a loss or one number of a gradient is replaced."""
 
-    def __init__(self, step: int, what: str, value: float, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, step: int, what: str, value: float) -> None:
+        super().__init__(image_size=SIZE, base_channels=4)
         self.step_, self.what, self.value, self.names = step, what, value, list[str]()
         weight = next(self.generator.parameters())
         weight.register_hook(lambda gradient: self.spoil(gradient) if what == "gradient" else gradient)
@@ -41,13 +41,10 @@ class Poisoned(Pix2Pix):
         return losses | {"l1": self.spoil(losses["l1"].detach())} if self.what == "loss" else losses
 
 
-MODELS["poisoned"] = Poisoned
-
-
 @pytest.mark.parametrize("value", [float("nan"), -float("inf")])
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: Path, tmp_path: Path) -> None:
-    model = make_model("poisoned", step=4, what=what, value=value)
+    model = Poisoned(4, what, value)
     callbacks = [StopOnNaN(), LastCheckpoint(str(tmp_path), every_n_steps=1)]
     with pytest.raises(UserError, match=r"Training diverged by step 5: .*(nan|inf)") as raised:
         fit(model, make_data(comic_root, batch_size=2), callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
@@ -64,7 +61,9 @@ def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: 
 def test_several_steps_are_looked_at_together(hook: str) -> None:
     """As on a GPU, which would have to be waited for; before a checkpoint at the latest."""
     strategy = SimpleNamespace(reduce=lambda total, reduce_op: total * 2)
-    trainer: Any = SimpleNamespace(global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy)
+    trainer: Any = SimpleNamespace(
+        global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy
+    )
     model: Any = SimpleNamespace(device=torch.device("cpu"), gradient_norms={})
 
     def train(callback: StopOnNaN, *losses: float) -> None:

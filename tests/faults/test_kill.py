@@ -119,9 +119,7 @@ def test_one_of_two_processes_is_killed(
 
 
 @pytest.mark.slow
-def test_two_processes_stop_at_the_same_batch(
-    root: Path, whole_of_two: Path, command: Command, tmp_path: Path
-) -> None:
+def test_two_processes_stop_at_the_same_batch(root: Path, whole_of_two: Path, command: Command, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(run, *OPTIONS, *TWO_DEVICES, f"data.root={root}")
     assert wait_for(process, lambda: epochs(run) >= 2)
