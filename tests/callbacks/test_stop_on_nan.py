@@ -60,7 +60,7 @@ def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: 
 @pytest.mark.parametrize("hook", ["on_validation_start", "on_train_epoch_end", "on_save_checkpoint"])
 def test_several_steps_are_looked_at_together(hook: str) -> None:
     """As on a GPU, which would have to be waited for; before a checkpoint at the latest."""
-    strategy = SimpleNamespace(reduce=lambda total, reduce_op: total * 2)
+    strategy = SimpleNamespace(reduce=lambda total, **_: total * 2)
     trainer: Any = SimpleNamespace(
         global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy
     )

@@ -71,7 +71,7 @@ def test_a_file_is_complete_or_as_it_was(write, small_disk: Path) -> None:  # ty
 
 
 def test_a_full_disk(root: Path, small_disk: Path, command: Command, tmp_path: Path) -> None:
-    """The run ends with a message, its last checkpoint is intact, and with room again it ends as if nothing had been."""
+    """The run ends with a message, its last checkpoint is intact, and it can be resumed when there is room again."""
     whole, run = tmp_path / "whole", tmp_path / "run"
     undisturbed = start(whole, *OPTIONS, f"data.root={root}")
     (small_disk / "run").mkdir()
