@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, succeeded
-from helpers.wandb_runs import read_offline_runs
+from wandb_file import read_offline_runs
 
 from image_translation.runs.processes import is_alive
 
