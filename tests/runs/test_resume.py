@@ -113,8 +113,7 @@ MISTAKES = {
         ["data.image_size: was 64, now 128", "model.lambda_l1: was None, now 100",
          "seed: was 0, now 5", "callbacks.best.monitor: was val/psnr, now val/mse", "trainer.max_epochs, "],
     ),
-    "shorter": (["trainer.max_epochs=0"], ["trainer.max_epochs=0: it is 1, and can only be increased"]),
-    "a word": (["trainer.max_epochs=x"], ["trainer.max_epochs must be a number, got 'x'"]),
+    "shorter": (["trainer.max_epochs=0"], ["current_epoch=1", "max_epochs=0"]),
     "finished": (["evaluate=[test,train]"], ["this run is finished", "trainer.max_epochs=…", "image_translation.evaluate run="]),
     "no such device": (["trainer.max_epochs=3", "trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
     "two devices": (["trainer.max_epochs=3", "trainer.devices=2"], ["the run had 1 devices", "trainer.devices=1"]),
@@ -176,17 +175,6 @@ def test_a_run_that_is_killed_again_keeps_its_facts(run: Path) -> None:
         assert after[fact] == before[fact]
 
 
-@pytest.mark.parametrize(("status", "seconds"), [("running", 107), ("interrupted", 7)])
-def test_the_time_up_to_a_kill_counts(status: str, seconds: int, run: Path) -> None:
-    before = change(run, status=status, started="2026-01-01T00:00:00+00:00", wall_time_s=7)
-    os.utime(run / "checkpoints" / "last.ckpt", (0, 1767225600 + 100))  # 100 s later
-    config = read_config(run)
-    config.resume, config.run = str(run), {"dir": str(run), "task": "comic", "model": "autoencoder"}
-    with Run(config, [], run, before) as resumed:
-        resumed.begin()
-    assert seconds <= read_manifest(run)["wall_time_s"] < seconds + 5
-
-
 def test_resume_last_is_the_latest_that_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -215,8 +203,6 @@ def test_resume_last_is_the_latest_that_was_stopped(tmp_path: Path, monkeypatch:
     assert found() == killed
     with file_lock(killed):  # it still runs
         assert found() == failed
-    (killed / "run.json").write_text("cut off")
-    assert found() == failed
 
 
 def test_one_process_at_a_time(run: Path, command: Command) -> None:
