@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.errors import UserError
+from image_translation.cli.process import is_main_process
 from image_translation.runs.config import LIMITS, compose_saved, require_unchanged
 from image_translation.runs.files import is_locked
 from image_translation.runs.folder import (
@@ -53,15 +54,27 @@ def run_folder(resume: str | None, new: str) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
 
 
+def require_one_folder() -> None:
+    """Check that ``resume``, and nothing else, names one run folder.
+
+    Raises:
+        UserError: it is a sweep, or there is hydra.run.dir too.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        raise UserError("resume works on one run. A sweep is resumed by typing it again with if_exists=resume "
+                        "hydra.sweep.dir=…")  # fmt: skip
+    # Lightning gives hydra.run.dir to the further processes of a run.
+    if is_main_process() and any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
+        raise UserError("hydra.run.dir and resume both name the run's folder. Leave hydra.run.dir out.")
+
+
 def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, list[str]]:
     """The config of the run to resume, with what the command line may change, and its overrides.
 
     Raises:
         UserError: the run is finished, or the command line changes what makes its results.
     """
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise UserError("resume works on one run. A sweep is resumed by typing it again with if_exists=resume "
-                        "hydra.sweep.dir=…")  # fmt: skip
     changes = [o for o in HydraConfig.get().overrides.task if not o.lstrip("+").startswith("resume=")]
     config, overrides = compose_saved(folder, changes)
     require_unchanged(folder, config)

@@ -21,6 +21,7 @@ from image_translation.cli.app import instantiate
 from image_translation.cli.errors import UserError, one_of
 from image_translation.cli.process import is_main_process
 from image_translation.models import ImageTranslationModule
+from image_translation.training.checkpoint_io import AtomicCheckpointIO
 from image_translation.training.device import choose_precision, prepare_device
 from image_translation.training.seeding import StepSeeding
 
@@ -70,9 +71,10 @@ def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True
     one_of("trainer.precision", precision, PRECISIONS)
     if not trains:
         options["max_epochs"] = 0
-    trainer: Trainer = instantiate(
-        cfg, "trainer", precision=precision, callbacks=[StepSeeding(), *callbacks], **options
-    )
+    options |= {"precision": precision, "callbacks": [StepSeeding(), *callbacks]}
+    trainer: Trainer = instantiate(cfg, "trainer", **options)
+    if "plugins" not in cfg:
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     if trainer.limit_test_batches == 0:
         raise UserError("trainer.limit_test_batches=0 leaves no image to test the model on.")
     return trainer

@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import make_comic_root
+from helpers.results import unlike
 from helpers.training import fit, make_data, make_model
 from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -60,37 +61,6 @@ def train(root: Path, folder: Path, stop_at: int = 0, **options: Any) -> int | N
     except SystemExit:
         return None
     return stop.count
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two nested values differ by a bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return [found for key in one for found in differences(one[key], other[key], f"{place}.{key}")]
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [
-            found
-            for i, pair in enumerate(zip(one, other, strict=True))
-            for found in differences(*pair, f"{place}[{i}]")
-        ]
-    same = (
-        torch.equal(one, other) if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) else one == other
-    )
-    return [] if same else [place]
-
-
-def unlike(one: Path, other: Path) -> list[str]:
-    """What differs between the results of two trainings."""
-    found = [] if (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes() else ["metrics.csv"]
-    for name in ("last.ckpt", "best.ckpt"):
-        states = [torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (one, other)]
-        for state in states:
-            state.pop("callbacks", None)  # they hold times and folders
-            if name == "best.ckpt":
-                del state["loops"]  # nothing is resumed from there
-            else:  # a count on which nothing depends
-                del state["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-        found += differences(*states, name)
-    return found
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

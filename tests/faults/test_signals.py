@@ -1,4 +1,4 @@
-"""Signals: a run stops between two batches, whatever it was doing when the signal came."""
+"""Signals: a run stops between two steps, whatever it was doing when the signal came."""
 
 import os
 import signal
@@ -10,39 +10,41 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import SIZE
+from helpers.training import fit, make_data, make_model
 
-from image_translation.callbacks import LastCheckpoint
-from image_translation.data import PairedImageDataModule
-from image_translation.models import Pix2Pix
+from image_translation.callbacks import LastCheckpoint, TrainingMetrics
 
 EPOCHS, BATCHES = 2, 3
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 
 
 class Signals(pl.Callback):
-    """Sends this process signals at one moment of one training."""
+    """Sends this process signals at one moment of a step, or of the validation after it."""
 
-    def __init__(self, moment: str, batch: int, *numbers: int) -> None:
-        self.moment, self.batch, self.numbers = moment, batch, list(numbers)
+    def __init__(self, moment: str, step: int, *numbers: int) -> None:
+        self.moment, self.step, self.numbers = moment, step, list(numbers)
 
-    def send(self) -> None:
+    def send(self, *_: Any) -> None:
         while self.numbers:
             os.kill(os.getpid(), self.numbers.pop())
 
     def on_train_batch_start(self, trainer: pl.Trainer, model: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == self.batch:
-            if self.moment == "optimizing":
-                descend, model.descend = model.descend, lambda *a: (descend(*a), self.send())
-            elif self.moment == "logging":
-                log_dict = model.log_dict
-                model.log_dict = lambda *a, **k: (log_dict(*a, **k), self.send())
+        if trainer.global_step == self.step and self.moment == "forward":
+            model.generator.register_forward_hook(self.send)
+        elif trainer.global_step == self.step and self.moment == "logging":
+            log_dict = model.log_dict
+            model.log_dict = lambda *args, **options: (log_dict(*args, **options), self.send())
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: Any) -> None:
+        if self.moment == "between the optimizers" and trainer.global_step == self.step:
+            self.send()
 
     def on_train_batch_end(self, trainer: pl.Trainer, model: Any, *_: Any) -> None:
-        if self.moment == "batch_end" and trainer.global_step == self.batch + 1:
+        if self.moment == "batch end" and trainer.global_step == self.step + 1:
             self.send()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, model: Any) -> None:
-        if self.moment == "validation_end" and trainer.global_step == self.batch + 1:
+        if self.moment == "validation end" and trainer.global_step == self.step + 1:
             self.send()
 
 
@@ -53,53 +55,56 @@ def terminating() -> Iterator[None]:
     def terminate(*_: object) -> None:
         raise SystemExit("outside of training")
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, terminate) for number in SIGNALS[1:]}
     try:
         yield
-        assert signal.getsignal(signal.SIGTERM) is terminate
+        assert {signal.getsignal(number) for number in SIGNALS[1:]} == {terminate}
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def train(signals: Signals, root: Path, folder: Path) -> None:
-    data = PairedImageDataModule(task="comic", root=str(root), input_folder="face", target_folder="comics",
-                                 image_size=SIZE, batch_size=2, num_workers=0)  # fmt: skip
-    trainer = pl.Trainer(
-        accelerator="cpu", max_epochs=EPOCHS, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[signals, LastCheckpoint(str(folder / "checkpoints"))],
-    )  # fmt: skip
-    trainer.fit(Pix2Pix(image_size=SIZE, base_channels=4), datamodule=data)
+def train(name: str, signals: Signals, root: Path, folder: Path) -> None:
+    callbacks = [signals, TrainingMetrics(str(folder / "metrics.csv")), LastCheckpoint(str(folder / "checkpoints"))]
+    fit(make_model(name), make_data(root, batch_size=2), max_epochs=EPOCHS, callbacks=callbacks,
+        enable_checkpointing=True)  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize(
-    ("moment", "batch"),
-    [("optimizing", 1), ("logging", 1), ("batch_end", 1), ("validation_end", 2), ("batch_end", EPOCHS * BATCHES - 1)],
+    ("moment", "step", "name", "number"),
+    [
+        *(("forward", 1, "pix2pix", number) for number in SIGNALS),
+        ("forward", 1, "autoencoder", signal.SIGTERM),
+        ("between the optimizers", 1, "pix2pix", signal.SIGTERM),
+        ("logging", 1, "pix2pix", signal.SIGTERM),
+        ("validation end", 2, "autoencoder", signal.SIGHUP),
+        ("batch end", EPOCHS * BATCHES - 1, "pix2pix", signal.SIGINT),
+    ],
 )
-def test_the_batch_is_finished_and_counted(
-    moment: str, batch: int, number: signal.Signals, comic_root: Path, tmp_path: Path
+def test_the_step_is_finished_and_counted(
+    moment: str, step: int, name: str, number: signal.Signals, comic_root: Path, tmp_path: Path
 ) -> None:
     with terminating(), pytest.raises(SystemExit) as stopped:
-        train(Signals(moment, batch, number), comic_root, tmp_path)
-    if number != signal.SIGINT:
-        assert stopped.value.code == 143
-    else:
+        train(name, Signals(moment, step, number), comic_root, tmp_path)
+    if number == signal.SIGINT:
         assert isinstance(stopped.value.__context__, KeyboardInterrupt)
+    else:
+        assert stopped.value.code == 143
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == batch + 1
-    assert last["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == batch + 1
-    assert [state["state"][0]["step"].item() for state in last["optimizer_states"]] == [batch + 1] * 2
+    assert last["global_step"] == step + 1
+    assert last["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] == step + 1
+    assert {state["state"][0]["step"].item() for state in last["optimizer_states"]} == {step + 1}
 
 
 def test_a_second_signal_stops_at_once(comic_root: Path, tmp_path: Path) -> None:
     with terminating(), pytest.raises(SystemExit) as stopped:
-        train(Signals("optimizing", 1, signal.SIGTERM, signal.SIGTERM), comic_root, tmp_path)
+        train("pix2pix", Signals("forward", 1, signal.SIGTERM, signal.SIGTERM), comic_root, tmp_path)
     assert stopped.value.code == 143
-    assert not (tmp_path / "checkpoints").exists()  # the batch was not finished, and nothing had been saved before
+    assert not (tmp_path / "checkpoints").exists()  # the step was not finished, and nothing had been saved before
 
 
 def test_without_a_signal_training_ends_and_the_handlers_are_back(comic_root: Path, tmp_path: Path) -> None:
     with terminating():
-        train(Signals("never", 0), comic_root, tmp_path)
+        train("autoencoder", Signals("never", 0), comic_root, tmp_path)

@@ -1,12 +1,16 @@
-"""What W&B's offline runs hold."""
+"""What W&B's offline runs hold: its file is a LevelDB log of W&B's records."""
 
 import json
-from collections import Counter
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from image_translation.loggers.wandb_log import WandbFile
+from wandb.proto.wandb_internal_pb2 import Record
+
+MAGIC, HEADER, BLOCK = b":W&B", 7, 32768
+ENDS = (1, 4)  # kinds of chunks that complete a record
 
 
 @dataclass
@@ -36,14 +40,19 @@ def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
     return [_read(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
-def steps_logged(run_folder: Path) -> "Counter[tuple[str, int]]":
-    """How often each name was logged at each step, in all offline runs below a run folder."""
-    return Counter(
-        (name, row["trainer/global_step"])
-        for part in read_offline_runs(run_folder)
-        for row in part.history
-        for name in {"/".join(name.split("/")[:2]) for name in row if "/" in name} - {"trainer/global_step"}
-    )
+def _records(path: Path) -> Iterator[Any]:
+    data, at, parts = path.read_bytes(), HEADER, b""
+    assert data.startswith(MAGIC)
+    while at + HEADER <= len(data):
+        if BLOCK - at % BLOCK < HEADER:  # the rest of a block stays empty
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + HEADER])
+        parts += data[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in ENDS and at <= len(data):
+            yield Record.FromString(parts)
+            parts = b""
 
 
 def _values(items: Any) -> dict[str, Any]:
@@ -52,7 +61,7 @@ def _values(items: Any) -> dict[str, Any]:
 
 def _read(path: Path) -> OfflineRun:
     run = OfflineRun(path.parent)
-    for record in WandbFile(path).new_records():
+    for record in _records(path):
         match record.WhichOneof("record_type"):
             case "run":
                 run.id, run.name = record.run.run_id, record.run.display_name

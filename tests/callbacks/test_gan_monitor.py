@@ -1,0 +1,93 @@
+"""A GAN that does not learn is warned of, once; what its health is judged by is right."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SIZE
+from helpers.training import fit, make_data, make_model
+from torch import Tensor
+
+from image_translation.callbacks import GANMonitor, TrainingMetrics
+from image_translation.losses.adversarial import GAN_LOSSES
+from image_translation.models import Pix2Pix
+
+
+class Saturated(Pix2Pix):
+    """Its discriminator classifies all patches correctly, as far as it says."""
+
+    def discriminator_losses(self, *images: Tensor) -> dict[str, Tensor]:
+        return super().discriminator_losses(*images) | {"accuracy": torch.ones(())}
+
+
+class Constant(Pix2Pix):
+    """Makes one image of everything."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 0 + torch.linspace(-1, 1, SIZE)
+
+
+def warnings_of(
+    model: type[Pix2Pix], root: Path, folder: Path, caplog: pytest.LogCaptureFixture, epochs: int = 5
+) -> list[str]:
+    callbacks: list[Any] = [TrainingMetrics(str(folder / "metrics.csv")), GANMonitor(saturated_epochs=2)]
+    with caplog.at_level(logging.WARNING, "image_translation"):
+        data = make_data(root, batch_size=2)
+        fit(model(image_size=SIZE, base_channels=4), data, callbacks=callbacks, max_epochs=epochs)
+    return [record.message for record in caplog.records if record.name.endswith("gan_monitor")]
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (Saturated, "For 2 epochs the discriminator has classified 100.0% of all patches correctly"),
+        (Constant, "After epoch 1 all 2 outputs of val are the same image"),
+    ],
+)
+def test_a_gan_that_does_not_learn_is_warned_of_once(
+    model: type[Pix2Pix], text: str, comic_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (warning,) = warnings_of(model, comic_root, tmp_path, caplog)
+    assert text in warning
+    assert "Try " in warning
+
+
+def test_a_healthy_gan_is_not_warned_of(comic_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not warnings_of(Pix2Pix, comic_root, tmp_path, caplog, epochs=4)
+
+
+@pytest.mark.parametrize(("loss", "real", "fake", "expected"), [
+    ("bce", [1.0, -1.0, 2.0, 3.0], [-1.0, -2.0, 1.0, 4.0], (0.75 + 0.5) / 2),
+    ("hinge", [0.5, 0.5], [-0.5, -0.5], 1.0),
+    ("lsgan", [0.6, 0.4], [0.4, 0.6], 0.5),
+])  # fmt: skip
+def test_accuracy_counts_patches(loss: str, real: list[float], fake: list[float], expected: float) -> None:
+    assert GAN_LOSSES[loss].accuracy(torch.tensor(real), torch.tensor(fake)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_the_logged_norms_are_those_of_all_gradients(
+    clip: float, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before they are clipped."""
+    model, norms = make_model("pix2pix", gradient_clip_val=clip), list[tuple[float, float]]()
+    original = model.on_before_optimizer_step
+
+    def watched(optimizer: torch.optim.Optimizer) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        expected = sum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5
+        name = "generator" if gradients[0].shape == next(model.generator.parameters()).shape else "discriminator"
+        original(optimizer)
+        norms.append((float(model.gradient_norms[f"gradient_{name}"]), expected))
+
+    monkeypatch.setattr(model, "on_before_optimizer_step", watched)
+    trainer = fit(
+        model, make_data(comic_root, batch_size=2), callbacks=[TrainingMetrics(str(tmp_path / "metrics.csv"))]
+    )
+    assert len(norms) == 6
+    for got, expected in norms:
+        assert got == pytest.approx(expected, rel=1e-4)
+    mean = sum(expected for _, expected in norms[1::2]) / 3  # the generator's
+    assert trainer.callback_metrics["train/gradient_generator"].item() == pytest.approx(mean, rel=1e-4)

@@ -1,0 +1,93 @@
+"""Losses and gradients that are NaN or infinite end a run before its weights are saved."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import SIZE, TINY_PIX2PIX, Command
+from helpers.training import fit, make_data
+from torch import Tensor
+
+from image_translation.callbacks import LastCheckpoint, StopOnNaN
+from image_translation.cli.errors import UserError
+from image_translation.models import Pix2Pix
+from image_translation.runs.folder import read_manifest
+
+
+class Poisoned(Pix2Pix):
+    """Trains well up to one step, where a loss or one number of a gradient is replaced."""
+
+    def __init__(self, step: int, what: str, value: float) -> None:
+        super().__init__(image_size=SIZE, base_channels=4)
+        self.step_, self.what, self.value, self.names = step, what, value, list[str]()
+        weight = next(self.generator.parameters())
+        weight.register_hook(lambda gradient: self.spoil(gradient) if what == "gradient" else gradient)
+
+    def spoil(self, tensor: Tensor) -> Tensor:
+        if self.global_step == self.step_:
+            tensor = tensor.clone()
+            tensor[(0,) * tensor.ndim] = self.value
+        return tensor
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        if self.global_step == self.step_:
+            self.names = batch["name"]
+        return super().training_step(batch, batch_idx)
+
+    def generator_losses(self, *images: Tensor) -> dict[str, Tensor]:
+        losses = super().generator_losses(*images)
+        return losses | {"l1": self.spoil(losses["l1"].detach())} if self.what == "loss" else losses
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: Path, tmp_path: Path) -> None:
+    model = Poisoned(4, what, value)
+    callbacks = [StopOnNaN(), LastCheckpoint(str(tmp_path), every_n_steps=1)]
+    with pytest.raises(UserError, match=r"Training diverged by step 5: .*(nan|inf)") as raised:
+        fit(model, make_data(comic_root, batch_size=2), callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
+    assert len(model.names) == 2
+    assert f"Images: {', '.join(model.names)}." in str(raised.value)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 4
+    assert all(bool(value.isfinite().all()) for value in kept["state_dict"].values())
+    moments = [values for optimizer in kept["optimizer_states"] for values in optimizer["state"].values()]
+    assert all(bool(value.isfinite().all()) for values in moments for value in values.values())
+
+
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_train_epoch_end", "on_save_checkpoint"])
+def test_several_steps_are_looked_at_together(hook: str) -> None:
+    """As on a GPU, which would have to be waited for; before a checkpoint at the latest."""
+    strategy = SimpleNamespace(reduce=lambda total, **_: total * 2)
+    trainer: Any = SimpleNamespace(
+        global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy
+    )
+    model: Any = SimpleNamespace(device=torch.device("cpu"), gradient_norms={})
+
+    def train(callback: StopOnNaN, *losses: float) -> None:
+        for batch, loss in enumerate(losses):
+            callback.on_train_batch_end(trainer, model, {"loss": torch.tensor(loss)}, {"name": ["a"]}, batch)
+
+    train(StopOnNaN(), float("nan"), 1.0)  # not yet
+    with pytest.raises(UserError, match="diverged by step 7"):
+        train(StopOnNaN(), float("nan"), 1.0, 1.0)
+    callback = StopOnNaN()
+    train(callback, 1.0, 1.0)
+    getattr(callback, hook)(trainer, model, *([{}] if "save" in hook else []))
+    train(callback, float("inf"))
+    with pytest.raises(UserError, match="diverged by step 7"):
+        getattr(callback, hook)(trainer, model, *([{}] if "save" in hook else []))
+
+
+def test_a_run_that_diverges_fails_with_one_message(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = command("train", *TINY_PIX2PIX, f"data.root={comic_root}", f"hydra.run.dir={run}", "trainer.max_epochs=5",
+                     "model.optimizer.lr=1e20", "checkpoint.every_n_steps=1")  # fmt: skip
+    assert result.returncode == 1
+    assert "Error: Training diverged by step" in result.stderr
+    assert "Images: train" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert read_manifest(run)["status"] == "failed"
+    assert "diverged" in read_manifest(run)["error"]
