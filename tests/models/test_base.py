@@ -43,7 +43,8 @@ def test_val_test_and_predict_agree(comic_root: Path) -> None:
         trainer.validate(model, datamodule=data, verbose=False)
         trainer.test(model, datamodule=data, verbose=False)
         scores += [model.results["val"], model.results["test"], model.results["identity"]]
-        outputs = torch.cat(trainer.predict(model, datamodule=data)).permute(0, 2, 3, 1).numpy()
+        batches = [data.finish_batch(batch) for batch in data.test_dataloader()]
+        outputs = torch.cat(trainer.predict(model, batches)).permute(0, 2, 3, 1).numpy()
     for one, other in zip(scores[:3], scores[3:], strict=True):
         assert {name: pytest.approx(row, rel=1e-4) for name, row in one.items()} == other
     for split, (results, identity) in {"val": (scores[0], {}), "test": scores[1:3]}.items():

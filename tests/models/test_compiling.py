@@ -12,11 +12,12 @@ import pytorch_lightning as pl
 import torch
 from conftest import SIZE
 from helpers.training import NAMES, SGD, fit, make_data, make_model, moved_alike, without_dropout
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from image_translation.callbacks import GANMonitor, ProgressBar, StopOnNaN, Throughput, TrainingMetrics
+from image_translation.callbacks import GANMonitor, StopOnNaN, Throughput, TrainingMetrics
 from image_translation.cli.errors import UserError
 from image_translation.models.compiling import compile_hint
 
@@ -151,7 +152,7 @@ class Strict(pl.Callback):
 
 
 def train_watched(name: str, watches: list[pl.Callback], root: Path, folder: Path, **options: Any) -> None:
-    callbacks = [*watches, ProgressBar(), Throughput(), GANMonitor(), TrainingMetrics(str(folder / "metrics.csv"))]
+    callbacks = [*watches, RichProgressBar(), Throughput(), GANMonitor(), TrainingMetrics(str(folder / "metrics.csv"))]
     fit(make_model(name), make_data(root, batch_size=2), max_epochs=2, callbacks=callbacks, enable_progress_bar=True,
         logger=CSVLogger(folder), **options)  # fmt: skip
 
