@@ -13,6 +13,7 @@ from helpers.training import NAMES, SGD, adam, fit, make_data, make_model, moved
 from PIL import Image
 from skimage.metrics import mean_squared_error
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 import image_translation
 from image_translation.callbacks import LastCheckpoint
@@ -43,7 +44,8 @@ def test_val_test_and_predict_agree(comic_root: Path) -> None:
         trainer.validate(model, datamodule=data, verbose=False)
         trainer.test(model, datamodule=data, verbose=False)
         scores += [model.results["val"], model.results["test"], model.results["identity"]]
-        outputs = torch.cat(trainer.predict(model, datamodule=data)).permute(0, 2, 3, 1).numpy()
+        batches = DataLoader([data.finish_batch(batch) for batch in data.test_dataloader()], batch_size=None)
+        outputs = torch.cat(trainer.predict(model, batches)).permute(0, 2, 3, 1).numpy()
     for one, other in zip(scores[:3], scores[3:], strict=True):
         assert {name: pytest.approx(row, rel=1e-4) for name, row in one.items()} == other
     for split, (results, identity) in {"val": (scores[0], {}), "test": scores[1:3]}.items():

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT
-from helpers.training import make_model
 from hydra import compose, initialize_config_dir
 from pytorch_lightning import Callback, Trainer
 
 from image_translation.cli.errors import UserError
-from image_translation.training.trainer import make_trainer, require_options
+from image_translation.training.trainer import make_trainer
 
 
 def made(*overrides: str, **options: Any) -> Trainer:
@@ -34,13 +33,3 @@ def test_what_the_run_adds() -> None:
     assert names.index("StepSeeding") < names.index("Callback")  # what a callback draws is seeded too
     assert (trainer.max_epochs, trainer.precision, trainer.gradient_clip_val) == (7, "32-true", None)
     assert made(trains=False).max_epochs == 0
-
-
-@pytest.mark.parametrize("option", ["gradient_clip_val", "accumulate_grad_batches"])
-def test_pix2pix_has_options_of_its_own(option: str) -> None:
-    model, trainer = make_model("pix2pix"), made(f"trainer.{option}=2")
-    assert hasattr(model, option)
-    with pytest.raises(UserError, match=rf"use model\.{option} instead of trainer\.{option}"):
-        require_options(model, trainer)
-    require_options(make_model("autoencoder"), trainer)
-    require_options(model, made())
