@@ -88,14 +88,15 @@ def read_finished(folder: Path) -> FinishedRun:
 
 def read_split(folder: Path) -> tuple[Scores, Scores, dict[str, float]]:
     """What a test left: the scores of the images and of their unchanged inputs, and the means of all metrics."""
-    scores, identity = read_csv(folder / "per_image.csv", "name"), read_csv(folder / "identity.csv", "name")
+    tables = [read_csv(folder / file, "name") for file in ("per_image.csv", "identity.csv")]
+    scores, identity = ({name: {m: table[name][m] for m in METRICS} for name in sorted(table)} for table in tables)
     if list(identity) != list(scores):
         raise UserError(f"{folder.name}/identity.csv and {folder.name}/per_image.csv have different images.")
     means = read_json(folder / "metrics.json")
     for metric in METRICS:
         means[metric] = float(np.mean([row[metric] for row in scores.values()]))
         means[f"{IDENTITY}/{metric}"] = float(np.mean([row[metric] for row in identity.values()]))
-    return dict(sorted(scores.items())), dict(sorted(identity.items())), means
+    return scores, identity, means
 
 
 def read_csv(path: Path, key: str) -> Scores:
