@@ -96,7 +96,7 @@ def write_split(
         for kind, image in (("images", output), ("inputs", source), ("targets", target)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / kind / f"{name}.png")
-        outputs.append({"name": name} | score(output, target))
+        outputs.append({"name": name} | score(output, target) | {f"report/{m}": v for m, v in (report or {}).items()})
         inputs.append({"name": name} | score(source, target))
     _write_csv(folder / "per_image.csv", outputs)
     _write_csv(folder / "identity.csv", inputs)

@@ -1,7 +1,6 @@
-"""Pages and tables from templates."""
+"""Pages, tables and sentences from templates."""
 
 import base64
-import functools
 import re
 from typing import Any
 
@@ -12,33 +11,24 @@ LATEX = {
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
     "—": "--", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "×": r"$\times$",
 }  # fmt: skip
-
-
-def escape_latex(text: object) -> str:
-    return "".join(LATEX.get(character, character) for character in str(text))
-
-
-def escape_markdown(text: object) -> str:
-    return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", str(text))
-
-
-@functools.cache
-def environment() -> jinja2.Environment:
-    """The package's templates; those of HTML escape what they are given."""
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("image_translation"),
-        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    env.filters |= {"latex": escape_latex, "markdown": escape_markdown}
-    return env
+# The package's templates; those of HTML escape what they are given.
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("image_translation"), autoescape=jinja2.select_autoescape(["html.j2"]),
+    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+)  # fmt: skip
+TEMPLATES.filters |= {
+    "latex": lambda text: "".join(LATEX.get(character, character) for character in text),
+    "markdown": lambda text: re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", text),
+    "and_join": lambda words: " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))),
+}
 
 
 def render(template: str, **values: Any) -> str:
-    return environment().get_template(template).render(**values)
+    return TEMPLATES.get_template(template).render(**values)
+
+
+def render_lines(template: str, **values: Any) -> list[str]:
+    return render(template, **values).split("\n")[:-1]
 
 
 def data_url(kind: str, content: bytes) -> str:

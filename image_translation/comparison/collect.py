@@ -1,10 +1,9 @@
 """Find runs, group those that can be compared, and say why the others cannot."""
 
 import math
-import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from image_translation.cli.errors import UserError, nearest
 from image_translation.comparison.reading import IDENTITY, FinishedRun, read_finished
+from image_translation.runs.folder import CONFIG, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Experiment:
     runs: list[FinishedRun]
 
     @property
-    def pooled(self) -> list[str]:
-        """Options other than the seed in which the runs differ."""
-        return differing(self.runs)
-
-    @property
     def seeds_known(self) -> bool:
         """Whether the runs show what another seed changes; none changes identity."""
         return self.label == IDENTITY or len({run.seed for run in self.runs}) == len(self.runs) > 1
+
+    @property
+    def pooled(self) -> list[str]:
+        """Options other than the seed in which the runs differ."""
+        return differing(self.runs)
 
     @property
     def with_train(self) -> "Experiment":
@@ -57,6 +57,10 @@ class Experiment:
 
     def mean(self, metric: str, split: str = "test") -> float:
         return statistics.fmean(self.means(metric, split))
+
+    @property
+    def psnr(self) -> float:
+        return self.mean("psnr")
 
     def mean_fact(self, name: str) -> float | None:
         """The mean of a number in the runs' manifests, or in ``cost`` there; None if no run recorded it."""
@@ -78,6 +82,10 @@ class TaskComparison:
         return [*self.trained, self.identity]
 
     @property
+    def runs(self) -> list[FinishedRun]:
+        return [run for experiment in self.trained for run in experiment.runs]
+
+    @property
     def names(self) -> list[str]:
         """The names of the test images."""
         return list(self.identity.runs[0].scores)
@@ -94,9 +102,11 @@ def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[T
     Raises:
         UserError: no run has an option of ``group_by``.
     """
+    folders = {path.parent for root in roots for path in root.rglob(MANIFEST)}
+    folders |= {path.parents[1] for root in roots for path in root.rglob(CONFIG)}  # a run that failed early
     runs: list[FinishedRun] = []
     excluded: list[Excluded] = []
-    for folder in find_runs(roots):
+    for folder in sorted(folders):
         try:
             runs.append(read_finished(folder))
         except Exception as error:  # one damaged run must not prevent the comparison of the others
@@ -113,26 +123,6 @@ def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[T
         excluded += others
         tasks.append(TaskComparison(task, _experiments(selected, group_by), _identity(selected)))
     return tasks, sorted(excluded, key=lambda item: str(item.folder))
-
-
-def find_runs(roots: Iterable[Path]) -> list[Path]:
-    """Folders with a manifest or a config of Hydra's. Links are followed; a folder is found once."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    for root in filter(Path.is_dir, roots):
-        for place, folders, files in os.walk(root, followlinks=True, onerror=_stop):
-            is_new = (real := os.path.realpath(place)) not in seen
-            has_config = (Path(place) / ".hydra" / "config.yaml").exists()
-            if is_new and (has_config or "run.json" in files):
-                found.append(Path(place))
-            # There are no runs inside a run, and links may lead in circles.
-            folders[:] = [name for name in folders if is_new and not has_config and not name.startswith(".")]
-            seen.add(real)
-    return sorted(found)
-
-
-def _stop(error: OSError) -> None:
-    raise error
 
 
 def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Excluded]]:
@@ -171,11 +161,12 @@ def _experiments(runs: Sequence[FinishedRun], group_by: Sequence[str]) -> list[E
 
 def _identity(runs: Sequence[FinishedRun]) -> Experiment:
     """The unchanged input. Its scores are the same in every run, though not every run has all its metrics."""
-    means, train = (
-        {name.removeprefix(f"{IDENTITY}/"): value for table in tables for name, value in table.items()
-         if name.startswith(f"{IDENTITY}/")}
-        for tables in ([run.means for run in reversed(runs)], [run.train for run in reversed(runs)])
-    )  # fmt: skip
+
+    def merged(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
+        every = {name: value for table in tables for name, value in table.items()}
+        return {name.removeprefix(f"{IDENTITY}/"): v for name, v in every.items() if name.startswith(f"{IDENTITY}/")}
+
+    means, train = merged(run.means for run in runs[::-1]), merged(run.train for run in runs[::-1])
     return Experiment(IDENTITY, [replace(runs[0], scores=runs[0].identity, means=means, train=train)])
 
 

@@ -1,7 +1,6 @@
 """The figures of the page, as data URLs of SVG files."""
 
 import io
-import math
 import statistics
 import warnings
 from collections.abc import Sequence
@@ -42,14 +41,12 @@ def curves(task: TaskComparison, look: Looks) -> str:
     for ax, metric in zip(figure.subplots(1, 2), ("psnr", "ssim"), strict=True):
         for experiment in task.trained:
             name, style = f"val/{metric}", look[experiment.label]
-            curves = [{row["step"]: row[name] for row in run.curves if name in row} for run in experiment.runs]
-            runs = [curve for curve in curves if curve] or [{}]
-            for run in runs if len(runs) > 1 else ():
+            runs = [{float(s): row[name] for s, row in run.curves.items() if name in row} for run in experiment.runs]
+            for run in runs:
                 ax.plot(run.keys(), run.values(), color=style["color"], alpha=0.3, linewidth=1)
-            # Where some seeds have no value, the mean would jump.
-            steps = sorted(set(runs[0]).intersection(*runs[1:]))
+            steps = sorted(set.intersection(*map(set, runs)))  # where some seeds have no value, the mean would jump
             means = [statistics.fmean(run[step] for run in runs) for step in steps]
-            ax.plot(steps, means, label=experiment.label, **style | {"marker": "o" if len(steps) == 1 else None})
+            ax.plot(steps, means, label=experiment.label, markevery=max(1, len(steps) - 1), **style)
         ax.set(xlabel="step", ylabel=f"val {LABELS[metric]}")
     return _url(figure)
 
@@ -64,12 +61,11 @@ def costs(tasks: Sequence[TaskComparison], look: Looks) -> str:
     for ax, (name, (heading, unit)) in zip(figure.subplots(1, 3), kinds.items(), strict=True):
         for task, experiment in trained:
             if (cost := experiment.mean_fact(name)) is not None:
-                at = cost / unit, experiment.mean("psnr")
+                at = cost / unit, experiment.psnr
                 ax.plot(*at, label=experiment.label, markersize=8, **look[experiment.label] | {"linestyle": ""})
                 ax.annotate(task, at, (0, 7), textcoords="offset points", fontsize="x-small", ha="center")
-        ax.set(xlabel=heading, ylabel=f"test {LABELS['psnr']}")
         ax.margins(0.15)
-        ax.set_xlim(left=0)
+        ax.set(xlabel=heading, ylabel=f"test {LABELS['psnr']}", xlim=(0, None))
     return _url(figure)
 
 
@@ -80,12 +76,10 @@ def intervals(verdicts: Sequence[Verdict], metric: str) -> str:
     figure = Figure(figsize=(8, 0.8 + 0.4 * len(rows)))
     ax = figure.subplots()
     for y, verdict in enumerate(rows):
-        color, width, fill = (
-            (COLORS[0], 2.5, COLORS[0]) if verdict.conclusion == SIGNIFICANT else ("#595959", 1.2, "white")
-        )
-        if all(map(math.isfinite, verdict.difference.interval)):
-            ax.plot(verdict.difference.interval, (y, y), color=color, linewidth=width)
-        ax.plot(verdict.difference.mean, y, "o", color=color, markerfacecolor=fill)
+        significant = verdict.conclusion == SIGNIFICANT
+        color = COLORS[0] if significant else "#595959"
+        ax.plot(verdict.difference.interval, (y, y), color=color, linewidth=2.5 if significant else 1.2)
+        ax.plot(verdict.difference.mean, y, "o", color=color, markerfacecolor=color if significant else "white")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(rows)), [f"{v.task}: {v.better} − {v.worse}" for v in rows])
     ax.invert_yaxis()

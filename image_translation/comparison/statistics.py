@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,15 +53,12 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
     low, high = image_low, image_high = -math.inf, math.inf
     if len(per_image) > 1:  # one image says nothing about others
         rng = np.random.default_rng(seed)
-        batch = max(1, 10**7 // len(per_image))
-        result = stats.bootstrap(
-            (per_image,), np.mean, n_resamples=RESAMPLES, batch=batch, method="percentile", rng=rng
-        )
-        means = result.bootstrap_distribution
+        options = {"n_resamples": RESAMPLES, "batch": max(1, 10**7 // len(per_image)), "method": "percentile"}
+        means = stats.bootstrap((per_image,), np.mean, **options, rng=rng).bootstrap_distribution
         low, high = image_low, image_high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
         if seeds_known:
-            noise = _noise_of_seeds([scores.mean(axis=1) for scores in (a, b) if len(scores) > 1], len(means))
-            low, high = np.quantile(means + rng.permutation(noise), [LEVEL / 2, 1 - LEVEL / 2])
+            means += rng.permutation(_noise_of_seeds([scores.mean(axis=1) for scores in (a, b) if len(scores) > 1]))
+            low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
     changed = per_image[per_image != 0]
     rank_sum = np.sum(stats.rankdata(np.abs(changed)) * np.sign(changed))
     if image_low <= 0 <= image_high:
@@ -75,13 +71,13 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
     return Difference(mean, (float(low), float(high)), wilcoxon(per_image), len(per_image), agreeing, conclusion)
 
 
-def _noise_of_seeds(means_of_runs: Sequence[Array], count: int) -> Array:
+def _noise_of_seeds(means_of_runs: Sequence[Array]) -> Array:
     """What other seeds add to a difference of means: quantiles of a scaled Student's t; random numbers vary more."""
     variances = [float(means.var(ddof=1)) / len(means) for means in means_of_runs]
     if not sum(variances):
-        return np.zeros(count)
+        return np.zeros(RESAMPLES)
     terms = [v**2 / (len(means) - 1) for v, means in zip(variances, means_of_runs, strict=True)]
-    t: Array = stats.t.ppf((np.arange(count) + 0.5) / count, sum(variances) ** 2 / sum(terms))
+    t: Array = stats.t.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, sum(variances) ** 2 / sum(terms))
     return math.sqrt(sum(variances)) * t
 
 
@@ -114,6 +110,15 @@ class Verdict:
     def conclusion(self) -> str:
         return self.difference.conclusion if self.p < LEVEL else NOT_SIGNIFICANT
 
+    @property
+    def pair(self) -> tuple[str, ...]:
+        return tuple(sorted((self.better, self.worse)))
+
+    @property
+    def claim(self) -> tuple[str, ...]:
+        """The conclusion and its models: the better one first, unless there is none."""
+        return self.conclusion, *(self.pair if self.conclusion == NOT_SIGNIFICANT else (self.better, self.worse))
+
 
 def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
     """A verdict for every pair of experiments of every task in every metric."""
@@ -123,15 +128,16 @@ def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
             gain = (b.mean(metric) - a.mean(metric)) * (1 if HIGHER_IS_BETTER[metric] else -1)
             better, worse = (b, a) if gain > 0 else (a, b)
             d = difference(better.scores(metric), worse.scores(metric), better.seeds_known and worse.seeds_known)
-            train = [experiment.means(metric, "train") for experiment in (better, worse)]
-            gap = statistics.fmean(train[0]) - statistics.fmean(train[1]) if all(train) else None
-            found.append((task.task, metric, better.label, worse.label, d, gap))
+            evaluated = better.means(metric, "train") and worse.means(metric, "train")
+            train = better.mean(metric, "train") - worse.mean(metric, "train") if evaluated else None
+            found.append((task.task, metric, better.label, worse.label, d, train))
     ps = holm([d.p for *_, d, _ in found])
     return [Verdict(*fields, p) for fields, p in zip(found, ps, strict=True)]
 
 
-def winners(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict]) -> dict[tuple[str, str], str]:
-    """By task and metric the experiment that is significantly better than every other, if there is one."""
+def winners(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict]) -> dict[str, dict[str, str | None]]:
+    """By task and metric the experiment that is significantly better than every other, or None."""
     wins = Counter((v.task, v.metric, v.better) for v in verdicts if v.conclusion == SIGNIFICANT)
     others = {task.task: len(task.experiments) - 1 for task in tasks}
-    return {(task, metric): label for (task, metric, label), count in wins.items() if count == others[task]}
+    best = {(task, metric): label for (task, metric, label), count in wins.items() if count == others[task]}
+    return {task: {metric: best.get((task, metric)) for metric in METRICS} for task in others}

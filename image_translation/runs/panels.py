@@ -1,12 +1,10 @@
 """Panels: the same few images after every epoch, in columns for input, target and output."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 GAP, HEADER = 4, 18  # pixels
-COLUMNS = ("input", "target", "output")
 
 
 def draw_panel(columns: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
@@ -22,19 +20,3 @@ def draw_panel(columns: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
         for j, image in enumerate(images):
             panel.paste(image, (left, HEADER + GAP + j * (height + GAP)))
     return panel
-
-
-def read_panel(path: Path) -> dict[str, list[Image.Image]]:
-    """The square images of a panel with ``COLUMNS``, by column.
-
-    Raises:
-        OSError: the file is missing or damaged.
-    """
-    with Image.open(path, formats=("PNG",)) as panel:
-        step = (panel.width - GAP) // len(COLUMNS)
-        side = step - GAP
-        tops, lefts = range(HEADER + GAP, panel.height - side, step), range(GAP, panel.width, step)
-        return {
-            name: [panel.crop((left, top, left + side, top + side)) for top in tops]
-            for name, left in zip(COLUMNS, lefts, strict=True)
-        }
