@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.networks.layers import Conv2d, apply_layers, initialize_weights, norm_layer
+from image_translation.networks.layers import Conv2d, apply_layer, initialize_weights, norm_layer
 
 
 class PatchGANDiscriminator(nn.Module):
@@ -12,8 +12,7 @@ class PatchGANDiscriminator(nn.Module):
     Args:
         in_channels: channels of input and target together.
         base_channels: channels of the first layer; they double up to 8 times as many.
-        norm: ``instance`` or ``batch``.
-        gradient_checkpointing: store only the pair for the backward pass, which computes the rest again.
+        norm, gradient_checkpointing: see ``networks``; only the pair is stored.
     """
 
     def __init__(
@@ -28,17 +27,13 @@ class PatchGANDiscriminator(nn.Module):
         layers: list[nn.Module] = [Conv2d(in_channels, base_channels, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         width = base_channels
         for stride in (2, 2, 1):
-            layers += [
-                Conv2d(width, 2 * width, 4, stride, 1, bias=False),
-                norm_layer(norm, 2 * width),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+            conv = Conv2d(width, 2 * width, 4, stride, 1, bias=False)
             width *= 2
-        layers.append(Conv2d(width, 1, 4, 1, 1))
-        self.layers = nn.Sequential(*layers)
+            layers += [conv, norm_layer(norm, width), nn.LeakyReLU(0.2, inplace=True)]
+        self.layers = nn.Sequential(*layers, Conv2d(width, 1, 4, 1, 1))
         initialize_weights(self)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Input (N, C, H, W) and target (N, C', H, W) in [-1, 1] → logits (N, 1, H/8 − 2, W/8 − 2)."""
         pair = torch.cat([x, y], dim=1).contiguous(memory_format=torch.channels_last)
-        return apply_layers([self.layers], pair, gradient_checkpointing=self.gradient_checkpointing)
+        return apply_layer(self.layers, pair, gradient_checkpointing=self.gradient_checkpointing)
