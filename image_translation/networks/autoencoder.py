@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from image_translation.cli.errors import log2_of
 from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
 
-WIDTHS = (1, 1, 2, 4)  # channels of the first levels as multiples of base_channels; deeper levels keep the last
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
 
 
@@ -30,7 +29,7 @@ class ConvAutoencoder(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size) - BOTTLENECK
         self.size_divisibility = 2**depth
-        widths = [base_channels * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth)]
+        widths = [base_channels * min(2 ** max(level - 1, 0), 4) for level in range(depth)]
 
         self.encoder = nn.ModuleList()
         channels = in_channels

@@ -9,10 +9,8 @@ from image_translation.networks.layers import Conv2d, apply_layer, initialize_we
 class PatchGANDiscriminator(nn.Module):
     """Classifies each 70×70 patch of an input and a target: does the target belong to the input?
 
-    Args:
-        in_channels: channels of input and target together.
-        base_channels: channels of the first layer; they double up to 8 times as many.
-        norm, gradient_checkpointing: see ``networks``; only the pair is stored.
+    ``in_channels`` counts those of input and target together. Channels double up to 8 times ``base_channels``. The
+    other arguments: see ``networks``.
     """
 
     def __init__(

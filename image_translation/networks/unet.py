@@ -1,7 +1,5 @@
 """The generator of Pix2Pix: a U-Net (Ronneberger et al. 2015; Isola et al. 2017, section 6.1.1)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -55,11 +53,10 @@ class UNetGenerator(nn.Module):
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]."""
         x = self.encoder[0](x.contiguous(memory_format=torch.channels_last))
         skips = []
-        level: Any
         for level in self.encoder[1:]:
             # The activation works in place. The decoder's ReLU gives the same for a map and for its LeakyReLU.
-            skips.append(level[0](x))
-            x = apply_layer(level[1:], skips[-1], gradient_checkpointing=self.gradient_checkpointing)
+            skips.append(level[0](x))  # type: ignore[index]
+            x = apply_layer(level[1:], skips[-1], None, self.gradient_checkpointing)  # type: ignore[index]
         for level, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
             x = apply_layer(level, x, skip, self.gradient_checkpointing)
         return x
