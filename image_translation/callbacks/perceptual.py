@@ -1,14 +1,45 @@
-"""LPIPS, FID and KID of the images of a test."""
+"""LPIPS, FID and KID of the images of a test: distances between features of pretrained networks, by torchmetrics."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from torchmetrics import Metric
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
+from image_translation.cli.errors import UserError, one_of
 from image_translation.data.transforms import to_uint8
-from image_translation.metrics.perceptual import perceptual_metric
+
+INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+KINDS: dict[str, tuple[type[Metric], dict[str, Any], str]] = {  # class, options, file of the network's weights
+    # Zhang et al. 2018, for images in [0, 1]
+    "lpips": (
+        LearnedPerceptualImagePatchSimilarity,
+        {"net_type": "alex", "normalize": True},
+        "alexnet-owt-7be5be79.pth",
+    ),
+    "fid": (FrechetInceptionDistance, {}, INCEPTION),  # Heusel et al. 2017
+    "kid": (KernelInceptionDistance, {}, INCEPTION),  # Bińkowski et al. 2018
+}
+
+
+def perceptual_metric(kind: str) -> Metric:
+    """Build the metric ``lpips``, ``fid`` or ``kid``.
+
+    Raises:
+        UserError: the kind is unknown, or the package torch-fidelity or the network's weights are missing.
+    """
+    metric_class, options, weights = KINDS[one_of("perceptual", kind, KINDS)]
+    try:
+        return metric_class(**options)
+    except (ImportError, OSError, EOFError, RuntimeError) as error:
+        raise UserError(
+            f"{kind} needs pip install '.[perceptual]' and the file {torch.hub.get_dir()}/checkpoints/{weights}, which "
+            f"can come from another machine: {error}"
+        ) from error
 
 
 class Perceptual(Callback):

@@ -1,9 +1,9 @@
 """What is measured on each pair: sizes, colors, hashes, and how well input and target agree."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagehash
 import numpy as np
@@ -31,15 +31,14 @@ class Half:
 
     size: tuple[int, int]  # width, height
     digest: str | None  # of the pixels; None if all have the same color
-    hashes: tuple[int, int]  # perceptual hashes (64 bits) of the image and of the flipped image
+    hashes: tuple[int, ...]  # perceptual hashes (64 bits) of the image and of the flipped image
     thumb: NDArray[np.uint8]  # (THUMB, THUMB, 3)
     edges: Array  # (SIDE / 8, SIDE / 8), standardized
     is_gray: bool
     is_drawn: bool  # has few colors: a mask or a label map
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """How well input and target agree: correlations of their edges, 1 for the same edges."""
 
     as_is: float = 0.0
@@ -53,22 +52,14 @@ class Agreement:
 class Facts:
     """One pair."""
 
-    split: str
-    pair: Pair
+    decoded: Decoded  # without its images
     read: Callable[[], Decoded]  # decodes it again
-    fingerprint_line: str
-    formats: list[str]  # format and mode of each file
-    problems: list[str]
     halves: dict[str, Half]  # "input" and "target", as far as they come from files
     agreement: Agreement
 
     @property
     def name(self) -> str:
-        return f"{self.split}/{self.pair.name}"
-
-    @property
-    def images(self) -> list[tuple["Facts", str]]:
-        return [(self, half) for half in self.halves]
+        return f"{self.decoded.split}/{self.decoded.pair.name}"
 
 
 def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[str, Pair], Decoded]) -> Iterator[Facts]:
@@ -82,7 +73,7 @@ def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[str, Pair], Dec
         if len(small) == 2 and small["input"].size == small["target"].size:
             scale = decoded.halves["target"].width / small["target"].width
             agreement = _compare(_gray_and_edges(small["input"]), _gray_and_edges(small["target"]), scale)
-        return Facts(*item, partial(read, *item), decoded.line, decoded.kinds, decoded.problems, halves, agreement)
+        return Facts(replace(decoded, halves={}), partial(read, *item), halves, agreement)
 
     return in_threads(examine, [(split, pair) for split in splits for pair in splits[split]], "Checking every pair")
 
@@ -90,8 +81,8 @@ def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[str, Pair], Dec
 def agreement_between(source: Facts, target: Facts) -> float:
     """How well one pair's input agrees with another pair's target; both are decoded again."""
     images = source.read().halves["input"], target.read().halves["target"]
-    a, b = (_gray_and_edges(thumbnail(image, SIDE))[1] for image in images)
-    return _correlation(a, b) if a.shape == b.shape else 0.0
+    a, b = (_gray_and_edges(thumbnail(image, SIDE)) for image in images)
+    return _agree(a, b)[0] if a.shape == b.shape else 0.0
 
 
 def thumbnail(image: Image.Image, side: int) -> Image.Image:
@@ -113,7 +104,7 @@ def _measure(image: Image.Image, small: Image.Image) -> Half:
     return Half(
         size=image.size,
         digest=pixel_digest(image),
-        hashes=(int(str(imagehash.phash(small)), 16), int(str(imagehash.phash(ImageOps.mirror(small))), 16)),
+        hashes=tuple(int(str(imagehash.phash(view)), 16) for view in (small, ImageOps.mirror(small))),
         thumb=np.asarray(small.resize((THUMB, THUMB), Image.Resampling.BOX)),
         edges=standardize(edges.reshape(SIDE // 8, 8, SIDE // 8, 8).mean(axis=(1, 3))),
         is_gray=bool(np.percentile(np.ptp(np.asarray(small), axis=2), 99) <= GRAY_LEVELS),
@@ -131,25 +122,16 @@ def _gray_and_edges(image: Image.Image) -> Array:
 def _compare(source: Array, target: Array, scale: float) -> Agreement:
     """Gray values and edges of both; ``scale`` converts their pixels to those of the files."""
     down, right = _offset(source[1], target[1])
-    flipped = source[..., ::-1], target
-    shifted = _overlap(source, -down, -right), _overlap(target, down, right)
-    return Agreement(
-        as_is=_correlation(source[1], target[1]),
-        flipped=_correlation(flipped[0][1], target[1]),
-        shifted=_correlation(shifted[0][1], shifted[1][1]),
-        shift=(right * scale, down * scale),
-        equal=_equal(source, target) - max(_equal(*flipped), _equal(*shifted) if down or right else 0.0),
-    )
+    as_is, flipped = _agree(source, target), _agree(source[..., ::-1], target)
+    shifted = _agree(_overlap(source, -down, -right), _overlap(target, down, right))
+    elsewhere = max(flipped[1], shifted[1] if down or right else 0.0)
+    return Agreement(as_is[0], flipped[0], shifted[0], (right * scale, down * scale), as_is[1] - elsewhere)
 
 
-def _correlation(a: Array, b: Array) -> float:
-    return float((standardize(a) * standardize(b)).sum())
-
-
-def _equal(source: Array, target: Array) -> float:
-    """The share of the target's edges where both have the same gray value."""
+def _agree(source: Array, target: Array) -> tuple[float, float]:
+    """The correlation of the edges, and the share of the target's edges where both have the same gray value."""
     same = np.abs(source[0] - target[0])[target[1] > target[1].mean()] <= EQUAL_LEVELS / 255
-    return float(same.sum() / max(same.size, 1))
+    return float((standardize(source[1]) * standardize(target[1])).sum()), float(same.sum() / max(same.size, 1))
 
 
 def _overlap(image: Array, down: int, right: int) -> Array:

@@ -36,8 +36,7 @@ def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
 
     found, many = [], max(MANY * len(pairs), 2)
     for number, item in enumerate(pairs):
-        its, images = item.agreement, item.images
-        enough = max(its.as_is + SHIFT_GAIN, usual / 2, SHIFT_LEAST)
+        its, images = item.agreement, [(item, "input"), (item, "target")]
         if its.equal >= EQUAL:
             continue
         if number in matches:
@@ -48,13 +47,16 @@ def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
             images.append((pairs[other], "target"))
         elif its.flipped > max(its.as_is + FLIP_GAIN, usual / 2):
             kind, text = "flipped", f"agreement {its.flipped:.2f} with the input flipped, {its.as_is:.2f} as it is"
-        elif its.shifted > enough and max(map(abs, its.shift)) >= SHIFT_PIXELS:
+        elif (
+            its.shifted > max(its.as_is + SHIFT_GAIN, usual / 2, SHIFT_LEAST)
+            and max(map(abs, its.shift)) >= SHIFT_PIXELS
+        ):
             kind, text = "shifted", "target shifted by {:+.0f} pixels in x and {:+.0f} in y".format(*its.shift)
         elif its.as_is < usual - OUTLIER * spread:
             kind, text = "low agreement", f"agreement {its.as_is:.2f}; the median is {usual:.2f}"
         else:
             continue
-        found.append(Finding(kind, f"{item.name}: {text}.", item.pair.files, images))
+        found.append(Finding(kind, f"{item.name}: {text}.", images))
     shifted = [finding for finding in found if finding.kind == "shifted"]
     for finding in shifted if len(shifted) < many else []:
         finding.kind = "maybe shifted"
@@ -64,11 +66,10 @@ def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
 def _find_better_targets(pairs: Sequence[Facts], best: NDArray[np.float64]) -> dict[int, tuple[int, float]]:
     """Pairs whose input matches another pair's target much better than its own, and the other pair and agreement."""
     inputs, targets = (np.stack([item.halves[half].edges.ravel() for item in pairs]) for half in ("input", "target"))
-    parts = np.array_split(inputs, len(inputs) // 512 + 1)  # less memory than all at once
-    nearest = np.concatenate([(part @ targets.T).argmax(axis=1) for part in parts]).tolist()
     enough = np.percentile([item.agreement.as_is for item in pairs], 10) if np.median(best) >= CLEAR else CLEAR
     found = {}
-    for number, (item, other) in enumerate(zip(pairs, nearest, strict=True)):
+    for number, item in enumerate(pairs):
+        other = int((targets @ inputs[number]).argmax())
         if other == number or item.agreement.equal >= EQUAL or inputs[number] @ inputs[other] >= INPUTS_ALIKE:
             continue
         agreement = agreement_between(item, pairs[other])
@@ -81,16 +82,14 @@ def judge_colors(facts: Sequence[Facts]) -> Iterator[Finding]:
     """Images of one color, gray images among colored ones, and directions that look swapped."""
     gray_share = {}
     for half in sorted({half for item in facts for half in item.halves}):
-        there = [(item, item.halves[half]) for item in facts if half in item.halves]
-        flat = [item for item, image in there if image.digest is None]
-        gray = [item for item, image in there if image.is_gray and image.digest]
+        there = [item for item in facts if half in item.halves]
+        flat = [item for item in there if item.halves[half].digest is None]
+        gray = [item for item in there if item.halves[half].is_gray and item.halves[half].digest]
         gray_share[half] = len(gray) / max(len(there) - len(flat), 1)
         # If most have one color they may be meant so, as masks are; if most are gray, the others are the exception.
-        odd = [("one color", item) for item in flat if len(flat) <= len(there) / 2]
-        odd += [("gray", item) for item in gray if gray_share[half] <= 0.5]
-        for kind, item in odd:
-            file = item.pair.files[0 if half == "input" else -1]
-            yield Finding(kind, f"{item.name}: {half}.", [file], [(item, half)])
+        for kind, odd, most in (("one color", flat, len(there)), ("gray", gray, len(there) - len(flat))):
+            for item in odd if len(odd) <= most / 2 else []:
+                yield Finding(kind, f"{item.name}: {half}.", [(item, half)])
     if gray_share.keys() == {"target"} and gray_share["target"] > 0.5:
         yield Finding("gray", f"{gray_share['target']:.0%} of the images.")
     if len(facts) >= FEW and gray_share.get("target", 0) >= MOST and gray_share.get("input", 1) <= 1 - MOST:

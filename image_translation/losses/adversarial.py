@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GANLoss:
-    """The terms of an adversarial loss, each a function of logits of any shape."""
+    """The terms of an adversarial loss, each for single logits of any shape; the losses are their means."""
 
     real: Callable[[Tensor], Tensor]  # the discriminator's loss on real pairs
     fake: Callable[[Tensor], Tensor]  # the discriminator's loss on fake pairs
@@ -20,10 +20,10 @@ class GANLoss:
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """The mean of both terms, which slows the discriminator down (Isola et al. 2017, section 3.3)."""
-        return (self.real(real.float()) + self.fake(fake.float())) / 2
+        return (self.real(real.float()).mean() + self.fake(fake.float()).mean()) / 2
 
     def generator_loss(self, fake: Tensor) -> Tensor:
-        return self.generator(fake.float())
+        return self.generator(fake.float()).mean()
 
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
         """The fraction of patches that the discriminator classifies correctly, 0 … 1."""
@@ -36,22 +36,10 @@ class GANLoss:
 GAN_LOSSES = {
     # Goodfellow et al. 2014, the generator maximizes log D; -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x)
     "bce": GANLoss(
-        real=lambda x: F.softplus(-x).mean(),
-        fake=lambda x: F.softplus(x).mean(),
-        generator=lambda x: F.softplus(-x).mean(),
-        score=torch.sigmoid,
+        real=lambda x: F.softplus(-x), fake=F.softplus, generator=lambda x: F.softplus(-x), score=torch.sigmoid
     ),
     # Mao et al. 2017, with the labels 1 and 0
-    "lsgan": GANLoss(
-        real=lambda x: (x - 1).square().mean(),
-        fake=lambda x: x.square().mean(),
-        generator=lambda x: (x - 1).square().mean(),
-        boundary=0.5,
-    ),
+    "lsgan": GANLoss(real=lambda x: (x - 1) ** 2, fake=torch.square, generator=lambda x: (x - 1) ** 2, boundary=0.5),
     # Lim and Ye 2017
-    "hinge": GANLoss(
-        real=lambda x: F.relu(1 - x).mean(),
-        fake=lambda x: F.relu(1 + x).mean(),
-        generator=lambda x: -x.mean(),
-    ),
+    "hinge": GANLoss(real=lambda x: F.relu(1 - x), fake=lambda x: F.relu(1 + x), generator=torch.neg),
 }

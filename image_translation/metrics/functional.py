@@ -32,22 +32,19 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     """
     # On a CPU, convolutions take 20 times as long in float64; on a GPU, float32 ones may be rounded to TF32.
     dtype = torch.float64 if output.is_cuda else torch.float32
-    _, windows = structural_similarity_index_measure(
-        output.to(dtype) / PEAK, target.to(dtype) / PEAK, data_range=1.0, reduction="none", return_full_image=True
-    )
+    pair = output.to(dtype) / PEAK, target.to(dtype) / PEAK
+    windows = structural_similarity_index_measure(*pair, data_range=1.0, reduction="none", return_full_image=True)[1]
     # The mean that torchmetrics returns includes windows that cross the border.
     inside: Tensor = windows[..., BORDER:-BORDER, BORDER:-BORDER]
     return inside.mean(dim=(1, 2, 3))
 
 
 def report_ssim(output: Tensor, target: Tensor) -> Tensor:
-    """What the original study reported as SSIM.
+    """What the original study reported as SSIM: of whole images on [0, 1], without the covariance.
 
-    It compares the mean and the standard deviation of whole images on [0, 1], without their covariance: an image with
-    its pixels shuffled gets the full score.
+    It compares their means and standard deviations only: an image with its pixels shuffled gets the full score.
     """
     c1, c2 = (0.01 * 7) ** 2, (0.03 * 7) ** 2
-    (mx, sx), (my, sy) = (
-        (image.mean(dim=(1, 2, 3)), image.std(dim=(1, 2, 3), correction=0)) for image in (output / PEAK, target / PEAK)
-    )
+    mx, my = (image.mean(dim=(1, 2, 3)) for image in (output / PEAK, target / PEAK))
+    sx, sy = (image.std(dim=(1, 2, 3), correction=0) for image in (output / PEAK, target / PEAK))
     return (2 * mx * my + c1) * (2 * sx * sy + c2) / ((mx**2 + my**2 + c1) * (sx**2 + sy**2 + c2))

@@ -10,7 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from image_translation.cli.errors import one_of
 from image_translation.metrics.functional import IDENTICAL_PSNR, PEAK, mse, psnr, report_ssim, ssim
-from image_translation.metrics.names import METRICS, PROTOCOLS
+from image_translation.metrics.names import PROTOCOLS
 
 NAME_BYTES = 256  # file names have at most 255
 Scores = dict[str, float]
@@ -19,21 +19,17 @@ Scores = dict[str, float]
 class ImageScores(Metric):
     """MSE, PSNR and SSIM of each image by its name, computed on what is saved in the files.
 
-    Args:
-        protocol: ``standard``, or ``report`` to add the SSIM of the original study.
+    The protocol ``report`` adds the SSIM of the original study to those of ``standard``.
     """
 
     full_state_update = False
-    names: list[Tensor]
+    names: list[Tensor]  # as bytes, because only tensors are gathered from other devices
     values: list[Tensor]
 
     def __init__(self, protocol: str = "standard", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        functions = {"mse": mse, "psnr": psnr, "ssim": ssim}
-        if one_of("protocol", protocol, PROTOCOLS) == "report":
-            functions["report_ssim"] = report_ssim
-        self.functions = functions
-        # Names are kept as bytes, because only tensors are gathered from other devices.
+        further = {"report_ssim": report_ssim} if one_of("protocol", protocol, PROTOCOLS) == "report" else {}
+        self.functions = {"mse": mse, "psnr": psnr, "ssim": ssim, **further}
         self.add_state("names", default=[], dist_reduce_fx="cat")
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
@@ -50,22 +46,18 @@ class ImageScores(Metric):
         """The scores by name, sorted. An image that several devices have seen is in it once."""
         encoded = dim_zero_cat(self.names).tolist()
         names = [bytes(name).rstrip(b"\0").decode("utf-8", "surrogateescape") for name in encoded]
-        rows = dim_zero_cat(self.values).tolist()
-        scores = sorted(zip(names, rows, strict=True))
+        scores = sorted(zip(names, dim_zero_cat(self.values).tolist(), strict=True))
         return {name: dict(zip(self.functions, row, strict=True)) for name, row in scores}
 
 
 def mean_metrics(scores: dict[str, Scores]) -> Scores:
     """Means over the images: ``mse``, ``psnr``, ``ssim``, and with the protocol ``report`` the study's ``report/…``."""
-
-    def mean(metric: str) -> float:
-        return sum(row[metric] for row in scores.values()) / len(scores)
-
-    means = {metric: mean(metric) for metric in METRICS}
-    if all("report_ssim" in row for row in scores.values()):
+    names = next(iter(scores.values()))
+    means = {name: sum(row[name] for row in scores.values()) / len(scores) for name in names}
+    study = means.pop("report_ssim", None)
+    if study is not None:
         # All images have one size, so the error pooled over all pixels is the mean of the images' errors.
         pooled = means["mse"]
-        means["report/mse"] = pooled
-        means["report/psnr"] = 10 * math.log10(PEAK**2 / pooled) if pooled else IDENTICAL_PSNR
-        means["report/ssim"] = mean("report_ssim")
+        decibels = 10 * math.log10(PEAK**2 / pooled) if pooled else IDENTICAL_PSNR
+        means |= {"report/mse": pooled, "report/psnr": decibels, "report/ssim": study}
     return means

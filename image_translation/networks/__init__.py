@@ -1,4 +1,14 @@
-"""The networks, in pure torch."""
+"""The networks, in pure torch, for images whose height and width are multiples of ``size_divisibility``.
+
+Arguments that they share:
+    in_channels, out_channels: channels of the input and of the output image.
+    image_size: height and width of training images, a power of two from 32 to 2048; sets the depth.
+    base_channels: channels of the first layer.
+    norm: ``instance`` or ``batch``.
+    gradient_checkpointing: store only the maps between levels for the backward pass, which computes the rest again.
+
+A ValueError names an argument with another value.
+"""
 
 from image_translation.networks.autoencoder import ConvAutoencoder
 from image_translation.networks.patchgan import PatchGANDiscriminator

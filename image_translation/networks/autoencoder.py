@@ -4,24 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.cli.errors import log2_of
-from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layers, initialize_weights, norm_layer
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
 
-WIDTHS = (1, 1, 2, 4)  # channels of the first levels as multiples of base_channels; deeper levels keep the last
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
 
 
 class ConvAutoencoder(nn.Module):
     """Strided convolutions down to 8×8 and transposed ones back, with skip connections; the last one is the input.
 
-    Args:
-        in_channels: channels of the input image.
-        out_channels: channels of the output image.
-        image_size: height and width of training images, a power of two; sets the depth (256 → 5 levels).
-        base_channels: channels of the first two levels; the third has twice, deeper ones four times as many.
-        norm: ``instance`` or ``batch``; the first two levels and the decoder have none.
-        gradient_checkpointing: store only the maps between levels for the backward pass, which computes the rest again.
-
-    Height and width of an image must be multiples of ``size_divisibility``.
+    An ``image_size`` of 256 gives 5 levels. The first two levels and the decoder have no norm. The arguments: see
+    ``networks``.
     """
 
     def __init__(
@@ -37,15 +29,14 @@ class ConvAutoencoder(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size) - BOTTLENECK
         self.size_divisibility = 2**depth
-        widths = [base_channels * WIDTHS[min(level, len(WIDTHS) - 1)] for level in range(depth)]
+        widths = [base_channels * min(2 ** max(level - 1, 0), 4) for level in range(depth)]
 
         self.encoder = nn.ModuleList()
         channels = in_channels
         for level, width in enumerate(widths):
-            layers: list[nn.Module] = [Conv2d(channels, width, 3, 2, 1)]
-            if level >= 2:
-                layers.append(norm_layer(norm, width))
-            self.encoder.append(nn.Sequential(*layers, nn.LeakyReLU(0.2, inplace=True)))
+            norms = [norm_layer(norm, width)] if level >= 2 else []
+            conv = Conv2d(channels, width, 3, 2, 1)
+            self.encoder.append(nn.Sequential(conv, *norms, nn.LeakyReLU(0.2, inplace=True)))
             channels = width
 
         self.decoder = nn.ModuleList()
@@ -61,9 +52,9 @@ class ConvAutoencoder(nn.Module):
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded."""
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
-        for layer in self.encoder:
+        for level in self.encoder:
             skips.append(x)
-            x = apply_layers([layer], x, gradient_checkpointing=self.gradient_checkpointing)
-        for layer, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
-            x = apply_layers([layer], x, skip, self.gradient_checkpointing)
+            x = apply_layer(level, x, gradient_checkpointing=self.gradient_checkpointing)
+        for level, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
+            x = apply_layer(level, x, skip, self.gradient_checkpointing)
         return x

@@ -1,6 +1,6 @@
 """The layers that the networks share: torch's own, computed in the fastest way for the layout ``channels_last``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -72,24 +72,20 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         return super().forward(x).contiguous(memory_format=torch.channels_last)
 
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instance": InstanceNorm2d}
+NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm2d, "instance": InstanceNorm2d}
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """A normalization with scale and shift, ``batch`` or ``instance``.
-
-    Raises:
-        ValueError: ``norm`` is neither.
-    """
+    """A normalization with scale and shift: ``batch`` or ``instance``."""
     return NORMS[one_of("norm", norm, NORMS)](channels)
 
 
-def apply_layers(
-    layers: Sequence[nn.Module], x: Tensor, skip: Tensor | None = None, gradient_checkpointing: bool = False
+def apply_layer(
+    layer: nn.Module, x: Tensor, skip: Tensor | None = None, gradient_checkpointing: bool = False
 ) -> Tensor:
-    """Concatenate the channels of ``x`` and ``skip``, if there is one, and apply ``layers``.
+    """Concatenate the channels of ``x`` and ``skip``, if there is one, and apply ``layer``.
 
-    With ``gradient_checkpointing`` the maps between the layers are not stored; the backward pass computes them again
+    With ``gradient_checkpointing`` the maps inside of it are not stored; the backward pass computes them again
     (Chen et al. 2016, "Training deep nets with sublinear memory cost").
     """
 
@@ -97,23 +93,22 @@ def apply_layers(
         if skip is not None:
             # A 1×1 map has both layouts, and torch.cat may choose the other one.
             x = torch.cat([x.contiguous(memory_format=torch.channels_last), skip], dim=1)
-        for layer in layers:
-            x = layer(x)
-        return x
+        y: Tensor = layer(x)
+        return y
 
     if not (gradient_checkpointing and torch.is_grad_enabled()):
         return forward(x, skip)
-    options: dict[str, Any] = {}
-    if not torch.compiler.is_compiling():  # the compiler traces one computation and updates no statistics twice
-        options["context_fn"] = lambda: (nullcontext(), _statistics_kept(layers))
+    options: dict[str, Any] = {"context_fn": lambda: (nullcontext(), _statistics_kept(layer))}
+    if torch.compiler.is_compiling():  # it traces one computation and updates no statistics twice
+        options = {}
     y: Tensor = checkpoint(forward, x, skip, use_reentrant=False, **options)
     return y
 
 
 @contextmanager
-def _statistics_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """Keep batch norms from updating their running statistics a second time with the same batch."""
-    norms = [m for layer in layers for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.cli.errors import log2_of
-from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layers, initialize_weights, norm_layer
+from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
 
 DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the paper
 
@@ -12,16 +12,8 @@ DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the pap
 class UNetGenerator(nn.Module):
     """Strided convolutions down to 1×1 and transposed ones back, with a skip connection at every resolution.
 
-    Args:
-        in_channels: channels of the input image.
-        out_channels: channels of the output image.
-        image_size: height and width of training images, a power of two; sets the depth (256 → 8 levels).
-        base_channels: channels of the first layer; they double up to 8 times as many.
-        norm: ``instance`` or ``batch``.
-        dropout: probability in the first three decoder layers, in training.
-        gradient_checkpointing: store only the maps between levels for the backward pass, which computes the rest again.
-
-    Height and width of an image must be multiples of ``size_divisibility``.
+    An ``image_size`` of 256 gives 8 levels. Channels double up to 8 times ``base_channels``. ``dropout`` is the
+    probability in the first three decoder layers, in training. The other arguments: see ``networks``.
     """
 
     def __init__(
@@ -43,39 +35,28 @@ class UNetGenerator(nn.Module):
         # The first and the innermost level have no norm: a 1×1 map normalized by its own statistics is zero.
         self.encoder = nn.ModuleList([Conv2d(in_channels, widths[0], 4, 2, 1, bias=False)])
         for level in range(1, depth):
-            layers: list[nn.Module] = [
-                nn.LeakyReLU(0.2, inplace=True),
-                Conv2d(widths[level - 1], widths[level], 4, 2, 1, bias=False),
-            ]
-            if level < depth - 1:
-                layers.append(norm_layer(norm, widths[level]))
-            self.encoder.append(nn.Sequential(*layers))
+            conv = Conv2d(widths[level - 1], widths[level], 4, 2, 1, bias=False)
+            norms = [norm_layer(norm, widths[level])] if level < depth - 1 else []
+            self.encoder.append(nn.Sequential(nn.LeakyReLU(0.2, inplace=True), conv, *norms))
 
         self.decoder = nn.ModuleList()
-        for level in reversed(range(1, depth)):
-            channels = widths[level] if level == depth - 1 else 2 * widths[level]
-            layers = [
-                nn.ReLU(),
-                ConvTranspose2d(channels, widths[level - 1], 4, 2, 1, bias=False),
-                norm_layer(norm, widths[level - 1]),
-            ]
-            if depth - 1 - level < DROPOUT_LAYERS:
-                layers.append(nn.Dropout(dropout))
-            self.decoder.append(nn.Sequential(*layers))
-        self.head = nn.Sequential(nn.ReLU(), ConvTranspose2d(2 * widths[0], out_channels, 4, 2, 1), nn.Tanh())
+        channels = widths[-1]
+        for width in reversed(widths[:-1]):
+            up = ConvTranspose2d(channels, width, 4, 2, 1, bias=False)
+            dropouts = [nn.Dropout(dropout)] if len(self.decoder) < DROPOUT_LAYERS else []
+            self.decoder.append(nn.Sequential(nn.ReLU(), up, norm_layer(norm, width), *dropouts))
+            channels = 2 * width
+        self.head = nn.Sequential(nn.ReLU(), ConvTranspose2d(channels, out_channels, 4, 2, 1), nn.Tanh())
         initialize_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W) in [-1, 1]."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        first, *blocks = self.encoder
-        x = first(x)
+        x = self.encoder[0](x.contiguous(memory_format=torch.channels_last))
         skips = []
-        for block in blocks:
-            activation, *layers = block.children()
+        for level in self.encoder[1:]:
             # The activation works in place. The decoder's ReLU gives the same for a map and for its LeakyReLU.
-            skips.append(activation(x))
-            x = apply_layers(layers, skips[-1], gradient_checkpointing=self.gradient_checkpointing)
-        for block, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
-            x = apply_layers([block], x, skip, self.gradient_checkpointing)
+            skips.append(level[0](x))  # type: ignore[index]
+            x = apply_layer(level[1:], skips[-1], None, self.gradient_checkpointing)  # type: ignore[index]
+        for level, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
+            x = apply_layer(level, x, skip, self.gradient_checkpointing)
         return x

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import re
 import resource
 import sys
 from contextlib import suppress
@@ -50,14 +51,12 @@ def free_memory(device: torch.device) -> int | None:
     """Free bytes of a device's memory, None if unknown. On a CPU, at most the limit of a container or cluster job."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    available = _size_in(PROC / "meminfo", "MemAvailable")
-    if device.type != "cpu" or available is None:
+    if device.type != "cpu" or not (PROC / "meminfo").exists():
         return None
-    limits = [available]
-    for path in (line.split(":", 2)[2].strip("/") for line in _lines(PROC / "self/cgroup")):
-        for own in (CGROUPS / path / "memory.max", CGROUPS / "memory" / path / "memory.limit_in_bytes"):  # version 2, 1
-            limits += [int(line) for group in own.parents for line in _lines(group / own.name) if line != "max"]
-    return min(limits)
+    limits = [1024 * int(kib) for kib in re.findall(r"MemAvailable:\s+(\d+)", (PROC / "meminfo").read_text())]
+    own = CGROUPS / (PROC / "self/cgroup").read_text().rpartition("0::/")[2].strip() / "memory.max"
+    groups = [(group / own.name).read_text().strip() for group in own.parents if (group / own.name).exists()]
+    return min(limits + [int(limit) for limit in groups if limit != "max"])
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -74,14 +73,4 @@ def peak_memory(device: torch.device) -> int:
     """The most bytes in use since ``reset_peak_memory``: of a GPU's memory, or of this process for other devices."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return _size_in(PROC / "self/status", "VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _size_in(file: Path, name: str) -> int | None:
-    """The bytes in a line ``name: … kB`` of a file in /proc."""
-    return next((int(line.split()[1]) * 1024 for line in _lines(file) if line.startswith(f"{name}:")), None)
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

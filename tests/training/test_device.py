@@ -70,10 +70,9 @@ def test_free_memory_is_at_most_the_machines() -> None:
         ("0::/job/step", {"job/step/memory.max": "max", "job/memory.max": "500", "memory.max": "700"}, 500),
         ("0::/job", {"job/memory.max": "900"}, 800),
         ("0::/job", {"other/memory.max": "5"}, 800),
-        ("4:memory:/job/step\n1:cpu:/", {"memory/job/step/memory.limit_in_bytes": "300"}, 300),
-        ("4:memory:/path/of/the/host\n0::/", {"memory/memory.limit_in_bytes": "400"}, 400),
+        ("1:cpu:/\n0::/path/of/the/host", {"memory.max": "400"}, 400),
     ],
-    ids=["none", "parent", "larger", "another's", "version 1", "container"],
+    ids=["none", "parent", "larger", "another's", "container"],
 )
 def test_limits_of_containers_and_jobs_count(
     groups: str, limits: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

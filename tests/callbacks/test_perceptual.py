@@ -17,8 +17,8 @@ from torchvision.models import AlexNet_Weights, alexnet
 pytest.importorskip("torch_fidelity")
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from image_translation.callbacks.perceptual import KINDS, perceptual_metric
 from image_translation.cli.errors import UserError
-from image_translation.metrics.perceptual import KINDS, perceptual_metric
 
 WEIGHTS = {"lpips": Path(AlexNet_Weights.IMAGENET1K_V1.url).name, "fid": Path(URL_INCEPTION_V3).name}
 
@@ -102,7 +102,7 @@ def test_missing_weights_end_with_a_message_that_names_them(
     result = command("evaluate", f"run={run}", f"perceptual=[{kind}]", f"output={tmp_path / 'out'}",
                      TORCH_HOME=str(tmp_path), https_proxy="http://127.0.0.1:9")  # fmt: skip
     assert result.returncode == 1
-    assert f"{kind} needs the weights {tmp_path / 'hub' / 'checkpoints' / WEIGHTS[kind]}" in result.stderr
+    assert f"{tmp_path / 'hub' / 'checkpoints' / WEIGHTS[kind]}, which can come from another machine" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -116,6 +116,6 @@ def test_an_unknown_kind_and_a_missing_package_are_errors(
     def without_torch_fidelity() -> Metric:
         raise ModuleNotFoundError  # as torchmetrics documents it
 
-    monkeypatch.setitem(KINDS, "fid", (without_torch_fidelity, ""))
+    monkeypatch.setitem(KINDS, "fid", (without_torch_fidelity, {}, ""))
     with pytest.raises(UserError, match=r"pip install '\.\[perceptual\]'"):
         perceptual_metric("fid")
