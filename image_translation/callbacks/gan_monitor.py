@@ -26,9 +26,7 @@ class GANMonitor(Callback):
         at_least("saturated_accuracy", saturated_accuracy, 0.5)
         self.saturated_epochs, self.saturated_accuracy = saturated_epochs, saturated_accuracy
         self.epochs_in_row, self.warned = 0, set[str]()
-        self.lowest: Tensor | None = None  # (3, S, S), over the images of a validation
-        self.highest: Tensor | None = None
-        self.images = 0
+        self.outputs: list[Tensor] = []  # of a validation: the lowest and the highest values of each batch
 
     def state_dict(self) -> dict[str, Any]:
         return {"epochs_in_row": self.epochs_in_row, "warned": sorted(self.warned)}
@@ -48,23 +46,18 @@ class GANMonitor(Callback):
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.lowest = self.highest = None
-        self.images = 0
+        self.outputs.clear()
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, *_: Any, **__: Any) -> None:
-        low, high = outputs.amin(dim=0), outputs.amax(dim=0)
-        self.lowest = low if self.lowest is None else torch.minimum(self.lowest, low)
-        self.highest = high if self.highest is None else torch.maximum(self.highest, high)
-        self.images += len(outputs)
+        self.outputs += [torch.stack(outputs.aminmax(dim=0))] if len(outputs) > 1 else [outputs]
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if self.images < 2 or self.lowest is None or self.highest is None:
-            return
-        if int((self.highest.int() - self.lowest.int()).max()) <= SAME:
+        seen = torch.cat(self.outputs).int()
+        if len(seen) > 1 and int((seen.amax(dim=0) - seen.amin(dim=0)).max()) <= SAME:
             self._warn(
                 "equal_outputs",
-                f"After epoch {trainer.current_epoch + 1} all {self.images} outputs of val are the same image. "
-                "Look at the panels. Try a lower learning rate or model.gan_loss=lsgan.",
+                f"After epoch {trainer.current_epoch + 1} all outputs of val are the same image. Look at the panels. "
+                "Try a lower learning rate or model.gan_loss=lsgan.",
             )
 
     def _warn(self, kind: str, text: str) -> None:

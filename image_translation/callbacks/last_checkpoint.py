@@ -1,7 +1,6 @@
 """The checkpoint from which a run is resumed."""
 
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
@@ -46,7 +45,6 @@ class LastCheckpoint(Checkpoint):
         self.saved = (0, True)  # the step of last.ckpt, and whether an epoch had ended
         self.saved_at = 0.0
         self.saving = False
-        self.is_ours = False  # whether this process wrote last.ckpt
 
     def state_dict(self) -> dict[str, Any]:
         return {"saved": list(self.saved)}
@@ -86,11 +84,11 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer, epoch_ended: bool) -> None:
         last = self.dirpath / LAST_CHECKPOINT
-        if self.keep > 1 and trainer.is_global_zero and self.is_ours and last.exists():
-            _link(last, self.dirpath / EARLIER_CHECKPOINTS.format(f"{self.saved[0]:08d}"))
+        if self.keep > 1 and trainer.is_global_zero and last.exists():
+            shutil.copyfile(last, self.dirpath / EARLIER_CHECKPOINTS.format(f"{self.saved[0]:08d}"))
         self.saving, self.saved, self.saved_at = True, (trainer.global_step, epoch_ended), time.monotonic()
         trainer.save_checkpoint(last, weights_only=False)
-        self.saving, self.is_ours = False, True
+        self.saving = False
         if trainer.is_global_zero:
             for old in sorted(self.dirpath.glob(EARLIER_CHECKPOINTS.format("*")))[: 1 - self.keep or None]:
                 old.unlink()
@@ -114,12 +112,3 @@ class LastCheckpoint(Checkpoint):
                 models = state["best_k_models"].items()
                 state["best_k_models"] = {str(folder / Path(path).name): score for path, score in models}
                 state["dirpath"] = str(folder)
-
-
-def _link(file: Path, name: Path) -> None:
-    """A second name for a file, or a copy where the file system has no links."""
-    name.unlink(missing_ok=True)
-    try:
-        os.link(file, name)
-    except OSError:
-        shutil.copyfile(file, name)

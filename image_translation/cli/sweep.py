@@ -8,10 +8,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from image_translation.cli.console import print_table
-from image_translation.cli.errors import UserError
+from image_translation.cli.messages import report
 from image_translation.cli.process import is_main_process
-from image_translation.metrics.names import METRICS
-from image_translation.runs.folder import read_manifest
+from image_translation.metrics.names import METRICS, title
+from image_translation.runs.folder import MANIFEST, find_runs, read_manifest
 
 
 class SweepTable(Callback):
@@ -35,25 +35,18 @@ class SweepTable(Callback):
         if not is_main_process():
             return
         sweep = Path(config.hydra.sweep.dir)
-        # A launcher that runs jobs elsewhere leaves their folders only.
-        jobs = self.jobs or sorted(path.parent for path in sweep.rglob("run.json"))
-        rows, failed = [], not jobs
-        for job in jobs:
-            try:
-                run = read_manifest(job)
-            except UserError:
-                run = {"status": "failed"}
-            failed |= run["status"] != "finished"
-            rows.append([job.name, run["status"], *(run.get("test", {}).get(measure, "") for measure in METRICS)])
-        print_table(["job", "status", "MSE ↓", "PSNR ↑", "SSIM ↑"], rows, caption=str(sweep))
+        rows = []
+        for job in self.jobs or find_runs(str(sweep)):  # a launcher that runs jobs elsewhere leaves their folders only
+            run: dict[str, Any] = read_manifest(job) if (job / MANIFEST).exists() else {"status": "failed"}
+            rows.append([job.name, run["status"], *(run.get("test", {}).get(metric, "") for metric in METRICS)])
+        print_table(["job", "status", *map(title, METRICS)], rows, caption=str(sweep))
+        failed = not rows or any(row[1] != "finished" for row in rows)
         if self.compare:
             from image_translation.compare import compare  # here, because it uses this module
 
             try:
                 compare([sweep], sweep / "compare")
             except Exception as error:
-                from image_translation.cli.messages import report
-
                 report(error)
                 failed = True
         if failed:

@@ -21,13 +21,10 @@ def predict_image(model: nn.Module, image: Image) -> Image:
 
     Args:
         model: maps (N, 3, H, W) in [-1, 1] to the same; its ``generator`` may have a ``size_divisibility``.
-        image: a PIL image, or a uint8 array (H, W, 3).
+        image: a PIL image of up to 8 bits a channel, or a uint8 array (H, W, 3); UserError for another one.
 
     Returns:
         The output, of the same type and size.
-
-    Raises:
-        UserError: the array is of another kind, or the image has more than 8 bits a channel.
     """
     array = np.asarray(to_srgb(image) if isinstance(image, PILImage.Image) else image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:

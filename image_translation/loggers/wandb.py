@@ -24,11 +24,8 @@ STEP = "trainer/global_step"
 def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> WandbLogger:
     """A W&B logger that never asks or fails. A resumed run is continued there by its ``id``.
 
-    Args:
-        save_dir: where W&B keeps its files.
-        mode: ``online`` or ``offline``; None for the variable WANDB_MODE, or else online if the user is logged in.
-            If the server does not answer, the run is logged offline.
-        options: further arguments of ``wandb.init``.
+    ``mode`` is ``online`` or ``offline``; None for the variable WANDB_MODE, or else online if the user is logged in. If
+    the server does not answer, the run is logged offline. ``options`` are further arguments of ``wandb.init``.
     """
     if not is_main_process():
         return WandbLogger()  # does nothing there

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from image_translation import __version__
 from image_translation.cli.errors import UserError, one_of
 from image_translation.cli.process import exit_status, is_main_process
 from image_translation.runs.config import WITHOUT_EFFECT, differences, resolve_config
@@ -35,7 +36,7 @@ from image_translation.runs.redact import redact
 from image_translation.runs.resume import find_resume_checkpoint, require_one_folder, resumed_config
 
 log = logging.getLogger(__name__)
-PACKAGES = ("image_translation", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
 KEPT = ("data", "wandb_id", "seed", "batch_size", "device", "precision", "wall_time_s")  # by a resumed run
 ELSEWHERE = "Name another folder, with hydra.run.dir=… or, for a sweep, hydra.sweep.dir=…"
 
@@ -46,13 +47,8 @@ class Run:
     A new run writes its config and manifest at once, one that is started again when its data and options are sound, a
     resumed one when it has taken a step. Until then its folder is as it was.
 
-    Attributes:
-        folder: the run folder.
-        config: what to train; of a resumed run its own.
-        resume_from: the checkpoint to resume from, or None.
-        earlier: the manifest of the run as it was, empty for a new one.
-        skipped: whether it is finished already.
-        facts: the manifest.
+    Attributes: ``folder``; ``config``, of a resumed run its own; ``resume_from``, a checkpoint or None; ``earlier``,
+    the manifest as it was, empty for a new run; ``skipped``; ``facts``, the manifest.
     """
 
     def __init__(self, config: DictConfig, overrides: list[str], folder: Path, earlier: dict[str, Any]) -> None:
@@ -68,7 +64,8 @@ class Run:
             "task": config.run.task,
             "model": config.run.model,
             "git_commit": _git_commit(),
-            "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+            "versions": {"image_translation": __version__, "python": platform.python_version()}
+            | {name: version(name) for name in PACKAGES},
         }
         if self.resume_from:
             self.facts |= {key: earlier[key] for key in KEPT if key in earlier}
@@ -108,11 +105,7 @@ class Run:
             )
 
     def require_same_devices(self, count: int) -> None:
-        """Check that a resumed run has as many devices as before: they share an epoch's images between them.
-
-        Raises:
-            UserError: it has not.
-        """
+        """Check that a resumed run has as many devices as before, which share an epoch's images; UserError if not."""
         was = self.earlier.get("device", {}).get("count", count)
         if self.resume_from and was != count:
             raise UserError(f"{self.folder}: the run had {was} devices and can't be resumed with {count}. "
@@ -164,11 +157,7 @@ class Run:
 
 
 def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
-    """The manifest of an earlier run of the same config in this folder; empty for a new folder.
-
-    Raises:
-        UserError: it may not be resumed, or had other options.
-    """
+    """The manifest of an earlier run of the same config, empty for a new folder; UserError if it is another run's."""
     one_of("if_exists", cfg.if_exists, ("refuse", "resume"))
     if not any(is_run_file(path) for path in folder.glob("*")):
         return {}
@@ -194,13 +183,6 @@ def _remove(folder: Path, names: tuple[str, ...]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git_commit() -> str | None:

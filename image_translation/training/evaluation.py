@@ -30,18 +30,9 @@ def evaluate(
     splits: Iterable[str],
     protocol: str = "standard",
 ) -> dict[str, Scores]:
-    """Test a model on splits, write the results (``TestResultsWriter``), and print a table of each.
+    """Test a model on splits by the formulas of a protocol, and return the mean metrics of each split.
 
-    Args:
-        trainer: it has a ``TestResultsWriter``.
-        model: with the weights to test.
-        datamodule: of the pairs.
-        name: what tables call the model.
-        splits: some of train, val, test.
-        protocol: ``standard``, or ``report`` to add the original study's formulas.
-
-    Returns:
-        The mean metrics of each split.
+    The trainer's ``TestResultsWriter`` writes the results; a table of each split is printed, with the model's ``name``.
     """
     model.set_protocol(protocol)
     writer = next(

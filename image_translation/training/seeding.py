@@ -14,11 +14,7 @@ from image_translation.cli.errors import UserError
 
 
 def seed_everything(seed: int | None) -> int:
-    """Seed every generator of random numbers; without a seed draw one, the same for all processes of a run.
-
-    Raises:
-        UserError: the seed is no whole number from 0 to 2³² − 1.
-    """
+    """Seed every generator of random numbers; without a seed draw one, the same for all processes of a run."""
     if seed is None and "PL_GLOBAL_SEED" not in os.environ:
         seed = secrets.randbits(32)
     if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
