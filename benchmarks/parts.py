@@ -151,7 +151,7 @@ def syncs(part: Part) -> None:
     """How often a step waits for the GPU: never, unless it is logged."""
     waiting = []
     for name, every in {"not_logged": 1000, "logged": 1}.items():
-        options = (f"trainer.log_every_n_steps={every}", "trainer.max_epochs=2", "trainer.limit_train_batches=20",
+        options = (f"trainer.log_every_n_steps={every}", "trainer.max_epochs=2",
                    "+callbacks.syncs._target_=benchmarks.steps.Syncs",
                    "+callbacks.syncs.file=${run.dir}/syncs.json")  # fmt: skip
         for model, run in sweep(part, part.folder / name, *options).items():
@@ -167,7 +167,7 @@ def syncs(part: Part) -> None:
 def training(part: Part) -> None:
     """Real pairs, three tasks and two models, to a table, a page and the last panel of each run."""
     tasks = [task for task in TASKS if not part.pairs or (part.pairs / task).is_dir()]
-    epochs, every, runs = 1 if part.tiny else 40, 1 if part.tiny else 10, part.folder / "runs"
+    epochs, every, runs = 1 if part.tiny else 20, 1 if part.tiny else 5, part.folder / "runs"
     process = part.start(
         "image_translation.train", "-m", f"task={','.join(tasks)}", f"model={','.join(MODELS)}",
         *part.options(128, "${run.task}"), "data.batch_size=4", f"trainer.max_epochs={epochs}",

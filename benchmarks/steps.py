@@ -64,8 +64,9 @@ class Syncs(Callback):
         self.recorder: Any = None
         self.caught: list[warnings.WarningMessage] = []
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.current_epoch:  # in the first, images and kernels come to the device
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # In the first epoch, images and kernels come to the device. Before the first batch a checkpoint may be saved.
+        if trainer.current_epoch and batch_idx == 0:
             set_sync_warnings("warn", pl_module.device)
             self.recorder = warnings.catch_warnings(record=True)
             self.caught = self.recorder.__enter__()
