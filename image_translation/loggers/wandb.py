@@ -35,7 +35,8 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if _can_go_online() else "offline")
     # An offline run's images wait here for their upload: keep them in the run folder too, not in the user's home.
     os.environ["WANDB_DATA_DIR"] = str(Path(save_dir).absolute() / "wandb")
-    settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+    # Every second W&B writes what it has; after 15, by default, a kill would lose that much.
+    settings = wandb.Settings(silent=True, console="off", init_timeout=30, x_transaction_log_flush_interval=1.0)
     start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
     try:
         run = start(mode=mode)
