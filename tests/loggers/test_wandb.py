@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
 from fake_runs import make_run
@@ -87,35 +88,40 @@ def test_every_split_and_identity_have_names_of_their_own(comic_root: Path, comm
         assert {name: summary[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
+def points(folder: Path) -> dict[tuple[str, int], set[float]]:
+    """The values of each name at each step, in all parts of a run."""
+    found = defaultdict(set)
+    for part in read_offline_runs(folder):
+        for row in part.history:
+            for name, value in row.items():
+                if isinstance(value, float) and not name.startswith("_"):
+                    found[name, row[STEP]].add(value)
+    return found
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_resumed_run_is_continued(sent: signal.Signals, comic_root: Path, command: Command, tmp_path: Path) -> None:
     """By its id; no point is missing, and one that is there again has the value that it had."""
     whole, run = tmp_path / "whole", tmp_path / "run"
-    options = [*TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb", "trainer.max_epochs=6",
-               "trainer.log_every_n_steps=1", "checkpoint.every_n_epochs=2"]  # fmt: skip
-    process = start(run, *options)
+    options = [*TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb", "trainer.log_every_n_steps=1",
+               "checkpoint.every_n_epochs=2"]  # fmt: skip
+    process = start(run, *options, "trainer.max_epochs=1000")
     assert wait_for(process, (run / "checkpoints" / "last.ckpt").exists)
+    if sent == signal.SIGKILL:  # what W&B has not written yet is lost
+        epochs = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+        assert wait_for(process, lambda: ("val/psnr", 3 * epochs) in points(run))
     process.send_signal(sent)
     process.wait(60)
-    known = read_json(run / "run.json")["wandb_id"]
-    succeeded(command("train", f"resume={run}", "trainer.max_epochs=6"))
-    succeeded(command("train", *options, f"hydra.run.dir={whole}"))
+    known, trained = read_json(run / "run.json")["wandb_id"], len(read_csv(run / "metrics.csv"))
+    limit = f"trainer.max_epochs={trained + 3}"
+    succeeded(command("train", f"resume={run}", limit))
+    succeeded(command("train", *options, limit, f"hydra.run.dir={whole}"))
     assert read_json(run / "run.json")["wandb_id"] == known
-
-    def points(folder: Path) -> dict[tuple[str, int], set[Any]]:
-        found = defaultdict(set)
-        for part in read_offline_runs(folder):
-            for row in part.history:
-                for name, value in row.items():
-                    if isinstance(value, float) and not name.startswith("_"):
-                        found[name, row[STEP]].add(value)
-        return found
-
     parts = read_offline_runs(run)
     assert [part.folder.name.rpartition("-")[2] for part in parts] == [known, known]
     assert parts[1].id == known
     assert points(run) == points(whole)
-    succeeded(command("train", f"resume={run}", "trainer.max_epochs=7", "logger=none"))  # no reason to forget it
+    succeeded(command("train", f"resume={run}", f"trainer.max_epochs={trained + 4}", "logger=none"))
     assert read_json(run / "run.json")["wandb_id"] == known
 
 
