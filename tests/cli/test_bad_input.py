@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "orphan target": (orphan_target, [], ["without a partner", "val/comics/val1.png"]),
     "one stem twice": (one_stem_twice, [], ["train3.jpg, train3.png"]),
     "truncated png": (truncated_png, [], ["test/comics/test0.png: cannot be decoded"]),
-    "text named jpg": (text_named_jpg, [], ["train/face/train3.jpg: not a"]),
+    "text named jpg": (text_named_jpg, [], ["train/face/train3.jpg: not an image"]),
     "different size": (halves_of_different_size, [], ["train3.png is 40×32", "is 64×64"]),
     "too few images": (nothing, ["data.batch_size=7"], ["data.batch_size=7 is more than the 6 training images"]),
     "empty split": (empty_split, [], ["split 'val' has no image"]),
