@@ -61,7 +61,6 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     "different size": (halves_of_different_size, [], ["train3.png is 40×32", "is 64×64"]),
     "too few images": (nothing, ["data.batch_size=7"], ["data.batch_size=7 is more than the 6 training images"]),
     "empty split": (empty_split, [], ["split 'val' has no image"]),
-    "negative learning rate": (nothing, ["model.optimizer.lr=-1"], ["learning rate", "-1"]),
     "a word for a number": (nothing, ["model.lambda_l1=many"], ["model.lambda_l1 must be a finite number, got 'many'"]),
     "batch of zero": (nothing, ["data.batch_size=0"], ["data.batch_size must be at least 1, got 0"]),
     "odd image size": (nothing, ["data.image_size=100"], ["power of two", "got 100"]),

@@ -14,7 +14,8 @@ import torch
 
 PRELOAD = [
     "torch", "torchvision", "pytorch_lightning", "torchmetrics", "hydra._internal.utils", "scipy.stats",
-    "image_translation.training.batch_size", "image_translation.callbacks", "image_translation.data", "image_translation.models",
+    "image_translation.training.batch_size", "image_translation.callbacks", "image_translation.data",
+    "image_translation.models",
 ]  # fmt: skip
 TIMEOUT = 300
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import PROJECT, Command, succeeded
+
 from helpers.results import unlike
 
 

@@ -114,7 +114,7 @@ MISTAKES = {
          "seed: was 0, now 5", "callbacks.best.monitor: was val/psnr, now val/mse", "trainer.max_epochs, "],
     ),
     "shorter": (["trainer.max_epochs=0"], ["current_epoch=1", "max_epochs=0"]),
-    "finished": (["evaluate=[test,train]"], ["this run is finished", "trainer.max_epochs=…", "evaluate run="]),
+    "finished": (["evaluate=[test,train]"], ["this run is finished", "max_epochs=…", "image_translation.evaluate run="]),
     "no such device": (["trainer.max_epochs=3", "trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
     "two devices": (["trainer.max_epochs=3", "trainer.devices=2"], ["the run had 1 devices", "trainer.devices=1"]),
     "no such split": (["trainer.max_epochs=3", "evaluate=[foo]"], ["split must be one of", "'foo'"]),
