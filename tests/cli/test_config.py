@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from conftest import PROJECT
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -90,13 +89,12 @@ def test_every_trainer_is_made_with_its_callbacks(trainer: str, callbacks: str, 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_an_experiment_sets_options_that_exist(experiment: str, tmp_path: Path) -> None:
-    values: dict[str, Any] = yaml.safe_load((PROJECT / "conf" / "experiment" / f"{experiment}.yaml").read_text())
-    chosen = [
-        f"{next(iter(c)).removeprefix('override /')}={next(iter(c.values()))}" for c in values.pop("defaults", [])
-    ]
+    values: Any = OmegaConf.load(PROJECT / "conf" / "experiment" / f"{experiment}.yaml")
     values.pop("hydra", None)
+    defaults = [item for choice in values.pop("defaults", []) for item in choice.items()]
+    chosen = [f"{group.removeprefix('override /')}={choice}" for group, choice in defaults]
     plain, changed = (flatten_config(config(tmp_path, *o)) for o in (chosen, [*chosen, f"experiment={experiment}"]))
-    options = flatten_config(OmegaConf.create(values))
+    options = flatten_config(values)
     assert options
     for name, value in options.items():
         assert name in plain
@@ -130,7 +128,7 @@ def test_the_defaults_are_the_studys(tmp_path: Path) -> None:
     model = instantiate(cfg.model, "model")
     assert sum(p.numel() for p in model.parameters()) == 54_413_955 + 2_768_705
     defaults = model.optimizer_factory(model.parameters()).defaults
-    assert (defaults["lr"], defaults["betas"]) == (2e-4, [0.5, 0.999])
+    assert (defaults["lr"], tuple(defaults["betas"])) == (2e-4, (0.5, 0.999))
 
 
 @pytest.mark.gpu
