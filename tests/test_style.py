@@ -30,7 +30,7 @@ OLD_WORDS = {
     r"GANHealth|gan_health": "GANMonitor",
     r"EpochMeans": "MeanMetric",
     r"MetricsCSV|\bDivergence\b": "TrainingMetrics, StopOnNaN",
-    r"write_whole|\bwhole\(": "atomic_write",
+    r"write_whole": "atomic_write",
     r"alone_in": "file_lock",
     r"quieten": "silence_lightning",
     r"forget_peak": "reset_peak_memory",
@@ -40,7 +40,7 @@ OLD_WORDS = {
     r"require_no_way_out|state_named|fitting_named": "a name that tells",
     r"\blearn(t|ed) by heart": "in both train and test",
     r"\blearnt\b": "learned",
-    r"\b\w*(colour|behaviour|neighbour|favour|honour|centre[ds]?\b|centring|\bgrey|labell|modell(ed|ing)|travell|licen[cs]e[ds]? plate)": "American",
+    r"\b\w*(colour|behaviour|neighbour|favour|honour|centre[ds]?\b|centring|\bgrey|labell(?!edby)|modell(ed|ing)|travell|licen[cs]e[ds]? plate)": "American",
     r"\b(initial|normal|optim|minim|maxim|organ|recogn|serial|general|regular|discret|visual|memor|synchron|quant|random|"
     r"standard|util|custom|final|special|equal|vector|categor|parametr|paramet(e)?r|local|central|emphas|synthes|analy)"
     r"(is|s)(e|es|ed|ing|ation|er)\b": "American",

@@ -44,7 +44,7 @@ class SweepTable(Callback):
             except UserError:
                 run = {"status": "failed"}
             failed |= run["status"] != "finished"
-            rows.append([job.name, run["status"], *(run.get("test", {}).get(measure, "") for measure in METRICS)])
+            rows.append([job.name, run["status"], *(run.get("test", {}).get(metric, "") for metric in METRICS)])
         print_table(["job", "status", "MSE ↓", "PSNR ↑", "SSIM ↑"], rows, caption=str(sweep))
         if self.compare:
             from image_translation.compare import compare  # here, because it uses this module
