@@ -94,6 +94,13 @@ def command(tmp_path: Path) -> Command:
     return run
 
 
+def train(folder: Path, *options: str) -> None:
+    """Train by the command line in a folder, for fixtures that several tests share."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "NETRC": os.devnull}
+    environment.pop("WANDB_API_KEY", None)
+    succeeded(run_module("image_translation.train", [*options], folder, environment, folder))
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Pix2Pix run of two epochs with W&B and TensorBoard; its pairs and what it printed are beside it.
@@ -101,11 +108,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Tests read it, and may evaluate it.
     """
     folder = tmp_path_factory.mktemp("finished")
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "NETRC": os.devnull}
-    environment.pop("WANDB_API_KEY", None)
-    options = [*TINY_PIX2PIX, f"data.root={make_comic_root(folder / 'pairs')}", "logger=[wandb,tensorboard]",
-               "trainer.max_epochs=2", "trainer.log_every_n_steps=2", "hydra.run.dir=run", "seed=0"]  # fmt: skip
-    succeeded(run_module("image_translation.train", options, folder, environment, folder))
+    train(folder, *TINY_PIX2PIX, f"data.root={make_comic_root(folder / 'pairs')}", "logger=[wandb,tensorboard]",
+          "trainer.max_epochs=2", "trainer.log_every_n_steps=2", "hydra.run.dir=run", "seed=0")  # fmt: skip
     return folder / "run"
 
 

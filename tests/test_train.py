@@ -241,22 +241,6 @@ def test_two_processes_train_and_test_as_one(
     assert read_json(run / "evaluate" / "test" / "metrics.json") == pytest.approx(before)
 
 
-def test_a_sweep_over_two_processes_each(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    sweep = tmp_path / "sweep"
-    succeeded(
-        command(
-            "train", "-m", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.devices=2", "trainer.strategy=ddp",
-            "seed=0,1", f"hydra.sweep.dir={sweep}",
-        )
-    )  # fmt: skip
-    for job in range(2):
-        run = sweep / f"{job}_comic_autoencoder"
-        assert read_json(run / "run.json")["status"] == "finished"
-        assert read_json(run / "run.json")["device"]["count"] == 2
-        assert len(list((run / "test" / "images").iterdir())) == 4
-    assert not list(tmp_path.joinpath("cwd").iterdir())
-
-
 def test_a_run_folder_is_not_used_twice(finished_run: Path, command: Command) -> None:
     def content() -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in finished_run.rglob("*") if path.is_file() and path.suffix != ".log"}
