@@ -1,11 +1,14 @@
 """Images, folders of pairs, and the real command line."""
 
+import csv
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +92,35 @@ def command(tmp_path: Path) -> Command:
         return run_module(f"image_translation.{name}", [*map(str, arguments)], folder, everything, tmp_path)
 
     return run
+
+
+def train(folder: Path, *options: str) -> None:
+    """Train by the command line in a folder, for fixtures that several tests share."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "NETRC": os.devnull}
+    environment.pop("WANDB_API_KEY", None)
+    succeeded(run_module("image_translation.train", [*options], folder, environment, folder))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Pix2Pix run of two epochs with W&B and TensorBoard; its pairs and what it printed are beside it.
+
+    Tests read it, and may evaluate it.
+    """
+    folder = tmp_path_factory.mktemp("finished")
+    train(folder, *TINY_PIX2PIX, f"data.root={make_comic_root(folder / 'pairs')}", "logger=[wandb,tensorboard]",
+          "trainer.max_epochs=2", "trainer.log_every_n_steps=2", "hydra.run.dir=run", "seed=0")  # fmt: skip
+    return folder / "run"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def succeeded(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -40,7 +40,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             try:
                 return function(cfg)
             except Exception as error:
-                mistake = UserError(explain(error, config_name)) if isinstance(error, OmegaConfBaseException) else error
+                mistake = _mistake(error, config_name) if isinstance(error, OmegaConfBaseException) else error
                 report(mistake, debug=bool(cfg.get("debug")))
                 if HydraConfig.get().mode != RunMode.MULTIRUN:
                     raise SystemExit(1) from None
@@ -63,7 +63,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(1)
             except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:  # before or beside the job
-                report(UserError(explain(error, config_name)), debug="debug=true" in sys.argv)
+                report(_mistake(error, config_name), debug="debug=true" in sys.argv)
                 sys.exit(1)
             except (KeyboardInterrupt, SystemExit) as error:
                 sys.exit(exit_status(error) if exit_status(error) > 1 else getattr(error, "code", 1))
@@ -95,6 +95,12 @@ def folder_of(option: str, value: Any) -> Path:
     if not isinstance(value, str | int | float) or value == "":
         raise UserError(f"{option} must be the name of a folder, got {value!r}.")
     return Path(str(value)).expanduser()
+
+
+def _mistake(error: Exception, config_name: str) -> UserError:
+    mistake = UserError(explain(error, config_name))
+    mistake.__cause__ = error  # for debug=true
+    return mistake
 
 
 def _terminate(*_: object) -> NoReturn:

@@ -34,7 +34,8 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
     # An offline run's images wait here for their upload: keep them in the run folder too, not in the user's home.
     os.environ["WANDB_DATA_DIR"] = str(Path(save_dir).absolute() / "wandb")
-    settings = wandb.Settings(silent=True, console="off", init_timeout=15)
+    # W&B writes what it has every second, not every 15: a kill loses no more.
+    settings = wandb.Settings(silent=True, console="off", init_timeout=15, x_transaction_log_flush_interval=1.0)
     start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
     try:
         run = start(mode=mode)

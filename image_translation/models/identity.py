@@ -6,7 +6,7 @@ from image_translation.models.base import ImageTranslationModule
 
 
 class Identity(ImageTranslationModule):
-    """Returns its input unchanged: a model that scores below it has learnt nothing."""
+    """Returns its input unchanged: a model that scores below it has learned nothing."""
 
     def __init__(self) -> None:
         super().__init__()

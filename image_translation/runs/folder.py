@@ -25,9 +25,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
     except OSError as error:
-        raise UserError(
-            f"run={folder} is not a run folder: it has no readable {MANIFEST} ({error.strerror})."
-        ) from error
+        raise UserError(f"{folder} is not a run folder: it has no readable {MANIFEST} ({error.strerror}).") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(k), str) for k in ("status", "task", "model")):

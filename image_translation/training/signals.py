@@ -17,7 +17,7 @@ NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 class Signals:
     """Notes a signal, and raises it when asked; a second one is raised at once.
 
-    Raised in the middle of a step, it would leave weights that have learnt from a batch which is not counted. Several
+    Raised in the middle of a step, it would leave weights that have learned from a batch which is not counted. Several
     processes agree, so that all stop at the same batch.
 
     Args:

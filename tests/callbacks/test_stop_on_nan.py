@@ -19,20 +19,20 @@ from image_translation.runs.folder import read_manifest
 class Poisoned(Pix2Pix):
     """Trains well up to one step, where a loss or one number of a gradient is replaced."""
 
-    def __init__(self, step: int, what: str, value: float) -> None:
+    def __init__(self, bad_step: int, what: str, value: float) -> None:
         super().__init__(image_size=SIZE, base_channels=4)
-        self.step_, self.what, self.value, self.names = step, what, value, list[str]()
+        self.bad_step, self.what, self.value, self.names = bad_step, what, value, list[str]()
         weight = next(self.generator.parameters())
         weight.register_hook(lambda gradient: self.spoil(gradient) if what == "gradient" else gradient)
 
     def spoil(self, tensor: Tensor) -> Tensor:
-        if self.global_step == self.step_:
+        if self.global_step == self.bad_step:
             tensor = tensor.clone()
             tensor[(0,) * tensor.ndim] = self.value
         return tensor
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        if self.global_step == self.step_:
+        if self.global_step == self.bad_step:
             self.names = batch["name"]
         return super().training_step(batch, batch_idx)
 

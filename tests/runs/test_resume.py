@@ -1,14 +1,12 @@
 """What a resumed run keeps, and what it refuses."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
-from helpers.forked import run_module
+from conftest import TINY_AUTOENCODER, Command, make_comic_root, succeeded, train
 from helpers.processes import results_unlike
 
 from image_translation.cli.errors import UserError
@@ -24,11 +22,9 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two finished runs: ``one`` epoch, three steps, each with a checkpoint, and ``two`` epochs."""
     folder = tmp_path_factory.mktemp("originals")
     root = make_comic_root(folder / "pairs")
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     for epochs, name in enumerate(("one", "two"), start=1):
-        options = [*TINY_AUTOENCODER, f"data.root={root}", "checkpoint.every_n_steps=1", "checkpoint.keep=3",
-                   f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder / name}"]  # fmt: skip
-        succeeded(run_module("image_translation.train", options, folder, environment, folder))
+        train(folder, *TINY_AUTOENCODER, f"data.root={root}", "checkpoint.every_n_steps=1", "checkpoint.keep=3",
+              f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder / name}")  # fmt: skip
     return folder
 
 
@@ -114,7 +110,7 @@ MISTAKES = {
          "seed: was 0, now 5", "callbacks.best.monitor: was val/psnr, now val/mse", "trainer.max_epochs, "],
     ),
     "shorter": (["trainer.max_epochs=0"], ["current_epoch=1", "max_epochs=0"]),
-    "finished": (["evaluate=[test,train]"], ["this run is finished", "max_epochs=…", "image_translation.evaluate run="]),
+    "finished": (["evaluate=[test,train]"], ["this run is finished", "max_epochs=…", "evaluate run="]),
     "no such device": (["trainer.max_epochs=3", "trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
     "two devices": (["trainer.max_epochs=3", "trainer.devices=2"], ["the run had 1 devices", "trainer.devices=1"]),
     "no such split": (["trainer.max_epochs=3", "evaluate=[foo]"], ["split must be one of", "'foo'"]),

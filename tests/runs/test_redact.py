@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY_AUTOENCODER, Command, make_comic_root, succeeded
-from wandb_file import read_offline_runs
+from helpers.wandb_runs import read_offline_runs
 
 from image_translation.runs.redact import redact
 

@@ -1,0 +1,136 @@
+"""Every choice composes, and every node builds what it names."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PROJECT
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from image_translation.callbacks import EMA, LastCheckpoint
+from image_translation.cli.app import instantiate
+from image_translation.data import PairedImageDataModule
+from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
+from image_translation.runs.config import flatten_config
+from image_translation.training.trainer import make_trainer
+
+MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity}
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (PROJECT / "conf" / group).glob("*.yaml"))
+
+
+def config(folder: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        cfg = compose("train", [*overrides, f"hydra.runtime.output_dir={folder}"], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize("task", choices("task"))
+def test_every_task_makes_a_datamodule(task: str, tmp_path: Path) -> None:
+    cfg = config(tmp_path, f"task={task}")
+    data = instantiate(cfg.data, "data")
+    assert isinstance(data, PairedImageDataModule)
+    assert data.task == cfg.run.task == task
+
+
+def test_coloring_computes_gray_inputs(tmp_path: Path) -> None:
+    gray = instantiate(config(tmp_path, "task=coloring").data, "data").derive(torch.rand(2, 3, 4, 4))
+    assert torch.equal(gray[:, 0], gray[:, 2])
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_model_is_made(model: str, tmp_path: Path) -> None:
+    cfg = config(tmp_path, f"model={model}", *(["model.base_channels=2"] if model != "identity" else []))
+    assert type(instantiate(cfg.model, "model")) is MODELS[model]
+    assert cfg.run.model == model
+
+
+@pytest.mark.parametrize(("optimizer", "schedule"), product(choices("model/optimizer"), choices("model/scheduler")))
+def test_every_optimizer_and_schedule_is_made(optimizer: str, schedule: str, tmp_path: Path) -> None:
+    cfg = config(tmp_path, "model=autoencoder", "model.base_channels=2", f"model/optimizer={optimizer}",
+                 "model.optimizer.lr=0.5", f"model/scheduler={schedule}")  # fmt: skip
+    model = instantiate(cfg.model, "model")
+    made = model.optimizer_factory(model.parameters())
+    assert type(made) is OPTIMIZERS[optimizer]
+    steps = {"total_steps": 1000} if schedule == "cosine" else {}
+    rates = []
+    advancing = model.scheduler_factory(made, **steps)
+    for _ in range(100):
+        rates.append(made.param_groups[0]["lr"])
+        made.step()
+        advancing.step()
+    assert max(rates) <= 0.5
+    assert (len(set(rates)) == 1) == (schedule == "constant")
+
+
+@pytest.mark.parametrize("trainer", choices("trainer"))
+@pytest.mark.parametrize("callbacks", choices("callbacks"))
+def test_every_trainer_is_made_with_its_callbacks(trainer: str, callbacks: str, tmp_path: Path) -> None:
+    # There may be no GPU here, and no two devices; the rest is made as it is.
+    here = ["trainer.accelerator=cpu"] if trainer in ("gpu", "ddp", "default") else []
+    here += ["trainer.devices=1"] if trainer == "ddp" else []
+    cfg = config(tmp_path, f"trainer={trainer}", f"callbacks={callbacks}", *here)
+    made = make_trainer(cfg.trainer, [instantiate(node, name) for name, node in cfg.callbacks.items()])
+    assert made.limit_train_batches == (2 if trainer == "debug" else 1.0)
+    kinds = [type(callback) for callback in made.callbacks]
+    assert kinds[-2:] == [ModelCheckpoint, LastCheckpoint]  # after the callbacks whose state they keep
+    assert (EMA in kinds) == (callbacks == "ema")
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_an_experiment_sets_options_that_exist(experiment: str, tmp_path: Path) -> None:
+    values: Any = OmegaConf.load(PROJECT / "conf" / "experiment" / f"{experiment}.yaml")
+    values.pop("hydra", None)
+    defaults = [item for choice in values.pop("defaults", []) for item in choice.items()]
+    chosen = [f"{group.removeprefix('override /')}={choice}" for group, choice in defaults]
+    plain, changed = (flatten_config(config(tmp_path, *o)) for o in (chosen, [*chosen, f"experiment={experiment}"]))
+    options = flatten_config(values)
+    assert options
+    for name, value in options.items():
+        assert name in plain
+        assert plain[name] != value  # it would not be needed
+        assert changed[name] == value
+
+
+def test_the_study_is_the_plain_training_of_every_pair(tmp_path: Path) -> None:
+    plain, study = config(tmp_path), config(tmp_path, "experiment=study")
+    assert all(plain[part] == study[part] for part in ("data", "model", "trainer"))
+    assert study.hydra.mode == RunMode.MULTIRUN
+    params = {name: sorted(value.split(",")) for name, value in study.hydra.sweeper.params.items()}
+    assert params["task"] == ["coloring", "comic", "monet"]
+    assert params["model"] == ["autoencoder", "pix2pix"]
+    assert len(params["seed"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [("wandb", ["wandb"]), ("tensorboard", ["tensorboard"]), ("[wandb,tensorboard]", ["wandb", "tensorboard"]),
+     ("none", []), ("[]", [])],
+)  # fmt: skip
+def test_loggers_can_be_none_one_or_several(choice: str, names: list[str], tmp_path: Path) -> None:
+    assert list(config(tmp_path, f"logger={choice}").get("logger") or {}) == names
+
+
+def test_the_defaults_are_the_studys(tmp_path: Path) -> None:
+    cfg = config(tmp_path)
+    assert (cfg.model.lambda_l1, cfg.model.gan_loss, cfg.model.dropout) == (100, "bce", 0.5)
+    assert (cfg.trainer.max_epochs, cfg.data.image_size, cfg.data.batch_size) == (100, 256, 1)
+    model = instantiate(cfg.model, "model")
+    assert sum(p.numel() for p in model.parameters()) == 54_413_955 + 2_768_705
+    defaults = model.optimizer_factory(model.parameters()).defaults
+    assert (defaults["lr"], tuple(defaults["betas"])) == (2e-4, (0.5, 0.999))
+
+
+@pytest.mark.gpu
+def test_the_default_trainer_takes_the_gpu(tmp_path: Path) -> None:
+    assert make_trainer(config(tmp_path).trainer, []).strategy.root_device.type == "cuda"

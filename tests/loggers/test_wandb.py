@@ -1,0 +1,212 @@
+"""What W&B gets, as far as that can be seen without its server."""
+
+import signal
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
+from fake_runs import make_run
+from helpers.processes import start, wait_for
+from helpers.wandb_runs import read_offline_run, read_offline_runs
+from PIL import Image
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+STEP = "trainer/global_step"
+
+
+def test_config_metrics_and_images(finished_run: Path) -> None:
+    run = read_offline_run(finished_run)
+    assert (run.name, run.group, run.job_type, run.exit_code) == ("comic pix2pix 0", "comic", "pix2pix", 0)
+    assert run.tags == ["comic", "pix2pix"]
+    assert (run.config["model"]["lambda_l1"], run.config["data"]["batch_size"], run.config["seed"]) == (100, 2, 0)
+    best = {name: metric.summary for name, metric in run.metrics.items() if name.startswith("val/")}
+    assert best["val/psnr"].max
+    assert best["val/ssim"].max
+    assert best["val/mse"].min
+    assert {metric.step_metric for name, metric in run.metrics.items() if name != STEP} == {STEP}
+
+    rows = read_csv(finished_run / "metrics.csv")
+    val = [row for row in run.history if "val/mse" in row]
+    assert [row[STEP] for row in val] == [3, 6]
+    assert [row["val/mse"] for row in val] == pytest.approx([float(row["val/mse"]) for row in rows], rel=1e-5)
+    epochs = [row for row in run.history if "train/l1" in row]
+    assert [(row[STEP], row["epoch"]) for row in epochs] == [(3, 1), (6, 2)]
+    assert [row["train/l1"] for row in epochs] == pytest.approx([float(row["train/l1"]) for row in rows], rel=1e-5)
+    assert [row[STEP] for row in run.history if "train/l1_step" in row] == [2, 4, 6]
+    (test,) = (row for row in run.history if "test/mse" in row)
+    assert test["test/mse"] == pytest.approx(read_json(finished_run / "test" / "metrics.json")["test/mse"], rel=1e-5)
+
+    shown = [(row[STEP], row["panel/filenames"]) for row in run.history if "panel/filenames" in row]
+    assert [at for at, _ in shown] == [0, 3, 6]
+    for epoch, (_, (name,)) in enumerate(shown):
+        panel = Image.open(finished_run / "panels" / f"epoch_{epoch:04}.png")
+        assert np.array_equal(np.asarray(Image.open(run.folder / "files" / name).convert("RGB")), np.asarray(panel))
+
+
+def test_the_table_of_test_images(finished_run: Path) -> None:
+    run = read_offline_run(finished_run)
+    assert any("test/images/path" in row for row in run.history)
+    assert all(finished_run.parent.resolve() in path.parents for path in run.artifacts.values())
+    table = read_json(run.artifacts["test/images.table.json"])
+    assert table["columns"] == ["name", "input", "target", "output", "mse", "psnr", "ssim"]
+    scores = read_csv(finished_run / "test" / "per_image.csv")
+    assert [(row[0], row[4]) for row in table["data"]] == [(s["name"], pytest.approx(float(s["mse"]))) for s in scores]
+    output = Image.open(run.artifacts[table["data"][0][3]["path"]])
+    assert np.array_equal(np.asarray(output), np.asarray(Image.open(finished_run / "test" / "images" / "test0.png")))
+
+
+def test_tensorboard_has_the_same(finished_run: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished_run / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("val/mse")] == [3, 6]
+    assert [event.step for event in events.Images("panel")] == [0, 3, 6]
+
+
+def test_every_split_and_identity_have_names_of_their_own(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb", "protocol=report",
+                      "evaluate=[test,train]", f"hydra.run.dir={run}"))  # fmt: skip
+    summary = read_offline_run(run).summary
+    of_test = read_json(run / "test" / "metrics.json")
+    of_train = read_json(run / "evaluate" / "train" / "metrics.json")
+    for metric in ("mse", "psnr", "ssim"):
+        expected = {
+            f"test/{metric}": of_test[f"test/{metric}"],
+            f"report/{metric}": of_test[f"report/{metric}"],
+            f"identity/{metric}": of_test[f"identity/{metric}"],
+            f"identity/report/{metric}": of_test[f"identity/report/{metric}"],
+            f"train/{metric}": of_train[f"train/{metric}"],
+            f"train/report/{metric}": of_train[f"report/{metric}"],
+            f"train/identity/{metric}": of_train[f"identity/{metric}"],
+        }
+        assert {name: summary[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def points(folder: Path) -> dict[tuple[str, int], set[float]]:
+    """The values of each name at each step, in all parts of a run."""
+    found = defaultdict(set)
+    for part in read_offline_runs(folder):
+        for row in part.history:
+            for name, value in row.items():
+                if isinstance(value, float) and not name.startswith("_"):
+                    found[name, row[STEP]].add(value)
+    return found
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_resumed_run_is_continued(sent: signal.Signals, comic_root: Path, command: Command, tmp_path: Path) -> None:
+    """By its id; no point is missing, and one that is there again has the value that it had."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    options = [*TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb", "trainer.log_every_n_steps=1",
+               "checkpoint.every_n_epochs=2"]  # fmt: skip
+    process = start(run, *options, "trainer.max_epochs=1000")
+    assert wait_for(process, (run / "checkpoints" / "last.ckpt").exists)
+    if sent == signal.SIGKILL:  # what W&B, a process of its own, has not written yet would be lost
+        process.send_signal(signal.SIGSTOP)
+        epochs = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
+        assert wait_for(process, lambda: ("val/psnr", 3 * epochs) in points(run))
+    process.send_signal(sent)
+    process.wait(60)
+    known, trained = read_json(run / "run.json")["wandb_id"], len(read_csv(run / "metrics.csv"))
+    limit = f"trainer.max_epochs={trained + 3}"
+    succeeded(command("train", f"resume={run}", limit))
+    succeeded(command("train", *options, limit, f"hydra.run.dir={whole}"))
+    assert read_json(run / "run.json")["wandb_id"] == known
+    parts = read_offline_runs(run)
+    assert [part.folder.name.rpartition("-")[2] for part in parts] == [known, known]
+    assert parts[1].id == known
+    assert points(run) == points(whole)
+    succeeded(command("train", f"resume={run}", f"trainer.max_epochs={trained + 4}", "logger=none"))
+    assert read_json(run / "run.json")["wandb_id"] == known
+
+
+def test_a_logger_that_fails_does_not_taint_the_next_job(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    """The W&B run that was open already is closed as failed; the next job has its own."""
+    sweep = tmp_path / "sweep"
+    result = command(
+        "train", "-m", *TINY_AUTOENCODER, "logger=wandb", f"data.root={comic_root}", f"hydra.sweep.dir={sweep}",
+        "+logger.other._target_=no.Such,pytorch_lightning.loggers.CSVLogger", f"+logger.other.save_dir={tmp_path}",
+        "hydra.sweep.subdir=deep/${hydra:job.num}",
+    )  # fmt: skip
+    assert result.returncode == 1
+    runs = [read_offline_run(sweep / "deep" / job) for job in "01"]
+    assert [run.exit_code for run in runs] == [1, 0]
+    assert not runs[0].history
+    assert runs[1].history
+    table = result.stdout[result.stdout.rindex("PSNR") :]
+    assert "failed" in table
+    assert "finished" in table
+
+
+def test_without_a_network_a_logged_in_user_is_not_kept_waiting(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    """A key is there, but nothing listens at the server's address: the run is logged offline, and says so."""
+    result = succeeded(
+        command(
+            "train", *TINY_AUTOENCODER, f"data.root={comic_root}", "logger=wandb", f"hydra.run.dir={tmp_path / 'run'}",
+            WANDB_API_KEY="0" * 40, WANDB_BASE_URL="http://127.0.0.1:9",
+        )
+    )  # fmt: skip
+    assert "this run is logged offline" in result.stdout
+    assert "wandb sync" in result.stdout
+    assert read_offline_run(tmp_path / "run").exit_code == 0
+
+
+def agents_command_line(sweep: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    """The command that W&B's agent runs for these parameters, by its own functions."""
+    parts = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
+    parts["env"] = ["/usr/bin/env"]
+    line: list[str] = []
+    for chunk in create_sweep_command(list(sweep["command"])):
+        line += parts[chunk[2:-1]] if chunk.startswith("${") else [chunk]
+    return line
+
+
+def test_a_sweeps_agent_runs_the_command_line(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    sweep = yaml.safe_load((PROJECT / "docs" / "sweep.yaml").read_text())
+    values = {name: choice["values"][-1] if "values" in choice else choice["min"]
+              for name, choice in sweep["parameters"].items()}  # fmt: skip
+    line = agents_command_line(sweep, values)
+    assert line[:4] == ["/usr/bin/env", "python", "-m", "image_translation.train"]
+    expected = {"task=comic", "model=pix2pix", "model.gan_loss=hinge", "model.lambda_l1=100.0",
+                "model.optimizer.lr=0.0001"}  # fmt: skip
+    assert expected < set(line)
+
+    # What the agent sets besides: the run's id, and a file with the parameters.
+    parameters = tmp_path / "config.yaml"
+    parameters.write_text(yaml.safe_dump({"wandb_version": 1} | {name: {"value": v} for name, v in values.items()}))
+    run = tmp_path / "run"
+    tiny = [option for option in TINY_PIX2PIX if not option.startswith(("logger", "model="))]
+    succeeded(command("train", *line[4:], *tiny, "trainer.max_epochs=3", f"data.root={comic_root}",
+                      f"hydra.run.dir={run}", WANDB_SWEEP_ID="abc123", WANDB_RUN_ID="run45678",
+                      WANDB_SWEEP_PARAM_PATH=str(parameters), WANDB_MODE="offline"))  # fmt: skip
+    logged = read_offline_run(run)
+    assert logged.id == "run45678"
+    assert logged.config["model"]["gan_loss"] == logged.config["model.gan_loss"] == "hinge"
+    assert logged.config["model"]["optimizer"]["lr"] == 1e-4
+    (best,) = {row[sweep["metric"]["name"]] for row in logged.history if sweep["metric"]["name"] in row}
+    scores = [float(row["val/psnr"]) for row in read_csv(run / "metrics.csv")]
+    assert best == pytest.approx({"maximize": max, "minimize": min}[sweep["metric"]["goal"]](scores), rel=1e-5)
+
+
+def test_compare_logs_the_page_the_table_and_an_artifact(tmp_path: Path, command: Command) -> None:
+    for seed in range(2):
+        make_run(tmp_path / "runs" / str(seed), seed=seed)
+    out = tmp_path / "out"
+    succeeded(command("compare", f"runs=[{tmp_path / 'runs'}]", f"output={out}", "wandb=true"))
+    run = read_offline_run(out)
+    assert (run.name, run.job_type, run.exit_code) == ("comparison", "compare", 0)
+    assert {"report.html", "table.csv", "table.tex", "table.md", "per_image.csv"} < set(run.artifacts)
+    row = next(row for row in run.history if "comparison/report/path" in row or "comparison/report" in row)
+    assert any(key.startswith("comparison/table") for key in row)
+    table = read_json(next(path for name, path in run.artifacts.items() if name.endswith(".table.json")))
+    assert table["columns"][:3] == ["task", "model", "split"]
+    means = [read_json(tmp_path / "runs" / str(seed) / "test" / "metrics.json")["test/psnr"] for seed in (0, 1)]
+    assert run.summary["comic/pix2pix/psnr"] == pytest.approx(sum(means) / 2)
