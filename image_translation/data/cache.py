@@ -4,126 +4,110 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from image_translation.cli.errors import UserError
 from image_translation.data.dataset import PairedImageDataset
-from image_translation.data.parallel import in_threads
+from image_translation.data.images import in_threads
 from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
 
 log = logging.getLogger(__name__)
 CACHES = ("auto", "device", "ram", "disk", "none")
 MEMORY_SHARE, DISK_SHARE = 4, 10  # auto takes up to a quarter of the free memory, or a tenth of the free disk
-VERSION = 3  # of the files on disk; raise it when the same images are stored otherwise
+VERSION = 4  # of the files on disk; raise it when the same images are stored otherwise
 
 
 def choose_cache(needed: int, device: torch.device, processes: int, folder: Path) -> str:
     """The first of ``device``, ``ram`` (shared by ``processes``) and ``disk`` with that much room; else ``none``."""
-    for place, where in {"device": device, "ram": torch.device("cpu")}.items():
-        free = free_memory(where)
-        if free is not None and needed * (processes if where.type == "cpu" else 1) <= free / MEMORY_SHARE:
-            return place
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    place = "disk" if needed <= shutil.disk_usage(existing).free / DISK_SHARE else "none"
-    what = "are kept decoded on the disk" if place == "disk" else "are decoded again in every epoch"
-    log.info("The images of train and val, %.0f MiB, %s (data.cache=%s).", needed / 2**20, what, place)
+    room = {
+        "device": 0 if device.type == "cpu" else (free_memory(device) or 0) / MEMORY_SHARE,
+        "ram": (free_memory(torch.device("cpu")) or 0) / MEMORY_SHARE / processes,
+        "disk": shutil.disk_usage(existing).free / DISK_SHARE,
+    }
+    place = next((place for place, free in room.items() if needed <= free), "none")
+    log.info("The images of train and val take %.0f MiB when decoded: data.cache=%s.", needed / 2**20, place)
     return place
 
 
 class Cached(Dataset[dict[str, Any]]):
-    """The pairs of a dataset as uint8, which returns whole batches in the form of ``default_collate``."""
+    """Pairs that stay decoded, as bytes (N, halves, S, S, 3): whole batches in the form of ``default_collate``."""
 
     def __init__(self, dataset: PairedImageDataset) -> None:
-        self.dataset = dataset
+        self.dataset, self.halves, size = dataset, dataset.source.halves, dataset.image_size
+        self.shape = (len(dataset), len(self.halves), size, size, 3)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        return self.images(indices) | {"name": [self.dataset.pairs[index].name for index in indices]}
+        stored = (self.load(indices, number) for number in range(len(self.halves)))
+        images = [half.permute(0, 3, 1, 2) for half in stored]  # channels_last, in which they are enlarged fastest
+        names = [self.dataset.pairs[index].name for index in indices]
+        return dict(zip(self.halves, images, strict=True)) | {"name": names}
 
-    def images(self, indices: list[int]) -> dict[str, torch.Tensor]:
-        """The halves (N, 3, S, S) as uint8."""
+    def load(self, indices: list[int], half: int) -> Tensor:
+        """The first or second half of some pairs, (n, S, S, 3)."""
         raise NotImplementedError
 
-
-def as_it_is(batch: Any) -> Any:
-    """Instead of ``default_collate``, because a cache returns whole batches."""
-    return batch
+    def decode(self, indices: Sequence[int], title: str = "") -> Iterator[Tensor]:
+        """The bytes (halves, S, S, 3) of some pairs, from their files."""
+        for pair in in_threads(self.dataset.__getitem__, indices, title):
+            yield torch.stack([pair[half] for half in self.halves]).permute(0, 2, 3, 1)
 
 
 class MemoryCache(Cached):
-    """Images in the memory of a device, where batches are put together without a transfer.
-
-    A pair is read when it is first asked for, so an epoch that is cut short reads no more than it uses.
-    """
+    """Images in the memory of a device. A pair is read when it is first asked for."""
 
     def __init__(self, dataset: PairedImageDataset, device: torch.device) -> None:
         super().__init__(dataset)
-        self.device, self.held = device, set[int]()
-        shape = (len(dataset), 3, dataset.image_size, dataset.image_size)
-        self.halves = {  # channels_last, in which images are enlarged fastest
-            half: torch.empty(shape, dtype=torch.uint8, device=device, memory_format=torch.channels_last)
-            for half in dataset.source.halves
-        }
+        self.stored, self.held = torch.empty(self.shape, dtype=torch.uint8, device=device), set[int]()
 
-    def images(self, indices: list[int]) -> dict[str, torch.Tensor]:
-        missing = [index for index in dict.fromkeys(indices) if index not in self.held]
-        for index, pair in zip(missing, in_threads(self.dataset.__getitem__, missing), strict=True):
-            for half, images in self.halves.items():
-                images[index] = pair[half].to(self.device)
+    def load(self, indices: list[int], half: int) -> Tensor:
+        missing = sorted({*indices} - self.held)
+        for index, pair in zip(missing, self.decode(missing), strict=True):
+            self.stored[index] = pair.to(self.stored.device)
             self.held.add(index)
         chosen = torch.tensor(indices)
-        if self.device.type == "cuda":  # from pinned memory, because any other copy would wait for the device
-            chosen = chosen.pin_memory().to(self.device, non_blocking=True)
-        return {half: images[chosen] for half, images in self.halves.items()}
+        if self.stored.is_cuda:  # from pinned memory, because any other copy would wait for the device
+            chosen = chosen.pin_memory().to(self.stored.device, non_blocking=True)
+        return self.stored[:, half][chosen]
 
 
 class DiskCache(Cached):
-    """Images in one file (N, halves, S, S, 3) of bytes, which later runs on the same data at the same size use again.
+    """Images in one file, which later runs on the same data at the same size use again.
 
     Processes that want the same file wait for the first one to write it. It can be larger than the memory.
     """
 
     def __init__(self, dataset: PairedImageDataset, fingerprint: str, split: str, folder: Path) -> None:
         super().__init__(dataset)
-        self.path = folder / f"{split}-{_key(dataset, fingerprint)}.bin"
-        self.shape = (len(dataset), len(dataset.source.halves), dataset.image_size, dataset.image_size, 3)
+        content = [VERSION, fingerprint, type(dataset.source).__name__, dataset.source.direction, dataset.image_size,
+                   dataset.resize, dataset.background, *(pair.name for pair in dataset.pairs)]  # fmt: skip
+        self.path = folder / f"{split}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}.bin"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_suffix(".lock")):
                 if not self.path.exists() or self.path.stat().st_size != dataset.nbytes:
-                    self._write(split)
+                    log.info(
+                        "Writing the decoded images of %s, %.0f MiB, to %s", split, dataset.nbytes / 2**20, self.path
+                    )
+                    with atomic_write(self.path) as file:
+                        for pair in self.decode(range(len(dataset)), f"Decoding {split}"):
+                            file.write(pair.numpy().tobytes())
         except OSError as error:
             advice = "Use data.cache=none, or another folder: data.cache_folder=…"
             raise UserError(f"data.cache=disk: {self.path}: {error.strerror or error}. {advice}") from error
 
-    def images(self, indices: list[int]) -> dict[str, torch.Tensor]:
+    def load(self, indices: list[int], half: int) -> Tensor:
         stored = np.memmap(self.path, np.uint8, "r", shape=self.shape)  # anew, so that worker processes need no copy
-        return {
-            half: torch.from_numpy(stored[indices, index]).permute(0, 3, 1, 2)
-            for index, half in enumerate(self.dataset.source.halves)
-        }
-
-    def _write(self, split: str) -> None:
-        log.info("Writing the decoded images of %s, %.0f MiB, to %s", split, self.dataset.nbytes / 2**20, self.path)
-        pairs = in_threads(self.dataset.__getitem__, range(len(self.dataset)), f"Decoding {split}")
-        with atomic_write(self.path) as file:
-            for pair in pairs:
-                for half in self.dataset.source.halves:
-                    file.write(pair[half].permute(1, 2, 0).numpy().tobytes())
-
-
-def _key(dataset: PairedImageDataset, fingerprint: str) -> str:
-    """What the decoded images depend on, in short."""
-    source = dataset.source
-    facts = [VERSION, fingerprint, type(source).__name__, source.direction, dataset.image_size, dataset.resize]
-    names = [pair.name for pair in dataset.pairs]
-    return hashlib.sha256(json.dumps([*facts, dataset.background, *names]).encode()).hexdigest()[:16]
+        return torch.from_numpy(stored[indices, half])
