@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
-from image_translation.data.cache import CACHES, Cached, DiskCache, MemoryCache, choose_cache
-from image_translation.data.dataset import PairedImageDataset, ResumableDistributedSampler, outlast_signals
+from image_translation.data.dataset import CACHES, Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
 from image_translation.data.images import BACKGROUND, RESIZES
 from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root
+from image_translation.data.sampler import ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
 from image_translation.data.transforms import JITTER, jitter, to_float
@@ -68,8 +68,6 @@ class PairedImageDataModule(LightningDataModule):
         at_least("batch_size", 1 if batch_size == "auto" else batch_size, 1, whole=True)
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
         log2_of("image_size", image_size)
-        one_of("jitter", jitter, (True, False))
-        one_of("hflip", hflip, (True, False))
         try:
             ImageColor.getrgb(background)
         except ValueError as error:
@@ -79,7 +77,7 @@ class PairedImageDataModule(LightningDataModule):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
         self.task, self.root, self.derive = task, root, derive
         self.background, self.image_size, self.resize = background, image_size, one_of("resize", resize, RESIZES)
-        self.jitter, self.hflip = jitter, hflip
+        self.jitter, self.hflip = one_of("jitter", jitter, (True, False)), one_of("hflip", hflip, (True, False))
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
         self.cache = one_of("cache", cache, CACHES)

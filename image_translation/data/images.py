@@ -62,30 +62,22 @@ def to_srgb(image: Image.Image, background: str = BACKGROUND) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
     profile = upright.info.get("icc_profile")
     if upright.mode.startswith("I;16"):  # 16 bits of gray; of 16 bits of color Pillow itself keeps the high byte
-        gray = (np.asarray(upright) >> 8).astype(np.uint8)
-        upright = Image.fromarray(255 - gray if _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO else gray)
+        gray, tags = (np.asarray(upright) >> 8).astype(np.uint8), getattr(image, "tag_v2", {})
+        upright = Image.fromarray(255 - gray if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else gray)
     if upright.mode in ("I", "F"):
         raise UserError(f"mode {upright.mode} has more than 16 bits or no fixed range; convert it to 8 or 16 bits.")
     if not upright.has_transparency_data:
         return _apply_profile(upright, profile)
     rgba = upright.convert("RGBA")
-    is_gray = upright.mode in ("1", "L", "LA", "La")
-    colors = _apply_profile(rgba.convert("RGB").convert("L") if is_gray else rgba.convert("RGB"), profile)
+    colors = _apply_profile(rgba.convert("RGB"), profile)
     return Image.composite(colors, Image.new("RGB", rgba.size, ImageColor.getrgb(background)), rgba.getchannel("A"))
 
 
 def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:
     """Make an image ``size`` × ``size``: ``crop`` keeps proportions and center, ``stretch`` keeps all of it."""
-    if image.size == (size, size):
-        return image
     if resize == "crop":
         return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     return image.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _tags(image: Image.Image) -> Any:
-    """The tags of a TIFF; nothing for other images."""
-    return getattr(image, "tag_v2", {})
 
 
 def _refuse_misread(image: ImageFile.ImageFile) -> None:
@@ -93,9 +85,10 @@ def _refuse_misread(image: ImageFile.ImageFile) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.width * image.height > limit:
         raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
-    is_planar = _tags(image).get(PLANES) == SEPARATE and _tags(image)[BITS].count(16) > 1
+    tags: Any = getattr(image, "tag_v2", {})
+    is_planar = tags.get(PLANES) == SEPARATE and tags[BITS].count(16) > 1
     if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # the tile names the raw mode
-        form = "planar" if is_planar else "one transparent color"
+        form = "planar, or with one transparent color"
         raise UserError(f"16 bits a channel in a form that is not supported ({form}); save it as RGB or RGBA PNG.")
 
 

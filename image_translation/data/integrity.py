@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pooch
 import simplejpeg
-from filelock import FileLock
 from PIL import Image
 
 from image_translation.cli.errors import UserError
@@ -89,10 +88,8 @@ def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, 
     as long as their files keep their paths, sizes and times of change.
     """
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
-    place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background))
-    memory = (
-        Path(pooch.os_cache("image_translation"), "checked") / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
-    )
+    place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background)).encode()
+    memory = pooch.os_cache("image_translation") / "checked" / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
     known: dict[str, Digests] = {}
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged
         known = json.loads(memory.read_text(encoding="utf-8"))
@@ -111,8 +108,7 @@ def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, 
     if sound.keys() != known.keys():
         with suppress(OSError):  # a cache folder that is full or read-only costs time, no more
             memory.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(memory.with_suffix(".lock")):
-                write_text(memory, json.dumps(sound))
+            write_text(memory, json.dumps(sound))
     if wrong := [problem for *_, problems in checked for problem in problems]:
         raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
     lines = []

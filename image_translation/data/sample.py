@@ -1,7 +1,4 @@
-"""The built-in sample: tiles of color photos that scikit-image ships, with targets made by its filters.
-
-The comic and monet targets are made by filters: use them to try the commands; their scores say nothing about a model.
-"""
+"""The built-in sample: tiles of photos that scikit-image ships. Filters make its comic and monet targets."""
 
 import logging
 import tempfile
@@ -30,9 +27,8 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 def find_root(root: str | None, task: str) -> tuple[Path, bool]:
     """The folder of the pairs, and whether it is the built-in sample's; a UserError if the task has none."""
-    if root:
-        return Path(root).expanduser(), False
-    if (own := Path("data") / task).is_dir():
+    own = Path(root or f"data/{task}").expanduser()
+    if root or own.is_dir():
         return own, False
     if task not in SAMPLE_TASKS:
         advice = "Name the folder with your pairs: data.root=…"

@@ -27,18 +27,15 @@ def jitter(
     bits, which makes torchvision several times faster on a CPU; for that they should be channels_last. Places and
     flips are drawn from ``generator``, on the CPU, so that nothing waits for the device.
     """
-    n, channels, height, width = halves[0].shape
+    n, _, height, width = halves[0].shape
     large = [round(side * scale) for side in (height, width)]
-    tops, lefts = (
-        torch.randint(new - old + 1, (n,), generator=generator).tolist()
-        for new, old in zip(large, (height, width), strict=True)
-    )
+    tops = torch.randint(large[0] - height + 1, (n,), generator=generator).tolist()
+    lefts = torch.randint(large[1] - width + 1, (n,), generator=generator).tolist()
     flips = torch.randint(2, (n,), generator=generator).tolist() if hflip else [0] * n
     results = []
     for half in halves:
         enlarged = resize(half, large, InterpolationMode.BILINEAR, antialias=False)
-        shape, layout = (n, channels, height, width), torch.channels_last
-        result = torch.empty(shape, dtype=torch.float32, device=half.device, memory_format=layout)
+        result = torch.empty_like(half, dtype=torch.float32, memory_format=torch.channels_last)
         for index, (top, left, flip) in enumerate(zip(tops, lefts, flips, strict=True)):
             crop = enlarged[index, :, top : top + height, left : left + width]
             torch.div(crop.flip(-1) if flip else crop, 127.5, out=result[index])

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -92,19 +92,13 @@ class PairSource(ABC):
         splits = {split: stored.get(split, []) for split in SPLITS}
         every, splits["train"] = splits["train"], []
         for pair in every:
-            place = _position(pair.name)
+            digest = hashlib.sha256(pair.name.encode("utf-8", "surrogateescape")).digest()
+            place = int.from_bytes(digest[:8], "big") / 2**64  # in [0, 1)
             wanted = "test" if place < test_fraction else "val" if place < test_fraction + val_fraction else "train"
             splits["train" if wanted in stored else wanted].append(pair)
-        for split in {*SPLITS[1:]} - stored.keys():
-            log.info(
-                "%s is not stored: %d of %d training pairs are used for it.", split, len(splits[split]), len(every)
-            )
+        for split in splits.keys() - stored.keys() - {"train"}:
+            log.info("No pairs stored for %s: uses %d of the %d for train.", split, len(splits[split]), len(every))
         return splits, errors
-
-
-def _position(name: str) -> float:
-    """A number in [0, 1) that depends on the name only."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
 def raise_for(errors: list[PairingError]) -> None:
@@ -117,8 +111,7 @@ def raise_for(errors: list[PairingError]) -> None:
         raise UserError("\n".join(parts))
 
 
-def bullets(lines: Iterable[str], most: int = 50) -> str:
+def bullets(lines: list[str], most: int = 50) -> str:
     """Lines as a bulleted list that says how many it leaves out."""
-    lines = list(lines)
     shown = "".join(f"\n  - {line}" for line in lines[:most])
     return shown + (f"\n  … and {len(lines) - most} more" if len(lines) > most else "")

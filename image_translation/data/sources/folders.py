@@ -4,7 +4,6 @@ import logging
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,7 +36,12 @@ class SplitFolders(PairSource):
                     stored.setdefault(split, paths)
         whole = [root / folder for folder in self.folders]
         if stored:
-            self._warn_of_others(root, stored)
+            known = {*SPLITS, *(Path(folder).parts[0] for folder in self.folders if folder)}
+            if others := [path.name for path in _visible(root) if path.is_dir() and path.name not in known]:
+                log.warning("%s: ignored folders that are not train, val or test: %s", root, ", ".join(others[:10]))
+            for folder in whole:
+                if loose := [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]:
+                    log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
         elif any(path.is_dir() for path in whole):
             stored = {"train": whole}
         found, errors = {}, list[PairingError]()
@@ -49,20 +53,10 @@ class SplitFolders(PairSource):
             there = ", ".join(path.name for path in _visible(root)[:20])
             splits, folders = (" and ".join(str(path / f) for f in self.folders) for path in (root / "train", root))
             raise UserError(
-                f"No images in data.root={root}. Found: {there or 'nothing'}.\n"
-                f"Expected {splits} (likewise val, test), or {folders}, with files {' '.join(sorted(EXTENSIONS))}."
+                f"No images in data.root={root}. Expected {splits} (likewise val, test), or {folders}, with files "
+                f"{' '.join(sorted(EXTENSIONS))}.\nFound: {there or 'nothing'}."
             )
         return found, errors
-
-    def _warn_of_others(self, root: Path, stored: dict[str, list[Path]]) -> None:
-        """Name folders that are no split, and images that lie beside the splits."""
-        known = {*SPLITS, *(Path(folder).parts[0] for folder in self.folders if folder)}
-        if others := [path.name for path in _visible(root) if path.is_dir() and path.name not in known]:
-            log.warning("%s: ignored folders that are not train, val or test: %s", root, ", ".join(others[:10]))
-        for folder in (root / folder for folder in self.folders):
-            loose = [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]
-            if loose and not any(folder in paths for paths in stored.values()):
-                log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
 
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
@@ -70,8 +64,8 @@ class SplitFolders(PairSource):
         common = {*images[0]} & {*images[-1]}
         orphans = [path for own in images for stem, path in own.items() if stem not in common]
         errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
-        pairs = [Pair(stem, images[0][stem], images[-1][stem]) for stem in images[0] if stem in common]
-        return pairs if "input" in self.halves else [replace(pair, input=None) for pair in pairs]
+        pairs = [(stem, images[0][stem], images[-1][stem]) for stem in images[0] if stem in common]
+        return [Pair(stem, first if "input" in self.halves else None, last) for stem, first, last in pairs]
 
 
 class FolderPairs(SplitFolders):

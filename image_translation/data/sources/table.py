@@ -27,20 +27,17 @@ class TablePairs(PairSource):
         rows = _read_rows(path)
         if not rows:
             raise UserError(f"data.table={path} lists no pairs.")
-        has_splits = any(row["split"] for row in rows.values())
         defaults = _default_names(root, [row["target"] for row in rows.values()])
         names = [row["name"] or default for row, default in zip(rows.values(), defaults, strict=True)]
         counts = Counter(names)
         found: dict[str, list[Pair]] = defaultdict(list)
         errors: list[PairingError] = []
         for (line, row), name in zip(rows.items(), names, strict=True):
-            split = row["split"] if has_splits else "train"
+            split = row["split"] or "train"
             files = [root / row["input"], root / row["target"]]
             missing = [file for file in files if not file.is_file()]
-            problem = None
-            if not row["input"] or not row["target"]:
-                problem = "input or target is empty."
-            elif missing:
+            problem = ""
+            if missing:
                 problem = f"{missing[0]} is not a file."
             elif split not in SPLITS:
                 problem = f"split is {split!r}, expected one of {', '.join(SPLITS)}."
@@ -63,11 +60,9 @@ def _default_names(root: Path, targets: list[str]) -> list[str]:
     elsewhere = {path for path, target in zip(paths, targets, strict=True)
                  if Path(target).is_absolute() and not path.is_relative_to(here)}  # fmt: skip
     common = os.path.commonpath([path.parent for path in elsewhere]) if elsewhere else here
-    names = []
-    for path in paths:
-        parts = Path(os.path.relpath(path, common if path in elsewhere else here)).parts
-        names.append("_".join(part for part in parts if part != "..").rpartition(".")[0].lstrip("._"))
-    return names
+    below = [Path(os.path.relpath(path, common if path in elsewhere else here)) for path in paths]
+    names = ["_".join(part for part in path.parts if part != "..") for path in below]
+    return [name.rpartition(".")[0].lstrip("._") for name in names]
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:
