@@ -42,7 +42,12 @@ def read_image(source: Path | bytes, name: object = None, background: str = BACK
     content = source if isinstance(source, bytes) else source.read_bytes()
     try:
         with open_image(content) as image:
-            _refuse_misread(image)
+            limit, tags = Image.MAX_IMAGE_PIXELS, _tags(image)
+            if limit and image.width * image.height > limit:  # Pillow only warns, up to twice as many
+                raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
+            is_planar = tags.get(PLANES) == SEPARATE and tags[BITS].count(16) > 1
+            if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
+                raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
             image.load()
             return to_srgb(image, background)
     except Exception as error:  # Pillow's decoders raise many types
@@ -62,8 +67,8 @@ def to_srgb(image: Image.Image, background: str = BACKGROUND) -> Image.Image:
     upright = ImageOps.exif_transpose(image)
     profile = upright.info.get("icc_profile")
     if upright.mode.startswith("I;16"):  # 16 bits of gray; of 16 bits of color Pillow itself keeps the high byte
-        gray, tags = (np.asarray(upright) >> 8).astype(np.uint8), getattr(image, "tag_v2", {})
-        upright = Image.fromarray(255 - gray if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else gray)
+        gray = (np.asarray(upright) >> 8).astype(np.uint8)
+        upright = Image.fromarray(255 - gray if _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO else gray)
     if upright.mode in ("I", "F"):
         raise UserError(f"mode {upright.mode} has more than 16 bits or no fixed range; convert it to 8 or 16 bits.")
     if not upright.has_transparency_data:
@@ -80,16 +85,8 @@ def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def _refuse_misread(image: ImageFile.ImageFile) -> None:
-    """UserError for what Pillow opens with a warning only, or reads wrongly."""
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and image.width * image.height > limit:
-        raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
-    tags: Any = getattr(image, "tag_v2", {})
-    is_planar = tags.get(PLANES) == SEPARATE and tags[BITS].count(16) > 1
-    if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # the tile names the raw mode
-        form = "planar, or with one transparent color"
-        raise UserError(f"16 bits a channel in a form that is not supported ({form}); save it as RGB or RGBA PNG.")
+def _tags(image: Image.Image) -> Any:
+    return getattr(image, "tag_v2", {})  # of a TIFF
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:

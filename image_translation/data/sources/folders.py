@@ -61,11 +61,11 @@ class SplitFolders(PairSource):
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
         images = [images_by_stem(folder, errors) for folder in folders]
-        common = {*images[0]} & {*images[-1]}
-        orphans = [path for own in images for stem, path in own.items() if stem not in common]
+        first, last = images[0], images[-1]
+        orphans = [path for own in images for stem, path in own.items() if not (stem in first and stem in last)]
         errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
-        pairs = [(stem, images[0][stem], images[-1][stem]) for stem in images[0] if stem in common]
-        return [Pair(stem, first if "input" in self.halves else None, last) for stem, first, last in pairs]
+        inputs = first if "input" in self.halves else {}
+        return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
 
 
 class FolderPairs(SplitFolders):

@@ -13,12 +13,7 @@ MAX_NAME = 200  # bytes; a file system allows 255, with the extension
 
 
 class TablePairs(PairSource):
-    """Pairs listed in a CSV file, with paths that are relative to the root or absolute.
-
-    The name of a pair is that of its row, or made from the target's path below the root, so that neither adding rows
-    nor moving the folder changes it. If targets have absolute paths elsewhere, the part in which these differ counts:
-    rows from another folder can change it.
-    """
+    """Pairs listed in a CSV file, with paths that are relative to the root or absolute."""
 
     needs = ("table",)
 
@@ -54,7 +49,10 @@ class TablePairs(PairSource):
 
 
 def _default_names(root: Path, targets: list[str]) -> list[str]:
-    """Names for pairs whose rows have none, from the paths of their targets."""
+    """Names for pairs whose rows have none, from their targets' paths below the root: moving it changes none.
+
+    Of targets with absolute paths elsewhere the part in which these differ: rows from another folder can change it.
+    """
     here = os.path.abspath(root)  # noqa: PTH100 (links are not resolved)
     paths = [Path(os.path.normpath(Path(here, target))) for target in targets]
     elsewhere = {path for path, target in zip(paths, targets, strict=True)
