@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from scipy import fft, ndimage
 
+from image_translation.data.images import in_threads
 from image_translation.data.integrity import Decoded, pixel_digest
-from image_translation.data.parallel import in_threads
 from image_translation.data.sources.base import Pair
 
 Array = NDArray[np.float32]

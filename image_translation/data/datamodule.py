@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pooch
 import torch
 from PIL import ImageColor
 from pytorch_lightning import LightningDataModule
@@ -14,17 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
-from image_translation.data.cache import CACHES, Cached, DiskCache, MemoryCache, as_it_is, choose_cache
-from image_translation.data.dataset import PairedImageDataset
+from image_translation.data.dataset import CACHES, Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
 from image_translation.data.images import BACKGROUND, RESIZES
-from image_translation.data.integrity import check_images, describe_leaks
-from image_translation.data.pairs import raise_for, scan
-from image_translation.data.parallel import outlast_signals
-from image_translation.data.places import cache_home
+from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root
-from image_translation.data.sampler import ResumableDistributedSampler
+from image_translation.data.sampler import ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
-from image_translation.data.sources.base import SPLITS, Pair, PairingError
+from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
 from image_translation.data.transforms import JITTER, jitter, to_float
 from image_translation.training.seeding import derive_seed
 
@@ -36,33 +33,9 @@ AUGMENTATION = 1  # tells its seeds from those of a model's steps
 class PairedImageDataModule(LightningDataModule):
     """Batches ``{"input": float32 (N, 3, S, S) in [-1, 1], "target": the same, "name": list[str]}`` of paired images.
 
-    Args:
-        task: the task's name; without a ``root`` it names ``data/<task>`` or the built-in sample.
-        root: the folder with the pairs.
-        layout: how they are stored, a name in ``data.sources.SOURCES``: ``folders`` (two folders, a pair shares the
-            stem of its file name), ``aligned`` (one image holds both halves side by side), ``derived`` (one folder of
-            images, from which ``derive`` computes the inputs) or ``table`` (a CSV file lists the pairs).
-        input_folder: where the inputs are, in the layout ``folders``.
-        target_folder: where the targets are; in other layouts the one folder, or None for the split's own.
-        table: the CSV file, relative to the root.
-        direction: ``AtoB``, or ``BtoA`` to swap input and target.
-        derive: computes images (N, 3, S, S) from those in the folder, both in [-1, 1], on the device.
-        background: the CSS color that transparent images are laid over.
-        image_size: S, a power of two.
-        resize: ``crop`` (keep the proportions and the center) or ``stretch`` images that are not S×S.
-        jitter: train on random crops of images enlarged by 286/256, as in the paper.
-        hflip: train on images flipped at random.
-        batch_size: images in a training batch, or ``auto``: whoever trains sets the attribute to what fits.
-        eval_batch_size: images in a validation or test batch; no result depends on it.
-        num_workers: processes that read images; None for the number that suits the machine.
-        cache: where decoded images stay, as uint8: ``device`` (the GPU's memory), ``ram``, ``disk`` (files that later
-            runs use again), ``none`` (decoded in every epoch), or ``auto``: the first of these that has room.
-        cache_folder: where the files of ``disk`` are; None for a folder in ``~/.cache``.
-        val_fraction: the part of the training pairs that is used for validation if no val split is stored.
-        test_fraction: the same for test.
-
-    Raises:
-        UserError: an argument is out of range; from ``setup``, the data can't be used.
+    The arguments are those of ``conf/data/pairs.yaml``, which explains them. ``derive`` computes images (N, 3, S, S) in
+    [-1, 1] from others, on the device. If ``batch_size`` is ``auto``, whoever trains sets the attribute to a number.
+    UserError if an argument is out of range, and from ``setup`` if the data can't be used.
     """
 
     def __init__(
@@ -92,17 +65,9 @@ class PairedImageDataModule(LightningDataModule):
         root, input_folder, target_folder, table, cache_folder = (  # Hydra passes folders named 2024 as numbers
             None if name is None else str(name) for name in (root, input_folder, target_folder, table, cache_folder)
         )
-        if batch_size != "auto":
-            at_least("batch_size", batch_size, 1, whole=True)
+        at_least("batch_size", 1 if batch_size == "auto" else batch_size, 1, whole=True)
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
-        at_least("num_workers", num_workers or 0, 0, whole=True)
         log2_of("image_size", image_size)
-        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction > 1:
-            wrong = f"{val_fraction} and {test_fraction}"
-            raise UserError(f"val_fraction and test_fraction must be at least 0, and at most 1 together; got {wrong}.")
-        one_of("resize", resize, RESIZES)
-        one_of("jitter", jitter, (True, False))
-        one_of("hflip", hflip, (True, False))
         try:
             ImageColor.getrgb(background)
         except ValueError as error:
@@ -111,12 +76,12 @@ class PairedImageDataModule(LightningDataModule):
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
         self.task, self.root, self.derive = task, root, derive
-        self.background, self.image_size, self.resize = background, image_size, resize
-        self.jitter, self.hflip = jitter, hflip
+        self.background, self.image_size, self.resize = background, image_size, one_of("resize", resize, RESIZES)
+        self.jitter, self.hflip = one_of("jitter", jitter, (True, False)), one_of("hflip", hflip, (True, False))
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
         self.cache = one_of("cache", cache, CACHES)
-        self.cache_folder = Path(cache_folder).expanduser() if cache_folder else cache_home() / "decoded"
+        self.cache_folder = Path(cache_folder or pooch.os_cache("image_translation") / "decoded").expanduser()
         self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self.test_split = "test"
         self.datasets: dict[str, PairedImageDataset] = {}
@@ -130,21 +95,19 @@ class PairedImageDataModule(LightningDataModule):
         splits, errors, root, is_sample = self.scan()
         raise_for(errors)
         fingerprint, leaks = check_images(splits, self.source, root, self.background)
-        if leaks:
-            log.warning(describe_leaks(leaks))
         self.datasets = {
             split: PairedImageDataset(pairs, self.source, self.image_size, self.resize, self.background)
             for split, pairs in splits.items()
         }
-        counts = {split: len(pairs) for split, pairs in splits.items()}
+        counts = {split: len(splits[split]) for split in SPLITS}
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
-        self.description |= {"leaks": len(leaks)} if leaks else {}
-        log.info("Data: %s, %s", root, ", ".join(f"{counts[split]} {split}" for split in SPLITS))
+        self.description |= {"leaks": leaks} if leaks else {}
+        log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
 
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
         """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""
         root, is_sample = find_root(self.root, self.task)
-        return *scan(self.source, root, **self.fractions), root, is_sample
+        return *self.source.scan(root, **self.fractions), root, is_sample
 
     def require(self, *splits: str) -> None:
         """Raise a UserError if a split has no image, or train fewer than a batch."""
@@ -168,13 +131,13 @@ class PairedImageDataModule(LightningDataModule):
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
         """The loader of one split, in random order to ``train`` on."""
         dataset = self._cached(split)
-        memory = dataset.device.type if isinstance(dataset, MemoryCache) else None
+        memory = dataset.stored.device.type if isinstance(dataset, MemoryCache) else None
         workers = 0 if memory else self.num_workers
         return DataLoader(
             dataset,
             batch_size=self.batch_size if train else self.eval_batch_size,
             sampler=self._sampler(dataset) if train else None,
-            collate_fn=as_it_is if isinstance(dataset, Cached) else None,
+            collate_fn=dict if isinstance(dataset, Cached) else None,  # a cache returns whole batches
             num_workers=workers,
             # A trainer decides when its workers end, and ends them.
             worker_init_fn=outlast_signals if self.trainer is not None else None,
@@ -186,12 +149,11 @@ class PairedImageDataModule(LightningDataModule):
         """The order of the training images, from the batch on where training begins or is resumed."""
         self.seed = torch.initial_seed()
         if self.trainer is None:
-            return ResumableDistributedSampler(dataset, 1, 0, self.seed)
+            return ResumableDistributedSampler(dataset, self.seed)
         trainer, loop = self.trainer, self.trainer.fit_loop
         seen = (loop.batch_idx + 1) * self.batch_size if loop.restarting else 0
-        return ResumableDistributedSampler(
-            dataset, trainer.world_size, trainer.global_rank, self.seed, trainer.current_epoch, seen
-        )
+        place = (trainer.world_size, trainer.global_rank, trainer.current_epoch, seen)
+        return ResumableDistributedSampler(dataset, self.seed, *place)
 
     def _cached(self, split: str) -> Dataset[dict[str, Any]]:
         """A split's images: in training, which needs them again and again, from where they stay decoded."""
@@ -199,45 +161,38 @@ class PairedImageDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING or not len(dataset):
             return dataset
         device = self.trainer.strategy.root_device
-        self.cached_bytes(device)
+        if self.cache == "auto":  # decided once, before a part of the memory is taken
+            needed = self.datasets["train"].nbytes + self.datasets["val"].nbytes
+            self.cache = choose_cache(needed, device, self.trainer.num_devices, self.cache_folder)
         if self.cache == "none":
             return dataset
         if self.cache == "disk":
             return DiskCache(dataset, self.description["fingerprint"], split, self.cache_folder)
         return MemoryCache(dataset, device if self.cache == "device" else torch.device("cpu"))
 
-    def cached_bytes(self, device: torch.device) -> int:
-        """What the images of train and val take of a device's memory in training; decides where they stay."""
-        needed = sum(self.datasets[split].nbytes for split in ("train", "val"))
-        if self.cache == "auto":  # decided once, before a part of the memory is taken
-            processes = self.trainer.num_devices if self.trainer else 1
-            self.cache = choose_cache(needed, device, processes, self.cache_folder)
-        return needed if self.cache == "device" or (self.cache == "ram" and device.type == "cpu") else 0
-
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if self.trainer is None or not self.trainer.training:
             return self.finish_batch(batch)
         # By the place in training, so that a resumed run draws the same.
         place = (self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank, AUGMENTATION)
-        return self.finish_batch(batch, True, torch.Generator().manual_seed(derive_seed(self.seed, *place)))
+        return self.finish_batch(batch, torch.Generator().manual_seed(derive_seed(self.seed, *place)))
 
-    def finish_batch(self, batch: Batch, augment: bool = False, generator: torch.Generator | None = None) -> Batch:
-        """On the device: numbers in [-1, 1], jitter if ``augment``, and the derived input."""
-        halves = [batch[half] for half in ("input", "target") if half in batch]
-        if augment and (self.jitter or self.hflip):
-            scale = JITTER if self.jitter else 1.0
-            halves = jitter(*halves, scale=scale, hflip=self.hflip, generator=generator)
-        else:
+    def finish_batch(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
+        """On the device: numbers in [-1, 1], jitter if there is a ``generator`` to draw it, and the derived input."""
+        halves = [batch[half] for half in self.source.halves]
+        if generator is None:
             halves = [to_float(half) for half in halves]
+        else:
+            halves = jitter(*halves, scale=JITTER if self.jitter else 1, hflip=self.hflip, generator=generator)
         if self.derive is not None:
             halves.insert(0, self.derive(halves[0]))
             if self.source.direction == "BtoA":
                 halves.reverse()
-        return dict(zip(("input", "target"), halves, strict=False)) | {"name": batch["name"]}
+        return dict(zip(("input", "target"), halves, strict=True)) | {"name": batch["name"]}
 
     def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
         """``count`` images spread evenly over a split, always the same ones, without jitter."""
         dataset = self.datasets[split]
         count = min(count, len(dataset))
         batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])
-        return self.finish_batch({k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()})
+        return self.finish_batch(self.transfer_batch_to_device(batch, device, 0))

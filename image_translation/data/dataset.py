@@ -1,29 +1,40 @@
-"""Pairs as uint8 tensors."""
+"""Pairs as uint8 tensors, from files or decoded already."""
 
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
-from image_translation.data.images import BACKGROUND, read_image, resize_image
+from image_translation.cli.errors import UserError
+from image_translation.data.images import in_threads, read_image, resize_image
 from image_translation.data.sources.base import Pair, PairSource
+from image_translation.runs.files import atomic_write
+from image_translation.training.device import free_memory
+
+log = logging.getLogger(__name__)
+CACHES = ("auto", "device", "ram", "disk", "none")
+MEMORY_SHARE, DISK_SHARE = 4, 10  # auto takes up to a quarter of the free memory, or a tenth of the free disk
+VERSION = 4  # of the files on disk; raise it when the same images are stored otherwise
 
 
 class PairedImageDataset(Dataset[dict[str, Any]]):
     """Yields ``{"input": uint8 (3, S, S), "target": the same, "name": str}``, with those halves that files hold.
 
-    Args:
-        pairs: the pairs.
-        source: opens them.
-        image_size: S.
-        resize: ``crop`` or ``stretch``, for images of another size or shape.
-        background: the color that transparent images are laid over.
+    S is ``image_size``; ``resize`` is ``crop`` or ``stretch``; ``background`` is the color below transparent images.
     """
 
-    def __init__(
-        self, pairs: list[Pair], source: PairSource, image_size: int, resize: str, background: str = BACKGROUND
-    ) -> None:
+    def __init__(self, pairs: list[Pair], source: PairSource, image_size: int, resize: str, background: str) -> None:
         self.pairs, self.source, self.image_size, self.resize = pairs, source, image_size, resize
         self.background = background
 
@@ -40,3 +51,90 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         halves = self.source.open(pair, partial(read_image, background=self.background))
         images = {half: resize_image(image, self.image_size, self.resize) for half, image in halves.items()}
         return {"name": pair.name} | {half: pil_to_tensor(image) for half, image in images.items()}
+
+
+class Cached(Dataset[dict[str, Any]]):
+    """Pairs that stay decoded, as bytes (N, halves, S, S, 3): whole batches in the form of ``default_collate``."""
+
+    def __init__(self, dataset: PairedImageDataset) -> None:
+        self.dataset, self.halves, size = dataset, dataset.source.halves, dataset.image_size
+        self.shape = (len(dataset), len(self.halves), size, size, 3)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        stored = (self.load(indices, number) for number in range(len(self.halves)))
+        images = [half.permute(0, 3, 1, 2) for half in stored]  # channels_last, in which they are enlarged fastest
+        names = [self.dataset.pairs[index].name for index in indices]
+        return dict(zip(self.halves, images, strict=True)) | {"name": names}
+
+    def load(self, indices: list[int], half: int) -> Tensor:
+        """The first or second half of some pairs, (n, S, S, 3)."""
+        raise NotImplementedError
+
+    def decode(self, indices: Sequence[int], title: str = "") -> Iterator[Tensor]:
+        """The bytes (halves, S, S, 3) of some pairs, from their files."""
+        for pair in in_threads(self.dataset.__getitem__, indices, title):
+            yield torch.stack([pair[half] for half in self.halves]).permute(0, 2, 3, 1)
+
+
+class MemoryCache(Cached):
+    """Images in the memory of a device. A pair is read when it is first asked for."""
+
+    def __init__(self, dataset: PairedImageDataset, device: torch.device) -> None:
+        super().__init__(dataset)
+        self.stored, self.held = torch.empty(self.shape, dtype=torch.uint8, device=device), set[int]()
+
+    def load(self, indices: list[int], half: int) -> Tensor:
+        missing = sorted({*indices} - self.held)
+        for index, pair in zip(missing, self.decode(missing), strict=True):
+            self.stored[index] = pair.to(self.stored.device)
+            self.held.add(index)
+        chosen = torch.tensor(indices)
+        if self.stored.is_cuda:  # from pinned memory, because any other copy would wait for the device
+            chosen = chosen.pin_memory().to(self.stored.device, non_blocking=True)
+        return self.stored[:, half][chosen]
+
+
+class DiskCache(Cached):
+    """Images in one file, which later runs on the same data at the same size use again.
+
+    Processes that want the same file wait for the first one to write it. It can be larger than the memory.
+    """
+
+    def __init__(self, dataset: PairedImageDataset, fingerprint: str, split: str, folder: Path) -> None:
+        super().__init__(dataset)
+        content = [VERSION, fingerprint, type(dataset.source).__name__, dataset.source.direction, dataset.image_size,
+                   dataset.resize, dataset.background, *(pair.name for pair in dataset.pairs)]  # fmt: skip
+        self.path = folder / f"{split}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}.bin"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_suffix(".lock")):
+                if not self.path.exists() or self.path.stat().st_size != dataset.nbytes:
+                    log.info(
+                        "Writing the decoded images of %s, %.0f MiB, to %s", split, dataset.nbytes / 2**20, self.path
+                    )
+                    with atomic_write(self.path) as file:
+                        for pair in self.decode(range(len(dataset)), f"Decoding {split}"):
+                            file.write(pair.numpy().tobytes())
+        except OSError as error:
+            advice = "Use data.cache=none, or another folder: data.cache_folder=…"
+            raise UserError(f"data.cache=disk: {error}. {advice}") from error
+
+    def load(self, indices: list[int], half: int) -> Tensor:
+        stored = np.memmap(self.path, np.uint8, "r", shape=self.shape)  # anew, so that worker processes need no copy
+        return torch.from_numpy(stored[indices, half])
+
+
+def choose_cache(needed: int, device: torch.device, processes: int, folder: Path) -> str:
+    """The first of ``device``, ``ram`` (shared by ``processes``) and ``disk`` with that much room; else ``none``."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    room = {
+        "device": 0 if device.type == "cpu" else (free_memory(device) or 0) / MEMORY_SHARE,
+        "ram": (free_memory(torch.device("cpu")) or 0) / MEMORY_SHARE / processes,
+        "disk": shutil.disk_usage(existing).free / DISK_SHARE,
+    }
+    place = next((place for place, free in room.items() if needed <= free), "none")
+    log.info("The images of train and val take %.0f MiB when decoded: data.cache=%s.", needed / 2**20, place)
+    return place

@@ -12,9 +12,8 @@ from torchvision.transforms.v2 import functional as F
 
 
 def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.2) -> Tensor:
-    """Contours on white, by Canny 1986 without its last step: strong ones are black, weak ones gray.
+    """Contours on white, by Canny 1986 without its slow last step: strong ones are black, weak ones gray.
 
-    (The last step follows weak contours from pixel to pixel, which takes a GPU thousands of kernels and a CPU seconds.)
     ``sigma`` is that of the blur, in pixels at 256×256; a larger one leaves coarser contours. ``low`` and ``high`` are
     the gradients of the weakest gray and black contour, for values in [0, 1].
     """
@@ -29,13 +28,11 @@ def lowres(images: Tensor, factor: int = 4) -> Tensor:
     """Images scaled to 1/``factor`` of their size, and enlarged again (bicubic, both ways)."""
     size = list(images.shape[-2:])
     small = F.resize(images, [side // factor for side in size], InterpolationMode.BICUBIC, antialias=True)
-    enlarged: Tensor = F.resize(small, size, InterpolationMode.BICUBIC)
-    return enlarged.clamp(-1, 1)
+    return F.resize(small, size, InterpolationMode.BICUBIC).clamp(-1, 1)  # type: ignore[no-any-return]
 
 
 def center_mask(images: Tensor, ratio: float = 0.5) -> Tensor:
     """Images with a gray square in the middle, ``ratio`` of a side wide, as in Pathak et al. 2016 (inpainting)."""
     side = round(images.shape[-1] * ratio)
     start = (images.shape[-1] - side) // 2
-    erased: Tensor = F.erase(images, start, start, side, side, images.new_zeros(()))
-    return erased
+    return F.erase(images, start, start, side, side, images.new_zeros(()))  # type: ignore[no-any-return]

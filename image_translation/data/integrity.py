@@ -2,26 +2,24 @@
 
 import hashlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pooch
 import simplejpeg
-from filelock import FileLock
 from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.data.images import BACKGROUND, open_image, read_image
-from image_translation.data.pairs import bullets
-from image_translation.data.parallel import in_threads
-from image_translation.data.places import cache_home
-from image_translation.data.sources.base import SPLITS, Pair, PairSource
+from image_translation.data.images import in_threads, open_image, read_image
+from image_translation.data.sources.base import Pair, PairSource, bullets
 from image_translation.runs.files import write_text
 
-VERSION = 1  # of what is remembered; raise it when a check finds more, or the same files get other digests
-Member = tuple[str, str]  # split, name
+log = logging.getLogger(__name__)
+VERSION = 2  # of what is remembered; raise it when a check finds more, or the same files get other digests
 Digests = tuple[list[str], str | None]  # of the files' bytes, and of the input's pixels
 
 
@@ -42,46 +40,35 @@ class Decoded:
         return "\0".join([self.split, self.pair.name, *self.digests])
 
 
-def decode(split: str, pair: Pair, source: PairSource, background: str = BACKGROUND) -> Decoded:
+def decode(split: str, pair: Pair, source: PairSource, background: str) -> Decoded:
     """Read a pair, and note everything that is wrong with its files."""
     found, images = Decoded(split, pair), {}
-    for path in pair.files:
-        try:
+    try:
+        for path in pair.files:
             content = path.read_bytes()
             found.digests.append(hashlib.sha256(content).hexdigest())
             images[path] = read_image(content, path, background)
             with open_image(content) as file:
                 found.kinds.append(f"{file.format} {file.mode}")
-            if damage := _jpeg_damage(content):
-                found.problems.append(f"{path}: {damage}")
-        except OSError as error:
-            found.problems.append(f"{path}: {error.strerror}.")
-        except UserError as error:
-            found.problems.append(str(error))
-    if len(images) < len(pair.files):
-        return found
-    try:
+            _refuse_damaged_jpeg(content, path)
         found.halves = source.open(pair, images.__getitem__)
-    except UserError as error:
+    except (OSError, UserError) as error:
         found.problems.append(str(error))
-    if len({image.size for image in images.values()}) > 1:
+    if len({image.size for image in found.halves.values()}) > 1:
         sides = [f"{path} is {image.width}×{image.height}" for path, image in images.items()]
         found.problems.append(f"halves of different size: {' but '.join(sides)}")
     return found
 
 
-def _jpeg_damage(content: bytes) -> str | None:
-    """What libjpeg warns of. Pillow and torchvision hide it, and fill gaps in a file with whatever comes out."""
-    if not content.startswith(b"\xff\xd8"):
-        return None
+def _refuse_damaged_jpeg(content: bytes, path: Path) -> None:
+    """UserError for what libjpeg warns of. Pillow and torchvision hide it, and fill gaps with whatever comes out."""
     try:
-        colors = simplejpeg.decode_jpeg_header(content)[2]
-        space = "CMYK" if colors in ("CMYK", "YCCK") else "GRAY"
-        simplejpeg.decode_jpeg(content, space, fastdct=True, fastupsample=True)
+        if content.startswith(b"\xff\xd8"):
+            space = "CMYK" if simplejpeg.decode_jpeg_header(content)[2] in ("CMYK", "YCCK") else "GRAY"
+            simplejpeg.decode_jpeg(content, space, fastdct=True, fastupsample=True)
     except ValueError as error:
         if str(error).startswith("Corrupt"):  # other errors come from rare kinds of JPEG that only Pillow decodes
-            return f"damaged ({error}). Get it again; if it looks intact, save it anew."
-    return None
+            raise UserError(f"{path}: damaged ({error}). Get it again; if it looks intact, save it anew.") from error
 
 
 def pixel_digest(image: Image.Image) -> str | None:
@@ -91,28 +78,21 @@ def pixel_digest(image: Image.Image) -> str | None:
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
-def check_images(
-    splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str = BACKGROUND
-) -> tuple[str, list[list[Member]]]:
-    """Decode every image in full, and report everything that is wrong at once.
+def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str) -> tuple[str, int]:
+    """Decode every image in full, and report everything that is wrong at once, as a UserError that names each file.
+
+    Return a fingerprint of the content and the split of every pair, whatever their order and place; and how many inputs
+    are in several splits, pixel for pixel, which is a warning.
 
     Sound pairs are remembered in the user's cache folder, in one file for each root and layout, and not decoded again
     as long as their files keep their paths, sizes and times of change.
-
-    Returns:
-        A fingerprint of the data: of the content and the split of every pair, whatever their order and place; and
-        the groups of pairs in several splits whose inputs have the same pixels.
-
-    Raises:
-        UserError: files that don't decode, or halves of different size; the text names each.
     """
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
-    place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background))
-    memory = cache_home() / "checked" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
-    try:
-        known: dict[str, Digests] = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none yet, or it is damaged
-        known = {}
+    place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background)).encode()
+    memory = pooch.os_cache("image_translation") / "checked" / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
+    known: dict[str, Digests] = {}
+    with suppress(OSError, ValueError):  # there is none yet, or it is damaged
+        known = json.loads(memory.read_text(encoding="utf-8"))
 
     def examine(item: tuple[str, Pair]) -> tuple[str, Digests, list[str]]:
         stats = [(str(path.absolute()), path.stat()) for path in item[1].files]
@@ -123,37 +103,28 @@ def check_images(
         # Of the input, or the only half: several inputs may share a target, as masks do.
         return key, (found.digests, next(map(pixel_digest, found.halves.values()), None)), found.problems
 
-    sound: dict[str, Digests] = {}
-    problems, lines = [], []
-    same: dict[str, list[Member]] = defaultdict(list)
-    for (split, pair), found in zip(pairs, in_threads(examine, pairs, "Checking images"), strict=True):
-        key, (digests, pixels), wrong = found
-        problems += wrong
-        lines.append(Decoded(split, pair, digests=digests).line)
-        if not wrong:
-            sound[key] = digests, pixels
-        if pixels:
-            same[pixels].append((split, pair.name))
+    checked = list(in_threads(examine, pairs, "Checking images"))
+    sound = {key: digests for key, digests, problems in checked if not problems}
     if sound.keys() != known.keys():
         with suppress(OSError):  # a cache folder that is full or read-only costs time, no more
             memory.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(memory.with_suffix(".lock")):
-                write_text(memory, json.dumps(sound))
-    if problems:
-        raise UserError(f"{len(problems)} of the images can't be used:{bullets(problems)}\nFix or remove them.")
-    return fingerprint(lines), [group for group in same.values() if len({split for split, _ in group}) > 1]
+            write_text(memory, json.dumps(sound))
+    if wrong := [problem for *_, problems in checked for problem in problems]:
+        raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
+    lines = []
+    same: dict[str, dict[str, str]] = defaultdict(dict)  # by the input's pixels one pair of each split
+    for (split, pair), (_, (digests, pixels), _) in zip(pairs, checked, strict=True):
+        lines.append(Decoded(split, pair, digests=digests).line)
+        if pixels:
+            same[pixels].setdefault(split, f"{split}/{pair.name}")
+    if leaks := [", ".join(group.values()) for group in same.values() if len(group) > 1]:
+        log.warning(
+            "%d of the inputs are in more than one split; scores on val or test will be too good. "
+            "`python -m image_translation.check` with your options shows them.%s", len(leaks), bullets(leaks, 10),
+        )  # fmt: skip
+    return fingerprint(lines), len(leaks)
 
 
 def fingerprint(lines: Iterable[str]) -> str:
     """Of one line for each pair, in any order."""
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "replace")).hexdigest()
-
-
-def describe_leaks(leaks: list[list[Member]]) -> str:
-    """A warning of inputs that are in several splits."""
-    splits = sorted({split for group in leaks for split, _ in group}, key=SPLITS.index)
-    where = f"both {splits[0]} and {splits[1]}" if len(splits) == 2 else "more than one split"
-    found = f"{len(leaks)} {'input is' if len(leaks) == 1 else 'inputs are'} in {where}"
-    lines = bullets((", ".join(f"{split}/{name}" for split, name in group) for group in leaks), 10)
-    advice = "`python -m image_translation.check` with your options shows them."
-    return f"{found}; {' and '.join(splits[1:])} scores will be too good. {advice}{lines}"

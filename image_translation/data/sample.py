@@ -1,7 +1,4 @@
-"""The built-in sample: tiles of color photos that scikit-image ships, with targets made by its filters.
-
-The comic and monet targets are made by filters: use them to try the commands; their scores say nothing about a model.
-"""
+"""The built-in sample: tiles of photos that scikit-image ships. Filters make its comic and monet targets."""
 
 import logging
 import tempfile
@@ -9,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pooch
 import skimage
 from filelock import FileLock
 from PIL import Image
 from skimage import color, feature, morphology, restoration, segmentation
 
 from image_translation.cli.errors import UserError
-from image_translation.data.places import cache_home
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the images change
@@ -30,14 +27,12 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 def find_root(root: str | None, task: str) -> tuple[Path, bool]:
     """The folder of the pairs, and whether it is the built-in sample's; a UserError if the task has none."""
-    if root:
-        return Path(root).expanduser(), False
-    if (own := Path("data") / task).is_dir():
+    own = Path(root or f"data/{task}").expanduser()
+    if root or own.is_dir():
         return own, False
     if task not in SAMPLE_TASKS:
-        raise UserError(
-            f"data.root is not set, and there is no folder {own}. Name the folder with your pairs: data.root=…"
-        )
+        advice = "Name the folder with your pairs: data.root=…"
+        raise UserError(f"data.root is not set, and there is no folder {own}. {advice}")
     filtered = f"; their {task} targets are made by image filters" if len(SAMPLE_TASKS[task]) > 1 else ""
     log.warning("data.root is not set: using the built-in sample, a few photos%s.", filtered)
     return sample_folder(task), True
@@ -73,29 +68,26 @@ SAMPLE_TASKS |= dict.fromkeys(("sketch", "superres", "inpaint"), SAMPLE_TASKS["c
 
 def sample_folder(task: str) -> Path:
     """The folder of a task's sample, made at the first call in the user's cache."""
-    folder = cache_home() / f"sample-v{VERSION}-{task}"
-    if folder.is_dir():
-        return folder
+    folder = Path(pooch.os_cache("image_translation"), f"sample-v{VERSION}-{task}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        if not folder.is_dir():  # another process may have been first
-            _write_sample(task, Path(scratch) / task)
+        if not folder.is_dir():
+            for split, names in PHOTOS.items():
+                for name in names:
+                    _write_tiles(name, SAMPLE_TASKS[task], Path(scratch) / task / split)
             (Path(scratch) / task).rename(folder)  # appears complete or not at all
     return folder
 
 
-def _write_sample(task: str, folder: Path) -> None:
-    source = Path(skimage.__file__).parent / "data"
-    for split, names in PHOTOS.items():
-        for name in names:
-            photo = Image.open(source / name).convert("RGB")
-            scale = SHORT_SIDE / min(photo.size)
-            photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
-            for side, draw in SAMPLE_TASKS[task].items():
-                (folder / split / side).mkdir(parents=True, exist_ok=True)
-                image = Image.fromarray((draw(np.asarray(photo) / 255) * 255).round().astype(np.uint8))
-                for index in range(ROWS * COLUMNS):
-                    top = (image.height - TILE) * (index // COLUMNS) // (ROWS - 1)
-                    left = (image.width - TILE) * (index % COLUMNS) // (COLUMNS - 1)
-                    tile = image.crop((left, top, left + TILE, top + TILE))
-                    tile.save(folder / split / side / f"{Path(name).stem}_{index}.png")
+def _write_tiles(name: str, sides: dict[str, Callable[[Array], Array]], folder: Path) -> None:
+    photo = Image.open(Path(skimage.__file__).parent / "data" / name).convert("RGB")
+    scale = SHORT_SIDE / min(photo.size)
+    photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
+    for side, draw in sides.items():
+        (folder / side).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray((draw(np.asarray(photo) / 255) * 255).round().astype(np.uint8))
+        for index in range(ROWS * COLUMNS):
+            top = (image.height - TILE) * (index // COLUMNS) // (ROWS - 1)
+            left = (image.width - TILE) * (index % COLUMNS) // (COLUMNS - 1)
+            tile = image.crop((left, top, left + TILE, top + TILE))
+            tile.save(folder / side / f"{Path(name).stem}_{index}.png")

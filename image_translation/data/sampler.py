@@ -1,5 +1,6 @@
-"""The order of training images."""
+"""The order of training images, and worker processes that finish their work."""
 
+import signal
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -9,6 +10,7 @@ from torch.utils.data import Dataset, DistributedSampler
 from image_translation.training.seeding import derive_seed
 
 ORDER = 2**32 - 1  # its own place among the seeds of a run
+GRACE = 60  # seconds that a worker process lives on after SIGTERM
 
 
 class ResumableDistributedSampler(DistributedSampler[int]):
@@ -18,10 +20,20 @@ class ResumableDistributedSampler(DistributedSampler[int]):
     """
 
     def __init__(
-        self, dataset: Dataset[Any], replicas: int, rank: int, seed: int, epoch: int = 0, skip: int = 0
+        self, dataset: Dataset[Any], seed: int, replicas: int = 1, rank: int = 0, epoch: int = 0, skip: int = 0
     ) -> None:
         super().__init__(dataset, replicas, rank, seed=derive_seed(seed, ORDER))
         self.epoch, self.seen = epoch, {epoch: skip}
 
     def __iter__(self) -> Iterator[int]:
         return islice(super().__iter__(), self.seen.get(self.epoch, 0), None)
+
+
+def outlast_signals(_: int) -> None:
+    """Let a worker read on when a terminal or a queue signals all processes, so that the main one can finish its step.
+
+    SIGTERM ends it after a while, in case the main process has sent it and waits.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

@@ -21,30 +21,21 @@ def to_uint8(images: Tensor) -> Tensor:
 def jitter(
     *halves: Tensor, scale: float = JITTER, hflip: bool = True, generator: torch.Generator | None = None
 ) -> list[Tensor]:
-    """Enlarge each image by ``scale``, crop the old size at a random place, and flip every second one at random.
+    """Enlarge each image by ``scale``, crop the old size at a random place, and with ``hflip`` flip half of them.
 
     The halves (N, C, H, W) of a pair move together: from uint8 to float32 in [-1, 1]. Enlarged images are rounded to 8
-    bits, which makes torchvision several times faster on a CPU; for that they should be channels_last.
-
-    Args:
-        halves: the images.
-        scale: how much larger an image is before the crop; 1 for no enlarging.
-        hflip: whether to flip images left to right with probability one half.
-        generator: of the CPU, draws the places and flips; None for torch's own.
+    bits, which makes torchvision several times faster on a CPU; for that they should be channels_last. Places and
+    flips are drawn from ``generator``, on the CPU, so that nothing waits for the device.
     """
-    n, channels, height, width = halves[0].shape
+    n, _, height, width = halves[0].shape
     large = [round(side * scale) for side in (height, width)]
-    # Drawn on the CPU, so that nothing waits for the device.
-    tops, lefts = (
-        torch.randint(new - old + 1, (n,), generator=generator).tolist()
-        for new, old in zip(large, (height, width), strict=True)
-    )
+    tops = torch.randint(large[0] - height + 1, (n,), generator=generator).tolist()
+    lefts = torch.randint(large[1] - width + 1, (n,), generator=generator).tolist()
     flips = torch.randint(2, (n,), generator=generator).tolist() if hflip else [0] * n
     results = []
     for half in halves:
         enlarged = resize(half, large, InterpolationMode.BILINEAR, antialias=False)
-        shape, layout = (n, channels, height, width), torch.channels_last
-        result = torch.empty(shape, dtype=torch.float32, device=half.device, memory_format=layout)
+        result = torch.empty_like(half, dtype=torch.float32, memory_format=torch.channels_last)
         for index, (top, left, flip) in enumerate(zip(tops, lefts, flips, strict=True)):
             crop = enlarged[index, :, top : top + height, left : left + width]
             torch.div(crop.flip(-1) if flip else crop, 127.5, out=result[index])

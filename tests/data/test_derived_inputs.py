@@ -76,7 +76,7 @@ def test_tasks_are_one_yaml(task: str, direction: str, tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"task={task}", f"data.root={root}", "data.target_folder=face", "data.num_workers=0",
                                 f"data.direction={direction}", f"data.image_size={SIZE}"])  # fmt: skip
-    data = instantiate(cfg.data)
+    data = instantiate(cfg.data, "data")
     data.setup()
     batch = data.fixed_batch("train", 3, torch.device("cpu"))
     photo, derived = ("target", "input") if direction == "AtoB" else ("input", "target")

@@ -13,7 +13,6 @@ from PIL import Image
 from image_translation.cli.errors import UserError
 from image_translation.data.images import read_image
 from image_translation.data.integrity import check_images, decode
-from image_translation.data.pairs import scan
 from image_translation.data.sources import AlignedPairs, DerivedPairs, FolderPairs
 from image_translation.data.sources.base import Pair
 
@@ -27,7 +26,7 @@ def jpeg(mode: str = "RGB", **options: Any) -> bytes:
 
 
 def problems(path: Path) -> list[str]:
-    return decode("train", Pair("a", None, path), DerivedPairs()).problems
+    return decode("train", Pair("a", None, path), DerivedPairs(), "white").problems
 
 
 def center_hole(content: bytes) -> bytes:
@@ -93,12 +92,12 @@ def test_an_aligned_image_of_odd_width_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.png"
     image(1, (33, 16)).save(path)
     with pytest.raises(UserError, match=r"odd\.png: 33 pixels wide"):
-        check_images({"train": [Pair("odd", path, path)]}, AlignedPairs(), tmp_path)
+        check_images({"train": [Pair("odd", path, path)]}, AlignedPairs(), tmp_path, "white")
 
 
 def fingerprint(root: Path) -> str:
     source = FolderPairs("face", "comics")
-    return check_images(scan(source, root, 0, 0)[0], source, root)[0]
+    return check_images(source.scan(root, 0, 0)[0], source, root, "white")[0]
 
 
 def test_fingerprint_depends_on_content_and_split_only(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What a pair is, and what a way of storing pairs has to offer."""
 
+import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +13,17 @@ from PIL import Image
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.images import read_image
 
+log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+# For each kind of error: a heading, and what to do.
+PAIRING_ERRORS = {
+    "broken link": ("Links to files that do not exist:", "Fix or remove them."),
+    "double stem": ("Images of one folder with the same stem:", "Rename or remove all but one of each."),
+    "orphan": ("Images without a partner of the same stem:", "Add the partner or move the image away."),
+    "half a split": ("Folders without their partner:", "Add the folder or move the other one away."),
+    "table": ("Rows of the table that can't be used:", "Fix or remove them."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +49,6 @@ class PairingError:
     files: tuple[Path, ...] = ()
 
 
-# For each kind of error: a heading, and what to do.
-PAIRING_ERRORS = {
-    "broken link": ("Links to files that do not exist:", "Fix or remove them."),
-    "double stem": ("Images of one folder with the same stem:", "Rename or remove all but one of each."),
-    "orphan": ("Images without a partner of the same stem:", "Add the partner or move the image away."),
-    "half a split": ("Folders without their partner:", "Add the folder or move the other one away."),
-    "table": ("Rows of the table that can't be used:", "Fix or remove them."),
-}
 Found = tuple[dict[str, list[Pair]], list[PairingError]]
 
 
@@ -60,7 +63,6 @@ class PairSource(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ()  # arguments that must be set
     halves: ClassVar[tuple[str, ...]] = ("input", "target")  # that are read from files
-    split_unit: ClassVar[str] = "folder"  # what a split is stored as, for messages
 
     def __post_init__(self) -> None:
         one_of("direction", self.direction, ("AtoB", "BtoA"))
@@ -68,15 +70,48 @@ class PairSource(ABC):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
 
     @abstractmethod
-    def scan(self, root: Path) -> Found:
+    def find(self, root: Path) -> Found:
         """The pairs of each split that is stored, ordered by name, and what keeps other files from being pairs.
 
-        If nothing says which split they belong to, all are in train.
-
-        Raises:
-            UserError: there is nothing at all.
+        If nothing says which split they belong to, all are in train. UserError if there is nothing at all.
         """
 
     def open(self, pair: Pair, read: Callable[[Path], Image.Image] = read_image) -> dict[str, Image.Image]:
         """The images of a pair, ``input`` and ``target`` as far as they come from files; ``read`` reads a file."""
         return {half: read(path) for half, path in (("input", pair.input), ("target", pair.target)) if path}
+
+    def scan(self, root: Path, val_fraction: float, test_fraction: float) -> Found:
+        """The pairs of each split, and what keeps other files from being pairs. UserError if there is nothing at all.
+
+        A split that is not stored is taken out of train by a hash of the pair's name, so that adding images never
+        moves a pair from one split to another.
+        """
+        if not root.is_dir():
+            raise UserError(f"data.root={root} {'is not a folder' if root.exists() else 'does not exist'}.")
+        stored, errors = self.find(root)
+        splits = {split: stored.get(split, []) for split in SPLITS}
+        every, splits["train"] = splits["train"], []
+        for pair in every:
+            digest = hashlib.sha256(pair.name.encode("utf-8", "surrogateescape")).digest()
+            place = int.from_bytes(digest[:8], "big") / 2**64  # in [0, 1)
+            wanted = "test" if place < test_fraction else "val" if place < test_fraction + val_fraction else "train"
+            splits["train" if wanted in stored else wanted].append(pair)
+        for split in splits.keys() - stored.keys() - {"train"}:
+            log.info("No pairs stored for %s: uses %d of the %d for train.", split, len(splits[split]), len(every))
+        return splits, errors
+
+
+def raise_for(errors: list[PairingError]) -> None:
+    """Raise a UserError that names all files that are not a pair, if there are any."""
+    parts = []
+    for kind, (heading, advice) in PAIRING_ERRORS.items():
+        if texts := [error.text for error in errors if error.kind == kind]:
+            parts.append(f"{heading}{bullets(texts)}\n{advice}")
+    if parts:
+        raise UserError("\n".join(parts))
+
+
+def bullets(lines: list[str], most: int = 50) -> str:
+    """Lines as a bulleted list that says how many it leaves out."""
+    shown = "".join(f"\n  - {line}" for line in lines[:most])
+    return shown + (f"\n  … and {len(lines) - most} more" if len(lines) > most else "")

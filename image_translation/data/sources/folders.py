@@ -1,12 +1,16 @@
-"""Pairs in two folders, with the same stem; and what all layouts with a folder for each split share."""
+"""Pairs in folders, one or two for each split."""
 
 import logging
 import unicodedata
-from abc import abstractmethod
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
 
 from image_translation.cli.errors import UserError
+from image_translation.data.images import read_image
 from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
@@ -16,77 +20,77 @@ IGNORED = ("thumbs.db", "desktop.ini")  # and files that begin with a dot
 class SplitFolders(PairSource):
     """Pairs in ``root/<split>/<folder>`` or ``root/<folder>/<split>``, or, without splits, in ``root/<folder>``."""
 
+    options: ClassVar[tuple[str, ...]] = ("target_folder",)  # name the folders of a split
+
     @property
     def folders(self) -> list[str]:
         """The folders that a split consists of; "" stands for the split's own folder."""
-        return [self.target_folder or ""]
+        folders = [getattr(self, option) or "" for option in self.options]
+        return folders if self.direction == "AtoB" else folders[::-1]
 
-    @abstractmethod
-    def pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
-        """The pairs in the folders of one split; what is wrong is added to ``errors``."""
-
-    def scan(self, root: Path) -> Found:
-        errors: list[PairingError] = []
-        stored = {split: paths for split in SPLITS if (paths := self._find_split(root, split, errors))}
+    def find(self, root: Path) -> Found:
+        stored: dict[str, list[Path]] = {}
+        for split in SPLITS:
+            for paths in ([root / split / f for f in self.folders], [root / f / split for f in self.folders]):
+                if any(path.is_dir() for path in paths):
+                    stored.setdefault(split, paths)
         whole = [root / folder for folder in self.folders]
         if stored:
-            self._warn_of_others(root, stored)
-        elif not errors and all(path.is_dir() for path in whole):
+            known = {*SPLITS, *(Path(folder).parts[0] for folder in self.folders if folder)}
+            if others := [path.name for path in _visible(root) if path.is_dir() and path.name not in known]:
+                log.warning("%s: ignored folders that are not train, val or test: %s", root, ", ".join(others[:10]))
+            for folder in whole:
+                if loose := [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]:
+                    log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
+        elif any(path.is_dir() for path in whole):
             stored = {"train": whole}
-        found = {split: self.pair_up(paths, errors) for split, paths in stored.items()}
+        found, errors = {}, list[PairingError]()
+        for split, paths in stored.items():
+            missing = [path for path in paths if not path.is_dir()]
+            errors += [PairingError("half a split", f"{path} does not exist, but its partner.") for path in missing]
+            found[split] = [] if missing else self._pair_up(paths, errors)
         if not any(found.values()) and not errors:
-            raise UserError(self._nothing_found(root))
+            there = ", ".join(path.name for path in _visible(root)[:20])
+            splits, folders = (" and ".join(str(path / f) for f in self.folders) for path in (root / "train", root))
+            raise UserError(
+                f"No images in data.root={root}. Expected {splits} (likewise val, test), or {folders}, with files "
+                f"{' '.join(sorted(EXTENSIONS))}.\nFound: {there or 'nothing'}."
+            )
         return found, errors
 
-    def _find_split(self, root: Path, split: str, errors: list[PairingError]) -> list[Path]:
-        """The folders of a split, as many as ``folders``; none if it is not stored."""
-        for paths in ([root / split / f for f in self.folders], [root / f / split for f in self.folders]):
-            there = [path for path in paths if path.is_dir()]
-            if len(there) == len(paths):
-                return paths
-            if there:
-                missing = next(path for path in paths if path not in there)
-                text = f"{there[0]} exists but its partner {missing} does not."
-                errors.append(PairingError("half a split", text, (there[0],)))
-                return []
-        return []
-
-    def _warn_of_others(self, root: Path, stored: dict[str, list[Path]]) -> None:
-        """Name folders that are no split, and images that lie beside the splits."""
-        known = {*SPLITS, *(Path(folder).parts[0] for folder in self.folders if folder)}
-        if others := [path.name for path in _visible(root) if path.is_dir() and path.name not in known]:
-            log.warning("%s: ignored folders that are not train, val or test: %s", root, ", ".join(others[:10]))
-        for folder in (root / folder for folder in self.folders):
-            loose = [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]
-            if loose and not any(folder in paths for paths in stored.values()):
-                log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
-
-    def _nothing_found(self, root: Path) -> str:
-        splits, whole = (" and ".join(str(path / folder) for folder in self.folders) for path in (root / "train", root))
-        there = [path.name for path in _visible(root)]
-        return (
-            f"No images in data.root={root}.\n"
-            f"Expected {splits} (likewise val, test), or {whole}, with files {' '.join(sorted(EXTENSIONS))}.\n"
-            f"Found: {', '.join(there[:20]) or 'nothing'}{' …' if len(there) > 20 else ''}."
-        )
+    def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
+        """The pairs in the folders of one split; what is wrong is added to ``errors``."""
+        images = [images_by_stem(folder, errors) for folder in folders]
+        first, last = images[0], images[-1]
+        orphans = [path for own in images for stem, path in own.items() if not (stem in first and stem in last)]
+        errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
+        inputs = first if "input" in self.halves else {}
+        return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
 
 
 class FolderPairs(SplitFolders):
     """Two folders; the files of a pair have the same stem."""
 
-    needs = ("input_folder", "target_folder")
+    needs = options = ("input_folder", "target_folder")
 
-    @property
-    def folders(self) -> list[str]:
-        folders = [self.input_folder or "", self.target_folder or ""]
-        return folders if self.direction == "AtoB" else folders[::-1]
 
-    def pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
-        inputs, targets = (images_by_stem(folder, errors) for folder in folders)
-        for own, others, other in ((inputs, targets, folders[1]), (targets, inputs, folders[0])):
-            orphans = [path for stem, path in own.items() if stem not in others]
-            errors += [PairingError("orphan", f"{path} (no partner in {other})", (path,)) for path in orphans]
-        return [Pair(stem, path, targets[stem]) for stem, path in inputs.items() if stem in targets]
+class AlignedPairs(SplitFolders):
+    """One folder of images that hold both halves. The left one is the input, or with ``direction=BtoA`` the target."""
+
+    def open(self, pair: Pair, read: Callable[[Path], Image.Image] = read_image) -> dict[str, Image.Image]:
+        (path,) = pair.files
+        image = read(path)
+        if image.width % 2:
+            raise UserError(f"{path}: {image.width} pixels wide, so it has no two equal halves.")
+        middle = image.width // 2
+        left, right = image.crop((0, 0, middle, image.height)), image.crop((middle, 0, image.width, image.height))
+        return {"input": left, "target": right} if self.direction == "AtoB" else {"input": right, "target": left}
+
+
+class DerivedPairs(SplitFolders):
+    """One folder of images, the targets; the datamodule computes the inputs, and swaps the two if asked."""
+
+    halves = ("target",)
 
 
 def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
