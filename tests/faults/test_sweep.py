@@ -20,7 +20,7 @@ def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Comm
     result = command("train", "-m", *options, "seed=0,1", "model.norm=instance,odd,batch", f"hydra.sweep.dir={sweep}",
                      *counting, PYTHONPATH=f"{PROJECT}:{PROJECT / 'tests'}")  # fmt: skip
     assert result.returncode == 1
-    assert "model.norm must be one of instance, batch; got 'odd'" in result.stderr
+    assert "model.norm must be one of batch, instance; got 'odd'" in result.stderr
     assert "Traceback" not in result.stderr
     jobs = [sweep / f"{number}_comic_pix2pix" for number in range(6)]
     manifests = [read_json(job / "run.json") for job in jobs]
