@@ -25,7 +25,7 @@ def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Comm
     jobs = [sweep / f"{number}_comic_pix2pix" for number in range(6)]
     manifests = [read_json(job / "run.json") for job in jobs]
     assert [manifest["status"] for manifest in manifests] == ["finished", "failed", "finished"] * 2
-    table = [line.split("│")[2].strip() for line in result.stdout.splitlines() if "_comic_" in line]
+    table = [line.split("│")[2].strip() for line in result.stdout.splitlines() if line.startswith("│")]
     assert table[-6:] == ["finished", "failed", "finished"] * 2
     assert "'odd'" in manifests[1]["error"]
     finished = [index for index in range(6) if index not in (1, 4)]
