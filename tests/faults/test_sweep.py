@@ -1,39 +1,47 @@
 """Many jobs in one process: each is as if it were alone, and nothing piles up."""
 
-import json
 from pathlib import Path
 
 import torch
-from conftest import PROJECT, TINY_PIX2PIX, Command, succeeded
+from conftest import PROJECT, TINY_PIX2PIX, Command, read_json, succeeded
 from helpers.wandb_runs import read_offline_run
 
 
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
 def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    """Its weights are those of the same run by itself, its W&B run is its own, and of earlier jobs nothing stays."""
+    """A job that fails stops no other. Of earlier jobs nothing stays."""
     options, sweep, alone = [*TINY_PIX2PIX, f"data.root={comic_root}", "logger=wandb"], tmp_path / "s", tmp_path / "a"
     counting = ["+hydra.callbacks.counting._target_=helpers.counting.Counting",
                 f"+hydra.callbacks.counting.path={tmp_path / 'counts.json'}"]  # fmt: skip
-    path = f"{PROJECT}:{PROJECT / 'tests'}"
-    succeeded(command("train", "-m", *options, "seed=0,1", "model.norm=instance,batch", f"hydra.sweep.dir={sweep}",
-                      *counting, PYTHONPATH=path))  # fmt: skip
+    result = command("train", "-m", *options, "seed=0,1", "model.norm=instance,odd,batch", f"hydra.sweep.dir={sweep}",
+                     *counting, PYTHONPATH=f"{PROJECT}:{PROJECT / 'tests'}")  # fmt: skip
+    assert result.returncode == 1
+    assert "model.norm must be one of batch, instance; got 'odd'" in result.stderr
+    assert "Traceback" not in result.stderr
+    jobs = [sweep / f"{number}_comic_pix2pix" for number in range(6)]
+    manifests = [read_json(job / "run.json") for job in jobs]
+    assert [manifest["status"] for manifest in manifests] == ["finished", "failed", "finished"] * 2
+    table = [line.split("│")[2].strip() for line in result.stdout.splitlines() if line.startswith("│")]
+    assert table[-6:] == ["finished", "failed", "finished"] * 2
+    assert "'odd'" in manifests[1]["error"]
+    finished = [index for index in range(6) if index not in (1, 4)]
+    assert [manifests[index]["seed"] for index in finished] == [0, 0, 1, 1]
+    assert len({manifests[index]["wandb_id"] for index in finished}) == 4
+    for index in finished:
+        run = read_offline_run(jobs[index])
+        assert (run.id, run.config["seed"]) == (manifests[index]["wandb_id"], manifests[index]["seed"])
+
     succeeded(command("train", *options, "seed=1", "model.norm=instance", f"hydra.run.dir={alone}"))
+    assert all(torch.equal(value, weights(alone)[name]) for name, value in weights(jobs[3]).items())
+    assert not all(torch.equal(value, weights(jobs[0])[name]) for name, value in weights(jobs[3]).items())
 
-    def weights(run: Path) -> dict[str, torch.Tensor]:
-        state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        return state
-
-    jobs = [sweep / f"{number}_comic_pix2pix" for number in range(4)]
-    manifests = [json.loads((job / "run.json").read_text()) for job in jobs]
-    assert [manifest["seed"] for manifest in manifests] == [0, 0, 1, 1]
-    assert all(torch.equal(value, weights(alone)[name]) for name, value in weights(jobs[2]).items())
-    assert not all(torch.equal(value, weights(jobs[0])[name]) for name, value in weights(jobs[2]).items())
-    assert len({manifest["wandb_id"] for manifest in manifests}) == 4
-    for job, manifest in zip(jobs, manifests, strict=True):
-        run = read_offline_run(job)
-        assert (run.id, run.config["seed"]) == (manifest["wandb_id"], manifest["seed"])
-
-    _, early, _, late = json.loads((tmp_path / "counts.json").read_text())  # before each job
-    assert late["objects"] - early["objects"] < 2 * 500  # W&B keeps 220 of each job; a job's config has 1,500
+    counts = read_json(tmp_path / "counts.json")["before each job"]
+    early, late = counts[1], counts[5]
+    assert late["objects"] - early["objects"] < 4 * 500  # W&B keeps 220 of each job; a job's config has 1,500
     assert late["threads"] == early["threads"]
     assert late["open files"] == early["open files"]
-    assert late["KiB"] - early["KiB"] < 2 * 8 * 1024
+    assert late["KiB"] - early["KiB"] < 4 * 8 * 1024

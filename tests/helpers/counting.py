@@ -23,4 +23,4 @@ class Counting(Callback):
                 "KiB": int(status["VmRSS"].split()[0]),
             }
         )
-        self.path.write_text(json.dumps(self.counts))
+        self.path.write_text(json.dumps({"before each job": self.counts}))

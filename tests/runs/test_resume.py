@@ -151,15 +151,6 @@ def test_a_run_keeps_its_own_options(originals: Path, run: Path, command: Comman
     assert "trainer.max_epochs=2" in (run / ".hydra" / "overrides.yaml").read_text()
 
 
-def test_files_of_others_stay_and_old_scores_go(run: Path, command: Command) -> None:
-    (run / "notes.txt").write_text("mine")
-    (run / "evaluate" / "train").mkdir(parents=True)  # of a best checkpoint that is replaced
-    succeeded(command("train", f"resume={run}", "trainer.max_epochs=2"))
-    assert (run / "notes.txt").read_text() == "mine"
-    assert not (run / "evaluate").exists()
-    assert (run / "test" / "per_image.csv").exists()
-
-
 def test_a_run_that_is_killed_again_keeps_its_facts(run: Path) -> None:
     before = change(run, status="running", started="2026-01-01T00:00:00+00:00", wall_time_s=7, wandb_id="abc")
     config = read_config(run)
@@ -199,16 +190,6 @@ def test_resume_last_is_the_latest_that_was_stopped(tmp_path: Path, monkeypatch:
     assert found() == killed
     with file_lock(killed):  # it still runs
         assert found() == failed
-
-
-def test_one_process_at_a_time(run: Path, command: Command) -> None:
-    manifest = change(run, status="running")
-    with file_lock(run):
-        result = command("train", f"resume={run}")
-        assert result.returncode == 1
-        assert "another process works there" in result.stderr
-        assert read_manifest(run) == manifest
-    succeeded(command("train", f"resume={run}"))
 
 
 def test_one_run_at_a_time(run: Path, command: Command) -> None:
