@@ -132,8 +132,8 @@ class Fixed(Pix2Pix):
 def test_a_new_model_is_one_class(comic_root: Path) -> None:
     model, data = Shift(adam(0.1)), make_data(comic_root)
     fit(model, data, max_epochs=30, limit_val_batches=0).test(model, datamodule=data, verbose=False)
-    learnt, identity = (mean_metrics(model.results[name])["mse"] for name in ("test", "identity"))
-    assert learnt < identity / 10  # a 1×1 convolution can do it all
+    learned, identity = (mean_metrics(model.results[name])["mse"] for name in ("test", "identity"))
+    assert learned < identity / 10  # a 1×1 convolution can do it all
 
 
 @pytest.mark.parametrize("model", [
