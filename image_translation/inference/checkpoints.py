@@ -93,11 +93,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint of this project: tensors and plain values.
-
-    Raises:
-        UserError: it is missing, damaged, holds code, or comes from elsewhere.
-    """
+    """The tensors and plain values of a checkpoint; UserError if it is missing, damaged, foreign, or holds code."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint. Name a run folder, or a file in its folder checkpoints.")
     try:

@@ -37,9 +37,6 @@ class ImageTranslationModule(LightningModule):
         scheduler: makes a learning rate schedule of an optimizer; None for a constant rate. One with an argument
             ``total_steps`` gets the number of steps and advances every step, any other advances every epoch.
         compile: train with torch.compile: ``off``, ``default``, or ``max`` (tries kernels, and CUDA graphs).
-
-    Raises:
-        UserError: an argument is out of range.
     """
 
     generator: nn.Module

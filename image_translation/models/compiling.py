@@ -7,13 +7,7 @@ COMPILE = ("off", "default", "max")
 
 
 def compile_networks(model: nn.Module, mode: str, batches_per_step: int) -> None:
-    """Compile a model's networks in place, so that the names of their weights stay.
-
-    Args:
-        model: its children are compiled.
-        mode: ``default``, or ``max`` to try kernels and use CUDA graphs.
-        batches_per_step: how many batches' gradients are accumulated.
-    """
+    """Compile a model's networks in place, so that the names of their weights stay; ``max`` uses CUDA graphs."""
     torch.compiler.reset()  # what earlier jobs of a sweep compiled counts against a limit
     options = {}
     if mode == "max":  # a CUDA graph would overwrite accumulated gradients

@@ -35,11 +35,7 @@ def make_optimizer(model: Any, parameters: Iterator[nn.Parameter]) -> Optimizer:
 
 
 def make_schedule(model: Any, optimizer: Optimizer) -> Any:
-    """A model's schedule of an optimizer's learning rate.
-
-    Raises:
-        UserError: it needs the number of steps, and the training has no end.
-    """
+    """A model's schedule of an optimizer's learning rate; UserError if it needs the steps of an endless training."""
     if model.schedule_interval == "epoch":
         return model.scheduler_factory(optimizer)
     steps = count_steps(model.trainer, model.batches_per_step)
@@ -61,12 +57,7 @@ def match_layouts(optimizers: Iterable[Optimizer]) -> None:
 
 
 def replay_schedule(schedule: Any, initial: dict[str, Any]) -> None:
-    """Bring a restored schedule to its place again: the training may have become longer than it was.
-
-    Args:
-        schedule: changed in place, with its optimizer.
-        initial: its state before it was restored.
-    """
+    """Bring a restored schedule from its ``initial`` state to its place again: the training may be longer now."""
     if isinstance(schedule, ReduceLROnPlateau):  # it depends on the metrics that it has seen, not on the length
         return
     done = schedule.last_epoch

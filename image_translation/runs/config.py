@@ -57,17 +57,8 @@ def is_one_of(name: str, options: Iterable[str]) -> bool:
 def compose_saved(folder: Path, changes: Sequence[str] = ()) -> tuple[DictConfig, list[str]]:
     """A run's config, composed anew from its saved overrides with this project's and the user's own configs.
 
-    So no class is constructed because a file of the run names it.
-
-    Args:
-        folder: the run's.
-        changes: overrides that come after the saved ones.
-
-    Returns:
-        The config, and the overrides that it is composed of.
-
-    Raises:
-        UserError: a saved override names a class, or the configs do not exist.
+    So no class is constructed because a file of the run names it: UserError if an override does. ``changes`` are
+    overrides that come after the saved ones. Returns the config, and the overrides that it is composed of.
     """
     changed = {_key(override) for override in changes}
     saved = [override for override in read_overrides(folder) if _key(override) not in changed]
@@ -86,12 +77,10 @@ def compose_saved(folder: Path, changes: Sequence[str] = ()) -> tuple[DictConfig
 
 
 def require_unchanged(folder: Path, config: DictConfig, parts: Sequence[str] = ()) -> None:
-    """Check that a composed config is that of the run, but for what may change; UserError with a list if it is not.
+    """Check that a composed config is the run's, or some ``parts`` of it are, but for what may change.
 
-    Args:
-        folder: the run's.
-        config: composed anew, with what is given now.
-        parts: of the config that count; none for all.
+    Raises:
+        UserError: it is not; the text lists the options.
     """
     found = differences(folder, config, CHANGEABLE)
     if parts:

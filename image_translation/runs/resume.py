@@ -54,28 +54,19 @@ def run_folder(resume: str | None, new: str) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
 
 
-def require_one_folder() -> None:
-    """Check that ``resume``, and nothing else, names one run folder.
-
-    Raises:
-        UserError: it is a sweep, or there is hydra.run.dir too.
-    """
-    hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
-        raise UserError("resume works on one run. A sweep is resumed by typing it again with if_exists=resume "
-                        "hydra.sweep.dir=…")  # fmt: skip
-    # Lightning gives hydra.run.dir to the further processes of a run.
-    if is_main_process() and any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra):
-        raise UserError("hydra.run.dir and resume both name the run's folder. Leave hydra.run.dir out.")
-
-
 def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, list[str]]:
     """The config of the run to resume, with what the command line may change, and its overrides.
 
     Raises:
-        UserError: the run is finished, or the command line changes what makes its results.
+        UserError: the run is finished, or the command line changes what makes its results, or names another folder.
     """
-    changes = [o for o in HydraConfig.get().overrides.task if not o.lstrip("+").startswith("resume=")]
+    given = HydraConfig.get()
+    if given.mode == RunMode.MULTIRUN:
+        raise UserError("resume works on one run. Type a sweep again with if_exists=resume hydra.sweep.dir=…")
+    # Lightning gives hydra.run.dir to the further processes of a run.
+    if is_main_process() and any(override.startswith("hydra.run.dir=") for override in given.overrides.hydra):
+        raise UserError("hydra.run.dir and resume both name the run's folder. Leave hydra.run.dir out.")
+    changes = [o for o in given.overrides.task if not o.lstrip("+").startswith("resume=")]
     config, overrides = compose_saved(folder, changes)
     require_unchanged(folder, config)
     saved = read_config(folder)
@@ -90,11 +81,7 @@ def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, 
 def find_resume_checkpoint(folder: Path, required: bool) -> Path | None:
     """The latest undamaged checkpoint of a run: ``last.ckpt``, or an earlier one.
 
-    Returns:
-        None if none was ever written, or, unless ``required``, all are damaged.
-
-    Raises:
-        UserError: there are checkpoints, all are damaged, and one is required.
+    None if none was ever written. If all are damaged it is None too, or a UserError if one is ``required``.
     """
     from image_translation.inference.checkpoints import read_checkpoint
 

@@ -33,7 +33,7 @@ from image_translation.runs.folder import (
     read_manifest,
 )
 from image_translation.runs.redact import redact
-from image_translation.runs.resume import find_resume_checkpoint, require_one_folder, resumed_config
+from image_translation.runs.resume import find_resume_checkpoint, resumed_config
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
@@ -83,7 +83,6 @@ class Run:
         is_main = is_main_process()
         with file_lock(folder) if is_main else nullcontext():
             if cfg.resume is not None:
-                require_one_folder()
                 earlier = read_manifest(folder)
                 config, overrides = resumed_config(folder, earlier)
                 config.resume = str(folder)

@@ -55,17 +55,7 @@ def silence_lightning() -> None:
 
 
 def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True, **options: Any) -> Trainer:
-    """The trainer of a config.
-
-    Args:
-        cfg: the node ``trainer``.
-        callbacks: of the run.
-        trains: whether the model has anything to train.
-        options: further arguments of the Trainer.
-
-    Raises:
-        UserError: an option is out of range, or can't be used here.
-    """
+    """The trainer of the config node ``trainer``, with more ``options``; UserError if one is out of range."""
     prepare_device(cfg.accelerator)
     precision = choose_precision(cfg.precision, cfg.accelerator)
     one_of("trainer.precision", precision, PRECISIONS)
