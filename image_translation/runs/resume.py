@@ -54,8 +54,8 @@ def run_folder(resume: str | None, new: str) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
 
 
-def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, list[str]]:
-    """The config of the run to resume, with what the command line may change, and its overrides.
+def resumed_config(folder: Path) -> tuple[DictConfig, list[str], dict[str, Any]]:
+    """The config of the run to resume, with what the command line may change, its overrides, and its manifest.
 
     Raises:
         UserError: the run is finished, or the command line changes what makes its results, or names another folder.
@@ -69,13 +69,13 @@ def resumed_config(folder: Path, manifest: dict[str, Any]) -> tuple[DictConfig, 
     changes = [o for o in given.overrides.task if not o.lstrip("+").startswith("resume=")]
     config, overrides = compose_saved(folder, changes)
     require_unchanged(folder, config)
-    saved = read_config(folder)
+    saved, manifest = read_config(folder), read_manifest(folder)
     if manifest["status"] == "finished" and all(
         OmegaConf.select(saved, name) == OmegaConf.select(config, name) for name in LIMITS
     ):
         raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=… To evaluate it on "
                         f"other splits: python -m image_translation.evaluate run={folder} split=all")  # fmt: skip
-    return config, overrides
+    return config, overrides, manifest
 
 
 def find_resume_checkpoint(folder: Path, required: bool) -> Path | None:

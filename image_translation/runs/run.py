@@ -83,8 +83,7 @@ class Run:
         is_main = is_main_process()
         with file_lock(folder) if is_main else nullcontext():
             if cfg.resume is not None:
-                earlier = read_manifest(folder)
-                config, overrides = resumed_config(folder, earlier)
+                config, overrides, earlier = resumed_config(folder)
                 config.resume = str(folder)
                 run = cls(config, overrides, folder, earlier)
             else:
