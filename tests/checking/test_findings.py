@@ -18,11 +18,10 @@ from image_translation.data.sample import sample_folder
 Pairs = Iterator[tuple[Image.Image, Image.Image]]
 
 
-def drawn(task: str = "monet", folders: tuple[str, str] = ("photo", "monet")) -> Pairs:
-    inputs, targets = (sorted(sample_folder(task).glob(f"*/{folder}/*.png")) for folder in folders)
-    for paths in zip(inputs, targets, strict=True):
-        source, target = (Image.open(path).convert("RGB") for path in paths)
-        yield source, target
+def drawn() -> Pairs:
+    """The sample of monet."""
+    for photo in sorted(sample_folder("monet").glob("*/photo/*.png")):
+        yield Image.open(photo).convert("RGB"), Image.open(photo.parents[1] / "monet" / photo.name).convert("RGB")
 
 
 def with_a_hole() -> Pairs:
@@ -84,16 +83,15 @@ def found(root: Path) -> dict[str, list[str]]:
     return texts
 
 
-@pytest.mark.parametrize("make", [with_a_hole, of_one_outline, with_masks_as_inputs, with_one_mask_as_target])
+@pytest.mark.parametrize("make", [with_a_hole, with_masks_as_inputs, with_one_mask_as_target])
 def test_sound_sets_have_no_problems(make: Callable[[], Pairs], tmp_path: Path) -> None:
     texts = found(write(tmp_path, make()))
     assert not texts.keys() & PROBLEMS.keys(), texts
     assert ("same target" in texts) == (make is with_one_mask_as_target)
 
 
-@pytest.mark.parametrize(("task", "folders"), [("comic", ("face", "comics")), ("monet", ("photo", "monet"))])
-def test_faults_throughout_a_set(task: str, folders: tuple[str, str], tmp_path: Path) -> None:
-    inputs, targets = zip(*drawn(task, folders), strict=True)
+def test_faults_throughout_a_set(tmp_path: Path) -> None:
+    inputs, targets = zip(*drawn(), strict=True)
     of_neighbors = write(tmp_path / "neighbors", zip(inputs, targets[1:] + targets[:1], strict=True))
     assert len(found(of_neighbors)["wrong target"]) > 20
     flipped = write(tmp_path / "flipped", zip(inputs, map(ImageOps.mirror, targets), strict=True))

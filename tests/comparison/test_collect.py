@@ -3,6 +3,7 @@
 import functools
 import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +99,9 @@ def test_runs_on_other_images_are_not_compared(unlike: dict[str, Any], reason: s
     assert collect([tmp_path])[1][0].run is not None  # its own scores are shown in the list of excluded runs
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [("failed", "failed: the disk is full"), ("interrupted", "not finished"), ("running", "not finished")],
-)
-def test_unfinished_runs_are_named(status: str, reason: str, tmp_path: Path) -> None:
-    make_run(tmp_path / "good")
-    make_run(tmp_path / "bad", seed=1, status=status)
-    assert compared([tmp_path]) == {"pix2pix": [0]}
-    assert reason in reasons(tmp_path)["bad"]
-
-
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "failed": lambda path: edit_json(path, status="failed", error="the disk is full\nmore"),
+    "interrupted": lambda path: edit_json(path, status="interrupted"),
     "removed": lambda path: path.unlink(),
     "cut": lambda path: edit_text(path, lambda text: text[: len(text) // 2]),
     "binary": lambda path: path.write_bytes(b"\xff\xfe\x00name"),
@@ -122,16 +114,18 @@ OPTIONAL = ("metrics.csv", "evaluate/train/metrics.json")
 
 @pytest.mark.parametrize(
     ("file", "damage"),
-    [*itertools.product(NEEDED, ("removed", "binary")), *itertools.product(OPTIONAL, ("binary",)), ("run.json", "cut"),
-     ("test/per_image.csv", "rows lost"), ("test/per_image.csv", "other columns"), ("metrics.csv", "other columns")],
+    [*itertools.product(["run.json"], ["failed", "interrupted", "cut"]),
+     *itertools.product(NEEDED, ["removed", "binary"]), *itertools.product(OPTIONAL, ["binary"]),
+     *itertools.product(["test/per_image.csv"], ["rows lost", "other columns"]), ("metrics.csv", "other columns")],
 )  # fmt: skip
-def test_a_damaged_run_is_named_and_the_rest_compared(file: str, damage: str, tmp_path: Path) -> None:
+def test_an_unfinished_or_damaged_run_is_named_and_the_rest_compared(file: str, damage: str, tmp_path: Path) -> None:
     make_run(tmp_path / "good")
     bad = make_run(tmp_path / "bad", seed=1, train=5.0)
     DAMAGE[damage](bad / file)
     assert compared([tmp_path]) == {"pix2pix": [0]}
+    expected = {"failed": "failed: the disk is full", "interrupted": "interrupted: not finished"}
     reason = reasons(tmp_path)["bad"]
-    assert Path(file).name in reason or "can't be read (" in reason
+    assert expected.get(damage, Path(file).name) in reason or "can't be read (" in reason
 
 
 def test_not_every_run_has_every_file(tmp_path: Path) -> None:

@@ -6,12 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers import fake_runs
 from helpers.fake_runs import make_run
 from PIL import Image
-from skimage import data
 
 from image_translation.compare import compare
 
@@ -176,19 +173,3 @@ def test_text_has_contrast(page: "playwright.Page") -> None:
         return worst;
     }""")
     assert worst >= 4.5
-
-
-@pytest.mark.slow
-def test_six_runs_of_200_photos_make_a_page_below_30_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
-
-    def photo(seed: int, size: tuple[int, int]) -> Image.Image:
-        whole = photos[seed % len(photos)]
-        top, left = (int(np.random.default_rng(seed).integers(length - size[0])) for length in whole.shape[:2])
-        return Image.fromarray(whole[top:, left:][: size[1], : size[0]])
-
-    monkeypatch.setattr(fake_runs, "image", photo)
-    for index in range(6):
-        make_run(tmp_path / "runs" / str(index), model=f"model{index}", noise=2.0 * index + 2, count=200, side=256)
-    compare([tmp_path / "runs"], tmp_path / "out")
-    assert 5e6 < (tmp_path / "out" / "report.html").stat().st_size < 30e6

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 from image_translation.runs.files import write_csv
 from image_translation.runs.panels import draw_panel
 
-SIDE = 32
+SIZE = (32, 32)
 METRICS = ("mse", "psnr", "ssim")
 
 
@@ -32,7 +32,6 @@ def make_run(
     seed: int = 0,
     noise: float = 20.0,
     count: int = 12,
-    side: int = SIDE,
     status: str = "finished",
     fingerprint: str = "a" * 64,
     options: dict[str, Any] | None = None,
@@ -44,21 +43,21 @@ def make_run(
     config: dict[str, Any] = {
         "seed": seed,
         "run": {"dir": str(folder)},
-        "data": {"root": "pairs", "image_size": side, "batch_size": 1, "resize": "crop"},
+        "data": {"root": "pairs", "image_size": SIZE[0], "batch_size": 1, "resize": "crop"},
         "model": {"_target_": f"image_translation.models.{model}", "lambda_l1": 100},
         "trainer": {"max_epochs": 2, "accelerator": "auto"},
     }
     for name, value in (options or {}).items():
         group, _, key = name.partition(".")
         config.setdefault(group, {})[key] = value
-    write_split(folder / "test", rng, noise, count, side, report)
+    write_split(folder / "test", rng, noise, count, report)
     if train is not None:
-        write_split(folder / "evaluate" / "train", rng, train, count, side)
+        write_split(folder / "evaluate" / "train", rng, train, count)
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     curves = [{"step": 10 * e, "train/l1": 1 / e, "val/psnr": 15 + e, "val/ssim": e / 9} for e in (1, 2)]
     write_csv(folder / "metrics.csv", curves, list(curves[0]))
-    images = [image(900 + i, (side, side)) for i in range(2)]
+    images = [image(900 + i, SIZE) for i in range(2)]
     (folder / "panels").mkdir()
     for epoch in (0, 2):
         panel = draw_panel({"input": images, "target": images, "output": images[::-1] if epoch else images})
@@ -77,13 +76,13 @@ def make_run(
 
 
 def write_split(
-    folder: Path, rng: np.random.Generator, noise: float, count: int, side: int, report: dict[str, float] | None = None
+    folder: Path, rng: np.random.Generator, noise: float, count: int, report: dict[str, float] | None = None
 ) -> None:
     """Write images and scores as ``TestResultsWriter`` does."""
     outputs, inputs = [], []
     for index in range(count):
         name = f"p{index:03d}"
-        target, source = (np.asarray(image(seed, (side, side))) for seed in (index, index + 500))
+        target, source = (np.asarray(image(seed, SIZE)) for seed in (index, index + 500))
         disturbed = target + rng.normal(0, noise * (1 + index % 3), target.shape)
         output = disturbed.clip(0, 255).round().astype(np.uint8)
         for kind, array in (("images", output), ("inputs", source), ("targets", target)):

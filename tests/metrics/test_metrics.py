@@ -49,17 +49,16 @@ def test_equal_to_scikit_image_on_png_files(size: tuple[int, int], mode: str, tm
         "edge": (x > width // 2) * 255,
         "ramp": x * 255 // width,
     }
-    files = {name: tmp_path / f"{name}.png" for name in patterns}
+    arrays = {}
     for name, pattern in patterns.items():
         image = Image.fromarray(pattern.astype(np.uint8))
-        (image if mode == "L" else Image.merge("RGB", [image, image.rotate(180), image])).save(files[name])
-    arrays = {name: np.array(Image.open(file)) for name, file in files.items()}
-    stacked = torch.stack([torch.from_numpy(array.reshape(height, width, -1)) for array in arrays.values()])
-    batch = stacked.permute(0, 3, 1, 2)
+        (image if mode == "L" else Image.merge("RGB", [image, image.rotate(180), image])).save(tmp_path / "it.png")
+        arrays[name] = np.array(Image.open(tmp_path / "it.png"))
+    batch = torch.stack([torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1) for array in arrays.values()])
     axis = None if mode == "L" else -1
-    for name, target in arrays.items():
+    for index, (name, target) in enumerate(arrays.items()):
         metrics = ImageScores()
-        metrics.update(batch, torch.stack([batch[list(arrays).index(name)]] * len(batch)), list(arrays))
+        metrics.update(batch, batch[index].expand_as(batch), list(arrays))
         for other, scores in metrics.compute().items():
             if other == name:
                 assert scores == {"mse": 0, "psnr": 100, "ssim": pytest.approx(1, abs=1e-6)}
