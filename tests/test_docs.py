@@ -1,14 +1,19 @@
-"""What the documents print can be repeated."""
+"""What the documents print can be repeated, and the notebook runs."""
 
 import contextlib
 import io
+import os
 import re
+import sys
+from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import PROJECT
+from nbclient import NotebookClient
 
 
-def test_the_worked_example_of_the_measures() -> None:
+def test_the_worked_example_of_the_metrics() -> None:
     text = (PROJECT / "docs" / "metrics.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -27,3 +32,17 @@ def test_every_local_link_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `!python` in the notebook means the Python that runs it, and the package of this checkout.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    notebook = nbformat.read(PROJECT / "notebooks" / "quickstart.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4  # pairs, before, after, translation
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "│ autoencoder │" in text
+    assert "│ identity    │" in text
+    assert not list(tmp_path.iterdir())

@@ -1,9 +1,9 @@
 """The wheel works away from the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 from conftest import PROJECT, TINY_AUTOENCODER, make_comic_root, succeeded
@@ -13,8 +13,7 @@ def test_the_wheel_trains_in_an_empty_folder(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir"]
     succeeded(subprocess.run([*build, str(tmp_path), str(PROJECT)], capture_output=True, text=True, check=False))
     (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
     empty = tmp_path / "empty"
     empty.mkdir()
     root = make_comic_root(tmp_path / "pairs")

@@ -2,12 +2,11 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REAL_DATA
 from PIL import Image, ImageDraw, ImageOps
 from scipy import ndimage
 
@@ -19,22 +18,17 @@ from image_translation.data.sample import sample_folder
 Pairs = Iterator[tuple[Image.Image, Image.Image]]
 
 
-def photos() -> list[Image.Image]:
-    return [photo for photo, _ in drawn()]
+def drawn() -> Pairs:
+    """The sample of monet."""
+    for photo in sorted(sample_folder("monet").glob("*/photo/*.png")):
+        yield Image.open(photo).convert("RGB"), Image.open(photo.parents[1] / "monet" / photo.name).convert("RGB")
 
 
-def drawn(task: str = "monet", folders: tuple[str, str] = ("photo", "monet")) -> Pairs:
-    inputs, targets = (sorted(sample_folder(task).glob(f"*/{folder}/*.png")) for folder in folders)
-    for paths in zip(inputs, targets, strict=True):
-        source, target = (Image.open(path).convert("RGB") for path in paths)
-        yield source, target
-
-
-def with_a_hole(images: Sequence[Image.Image] = (), margin: int = 35) -> Pairs:
+def with_a_hole() -> Pairs:
     """Inpainting: a half of each photo is missing."""
-    for photo in images or photos():
+    for photo, _ in drawn():
         holed = photo.copy()
-        ImageDraw.Draw(holed).rectangle((margin, margin, 256 - margin, 256 - margin), fill="white")
+        holed.paste("white", (35, 35, 221, 221))
         yield holed, photo
 
 
@@ -56,7 +50,7 @@ def of_one_outline() -> Pairs:
 def with_masks_as_inputs() -> Pairs:
     """Ovals that differ by a few pixels, around different photos."""
     random = np.random.default_rng(1)
-    for photo in photos():
+    for photo, _ in drawn():
         x, y = random.normal(128, 5, 2)
         width, height = random.normal(70, 5), random.normal(95, 5)
         mask = Image.new("L", (256, 256))
@@ -67,7 +61,7 @@ def with_masks_as_inputs() -> Pairs:
 def with_one_mask_as_target() -> Pairs:
     mask = Image.new("L", (256, 256))
     mask.paste(255, (64, 64, 192, 192))
-    for photo in photos():
+    for photo, _ in drawn():
         yield photo, mask
 
 
@@ -89,41 +83,28 @@ def found(root: Path) -> dict[str, list[str]]:
     return texts
 
 
-@pytest.mark.parametrize("make", [with_a_hole, of_one_outline, with_masks_as_inputs, with_one_mask_as_target])
+@pytest.mark.parametrize("make", [with_a_hole, with_masks_as_inputs, with_one_mask_as_target])
 def test_sound_sets_have_no_problems(make: Callable[[], Pairs], tmp_path: Path) -> None:
     texts = found(write(tmp_path, make()))
     assert not texts.keys() & PROBLEMS.keys(), texts
     assert ("same target" in texts) == (make is with_one_mask_as_target)
 
 
-@pytest.mark.realdata
-def test_a_hole_makes_no_shift(tmp_path: Path) -> None:
-    """The edges of one of these photos are 55 pixels off the hole's: what is left of it is in place."""
-    paths = sorted((REAL_DATA / "monet" / "train" / "photo").iterdir())[46:56]
-    assert not found(write(tmp_path, with_a_hole([Image.open(path).convert("RGB") for path in paths], margin=40)))
-
-
-@pytest.mark.parametrize(("task", "folders"), [("comic", ("face", "comics")), ("monet", ("photo", "monet"))])
-def test_faults_throughout_a_set(task: str, folders: tuple[str, str], tmp_path: Path) -> None:
-    inputs, targets = zip(*drawn(task, folders), strict=True)
+def test_faults_throughout_a_set(tmp_path: Path) -> None:
+    inputs, targets = zip(*drawn(), strict=True)
     of_neighbors = write(tmp_path / "neighbors", zip(inputs, targets[1:] + targets[:1], strict=True))
     assert len(found(of_neighbors)["wrong target"]) > 20
     flipped = write(tmp_path / "flipped", zip(inputs, map(ImageOps.mirror, targets), strict=True))
     assert len(found(flipped)["flipped"]) > 40
 
 
-@pytest.mark.parametrize("make", [of_one_outline, with_masks_as_inputs])
-def test_copies_are_found_among_images_that_are_alike(make: Callable[[], Pairs], tmp_path: Path) -> None:
-    write(tmp_path, make())
+def test_a_copy_is_found_among_images_that_are_alike(tmp_path: Path) -> None:
+    write(tmp_path, of_one_outline())
     for side in "ab":
         image = Image.open(tmp_path / "train" / side / "01.png")
         image.resize((200, 200)).save(tmp_path / "again.jpg", quality=60)
         Image.open(tmp_path / "again.jpg").resize((256, 256)).save(tmp_path / "test" / side / "copy.png")
-    texts = found(tmp_path)
-    (text,) = texts["leakage"]
-    assert text.startswith("train/01, test/copy: input and target nearly the same")
-    assert ("same input" in texts) == (make is with_masks_as_inputs)
-    assert make is with_masks_as_inputs or len(texts) == 1
+    assert found(tmp_path) == {"leakage": ["train/01, test/copy: input and target nearly the same, or flipped."]}
 
 
 @pytest.mark.parametrize(("kind", "make"), [("leakage", with_a_hole), ("same input", with_masks_as_inputs)])

@@ -1,18 +1,17 @@
 """The command, on run folders made without training."""
 
-import json
 import statistics
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import Command, succeeded
-from fake_runs import edit_json, make_run, read_rows
+from conftest import Command, read_csv, read_json, succeeded
+from helpers.fake_runs import edit_json, make_run
 from scipy import stats
 
 from image_translation import compare as module
 from image_translation.compare import compare
-from image_translation.comparison.collect import collect
 from image_translation.runs.files import write_csv
 
 REPORT = {"mse": 600.0, "psnr": 20.3, "ssim": 0.91}
@@ -40,16 +39,12 @@ def results(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scores(runs: Path, name: str, metric: str) -> list[list[float]]:
-    return [[float(row[metric]) for row in read_rows(runs / f"{name}_{seed}" / "test" / "per_image.csv")]
+    return [[float(row[metric]) for row in read_csv(runs / f"{name}_{seed}" / "test" / "per_image.csv")]
             for seed in range(3)]  # fmt: skip
 
 
-def found(output: Path) -> dict[str, list[str]]:
-    return json.loads((output / "comparison.json").read_text())
-
-
 def test_table_csv_has_the_means_and_the_spread_of_the_seeds(results: Path, runs: Path) -> None:
-    rows = {(r["task"], r["model"], r["split"], r["metric"]): r for r in read_rows(results / "table.csv")}
+    rows = {(r["task"], r["model"], r["split"], r["metric"]): r for r in read_csv(results / "table.csv")}
     for name in ("comic_pix2pix", "monet_autoencoder"):
         for metric in ("mse", "psnr", "ssim"):
             means = [statistics.fmean(run) for run in scores(runs, name, metric)]
@@ -58,24 +53,24 @@ def test_table_csv_has_the_means_and_the_spread_of_the_seeds(results: Path, runs
             assert float(row["standard_deviation"]) == pytest.approx(statistics.stdev(means))
             assert (row["runs"], row["images"]) == ("3", "12")
     assert float(rows["comic", "pix2pix", "test", "report/mse"]["mean"]) == 600.0
-    identity = [float(row["psnr"]) for row in read_rows(runs / "comic_pix2pix_0" / "test" / "identity.csv")]
+    identity = [float(row["psnr"]) for row in read_csv(runs / "comic_pix2pix_0" / "test" / "identity.csv")]
     assert float(rows["comic", "identity", "test", "psnr"]["mean"]) == pytest.approx(statistics.fmean(identity))
     assert rows["comic", "identity", "test", "psnr"]["standard_deviation"] == ""
     train, test = (float(rows["comic", "pix2pix", split, "psnr"]["mean"]) for split in ("train", "test"))
     assert train > test
-    assert len(read_rows(results / "per_image.csv")) == 2 * 2 * 3 * 12 + 2 * 12
+    assert len(read_csv(results / "per_image.csv")) == 2 * 2 * 3 * 12 + 2 * 12
 
 
 def test_tables_have_the_studys_arrangement_with_the_best_in_bold(results: Path, runs: Path) -> None:
     lines = (results / "table.md").read_text().splitlines()
-    header, comic, monet = (line.strip("|").split("|") for line in (lines[0], lines[2], lines[3]))
-    assert [cell.strip() for cell in header[1:]] == [
+    header, comic, monet = ([cell.strip() for cell in lines[i].strip("|").split("|")] for i in (0, 2, 3))
+    assert header[1:] == [
         f"{metric} {model}" for metric in ("MSE ↓", "PSNR ↑", "SSIM ↑")
         for model in ("autoencoder", "pix2pix", "identity")
     ]  # fmt: skip
     means = [statistics.fmean(run) for run in scores(runs, "comic_pix2pix", "psnr")]
-    assert comic[0].strip() == "comic"
-    assert comic[5].strip() == f"**{statistics.fmean(means):.2f} ± {statistics.stdev(means):.2f}**"
+    assert comic[0] == "comic"
+    assert comic[5] == f"**{statistics.fmean(means):.2f} ± {statistics.stdev(means):.2f}**"
     assert ["**" in cell for cell in comic[1:]] == [False, True, False] * 3
     assert not any("**" in cell for cell in monet)  # two models with the same noise differ by chance only
     assert "Mean over 3 seeds of each model" in lines[-1]
@@ -85,8 +80,9 @@ def test_tables_have_the_studys_arrangement_with_the_best_in_bold(results: Path,
 
 
 def test_sentences_say_what_scipy_finds(results: Path, runs: Path) -> None:
-    comic, monet = found(results)["between_models"]
-    assert len(found(results)["against_identity"]) == 4
+    findings = read_json(results / "comparison.json")
+    comic, monet = findings["between_models"]
+    assert len(findings["against_identity"]) == 4
     a, b = (np.mean(scores(runs, f"comic_{model}", "psnr"), axis=0) for model in ("pix2pix", "autoencoder"))
     # 18 comparisons, and 12 images that all agree: p is 2 / 2**12, so all those of equal p are first in Holm's order.
     assert stats.wilcoxon(a - b).pvalue == pytest.approx(2 / 2**12)
@@ -94,24 +90,12 @@ def test_sentences_say_what_scipy_finds(results: Path, runs: Path) -> None:
     assert f"PSNR +{(a - b).mean():.2f} dB" in comic
     assert "better on 12 of 12 images; p = 0.009)" in comic  # 18 × 2 / 4096 = 0.0088
     assert "no significant difference between autoencoder and pix2pix in MSE, PSNR and SSIM" in monet
-
-
-def test_the_page_has_reference_overfitting_and_the_failed_run(results: Path) -> None:
     page = (results / "report.html").read_text()
     for part in ("pix2pix, elsewhere", "519.9", "On comic, the ranking is the same on training and test images.",
                  "On monet, no trained model is significantly better", "failed: the disk is full",
                  "On comic, pix2pix is significantly better than all others by MSE, PSNR and SSIM",
                  "On monet, no clear winner: no model is significantly better than all others by MSE"):  # fmt: skip
         assert part in page
-
-
-def test_a_ranking_that_training_images_turn_is_named(tmp_path: Path) -> None:
-    for seed in range(3):
-        make_run(tmp_path / f"a{seed}", model="pix2pix", seed=seed, noise=10, train=30)
-        make_run(tmp_path / f"b{seed}", model="autoencoder", seed=seed, noise=20, train=5)
-    compare([tmp_path], tmp_path / "out")
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "the ranking differs on the training images: autoencoder is better than pix2pix by MSE" in page
 
 
 def test_the_command_prints_the_table_and_names_what_is_left_out(runs: Path, tmp_path: Path, command: Command) -> None:
@@ -125,33 +109,39 @@ def test_the_command_prints_the_table_and_names_what_is_left_out(runs: Path, tmp
 
 
 def test_mistakes_end_with_one_message(runs: Path, tmp_path: Path, command: Command) -> None:
-    def message(*arguments: object) -> str:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("my own")
+    for arguments, message in {
+        (): "no finished run to compare in outputs or multirun",
+        ("runs=[nowhere]",): "runs=nowhere: there is no such folder",
+        (f"runs=[{runs / 'broken'}]",): "broken: failed: the disk is full",
+        (f"runs=[{runs}]", "reference=paper"): "unknown reference 'paper'; there are study",
+        (f"runs=[{runs}]", f"output={tmp_path / 'mine'}"): "a report.html that no comparison wrote",
+    }.items():
         result = command("compare", *arguments)
         assert result.returncode == 1
         assert "Traceback" not in result.stderr
         assert result.stderr.count("Error:") == 1
-        return result.stderr
-
-    assert "no finished run to compare in outputs or multirun" in message()
-    assert "runs=nowhere: there is no such folder" in message("runs=[nowhere]")
-    assert "Did you mean 'model.lambda_l1'" in message(f"runs=[{runs}]", "group_by=[model.lambda_l2]")
-    assert "unknown reference 'paper'; there are study" in message(f"runs=[{runs}]", "reference=paper")
-    assert "output must be the name of a folder" in message(f"runs=[{runs}]", "output=null")
-    assert "wandb must be one of True, False; got 'maybe'" in message(f"runs=[{runs}]", "wandb=maybe")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "report.html").write_text("my own")
-    assert "a report.html that no comparison wrote" in message(f"runs=[{runs}]", f"output={tmp_path / 'mine'}")
+        assert message in result.stderr
     assert (tmp_path / "mine" / "report.html").read_text() == "my own"
-    assert "broken: failed: the disk is full" in message(f"runs=[{runs / 'broken'}]")
 
 
 def test_one_run_of_each_is_never_called_significant(tmp_path: Path) -> None:
-    make_run(tmp_path / "a", model="pix2pix", noise=5, count=30)
-    (make_run(tmp_path / "b", model="autoencoder", noise=40, count=30) / "metrics.csv").unlink()
+    make_run(tmp_path / "a", model="pix2pix", noise=5)
+    (make_run(tmp_path / "b", model="autoencoder", noise=40) / "metrics.csv").unlink()
     compare([tmp_path], tmp_path / "out")
     assert "**" not in (tmp_path / "out" / "table.md").read_text()
-    (sentence,) = found(tmp_path / "out")["between_models"]
+    (sentence,) = read_json(tmp_path / "out" / "comparison.json")["between_models"]
     assert "on these images, though other seeds may differ, pix2pix is better than autoencoder" in sentence
+
+
+def test_a_ranking_that_training_images_turn_is_named(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path / f"a{seed}", model="pix2pix", seed=seed, noise=10, train=30)
+        make_run(tmp_path / f"b{seed}", model="autoencoder", seed=seed, noise=20, train=5)
+    compare([tmp_path], tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "the ranking differs on the training images: autoencoder is better than pix2pix by MSE" in page
 
 
 def test_a_single_model_is_compared_with_identity(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,57 +158,39 @@ def test_cautions(tmp_path: Path) -> None:
     for index, weight in enumerate((10, 100)):
         make_run(tmp_path / f"pix{index}", options={"model.lambda_l1": weight}, noise=5 + index, count=4)
     run = make_run(tmp_path / "auto", model="autoencoder", count=4, options={"trainer.max_epochs": 9})
-    edit_json(run / "run.json", data=json.loads((run / "run.json").read_text())["data"] | {"sample": True})
+    edit_json(run / "run.json", data=read_json(run / "run.json")["data"] | {"sample": True})
     compare([tmp_path], tmp_path / "out", group_by=["model._target_"])
-    cautions = found(tmp_path / "out")["cautions"]
+    cautions = read_json(tmp_path / "out" / "comparison.json")["cautions"]
     for part in ("the built-in sample", "trainer.max_epochs differs: 9 for autoencoder",
                  "differ in model.lambda_l1; not", "4 test images are few for 9 comparisons"):  # fmt: skip
         assert any(part in line for line in cautions), part
 
 
-def test_train_and_test_are_of_the_same_runs(tmp_path: Path) -> None:
-    make_run(tmp_path / "0", seed=0, noise=5, train=5)
-    make_run(tmp_path / "1", seed=1, noise=40)
-    evaluated = collect([tmp_path])[0][0].trained[0].with_train
-    assert len(evaluated.runs) == 1
-    scores = json.loads((tmp_path / "0" / "test" / "metrics.json").read_text())
-    assert evaluated.mean("psnr") == pytest.approx(scores["test/psnr"])
-
-
-@pytest.mark.parametrize("name", ["[red]", "a$\\bad$b", "x|y_z*", "漫画", "<b>&'\"", "%d{}"])
-def test_any_name_can_be_shown(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for seed in range(2):
-        make_run(tmp_path / f"{seed}", task=name, model=name, seed=seed, count=3)
+@pytest.mark.parametrize("name", ["a$\\bad$b", "x|y_z*", "漫画 [red] %d{}", 'shot 3\u202fPM \u2028 #1 100% "a" <b>&'])
+def test_any_name_can_be_shown(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of tasks, models and images."""
+    run = make_run(tmp_path / "run", task=name, model=name, count=2)
+    for path in (run / "test").rglob("p000.png"):
+        path.rename(path.with_name(f"{name}.png"))
+    for file in ("per_image.csv", "identity.csv"):
+        first, *others = read_csv(run / "test" / file)
+        write_csv(run / "test" / file, [first | {"name": name}, *others], list(first))
     compare([tmp_path], tmp_path / "out")
     assert name in capsys.readouterr().out
-    rows = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert caplog.text == ""  # no image is missing
+    rows = (tmp_path / "out" / "table.md").read_text().split("\n")
     assert rows[0].replace("\\|", "").count("|") == rows[2].replace("\\|", "").count("|") == 8
-    assert read_rows(tmp_path / "out" / "table.csv")[0]["task"] == name
+    assert read_csv(tmp_path / "out" / "table.csv")[0]["task"] == name
+    assert name in {row["name"] for row in read_csv(tmp_path / "out" / "per_image.csv")}
 
 
 def test_a_comparison_that_was_cut_short_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(path: Path, text: str) -> None:
-        path.write_text(text[:100])
-        raise OSError("the disk is full")
-
     make_run(tmp_path / "run", count=3)
-    monkeypatch.setattr(module, "write_text", full_disk)
+    monkeypatch.setattr(module, "write_text", Mock(side_effect=OSError("the disk is full")))
     with pytest.raises(OSError, match="full"):
         compare([tmp_path / "run"], tmp_path / "out")
     monkeypatch.undo()
     compare([tmp_path / "run"], tmp_path / "out")
     assert (tmp_path / "out" / "report.html").exists()
-
-
-def test_images_with_odd_names_are_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run = make_run(tmp_path / "run", count=2)
-    odd = 'shot 3\u202fPM \u2028 #1 100% "a" <script>'
-    for path in (run / "test").rglob("p000.png"):
-        path.rename(path.with_name(f"{odd}.png"))
-    for file in ("per_image.csv", "identity.csv"):
-        rows = read_rows(run / "test" / file)
-        rows[0]["name"] = odd
-        write_csv(run / "test" / file, rows, list(rows[0]))
-    compare([tmp_path], tmp_path / "out")
-    assert caplog.text == ""
-    assert odd in {row["name"] for row in read_rows(tmp_path / "out" / "per_image.csv")}

@@ -6,12 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import fake_runs
-import numpy as np
 import pytest
-from fake_runs import make_run
+from helpers.fake_runs import make_run
 from PIL import Image
-from skimage import data
 
 from image_translation.compare import compare
 
@@ -59,18 +56,9 @@ def page(browser: "playwright.Browser", page_file: Path) -> "Iterator[playwright
     context.close()
 
 
-def column(page: "playwright.Page", table: str, index: int) -> list[str]:
-    return page.eval_on_selector_all(
-        f"{table} tbody tr", f"rows => rows.map(row => row.cells[{index}].textContent.trim())"
-    )
-
-
-def test_names_of_others_are_shown_as_they_are(page: "playwright.Page") -> None:
+def test_names_are_escaped_and_images_are_loaded_near_the_window(page: "playwright.Page") -> None:
     assert page.locator("b").count() == 0
     assert page.locator("h2", has_text="Images: <b>&bold").count() == 1
-
-
-def test_images_are_loaded_near_the_window_and_all_can_be_decoded(page: "playwright.Page") -> None:
     page.wait_for_timeout(300)
     every = page.locator("img[data-key]").count()
     assert page.locator("img[data-key][src]").count() < every
@@ -90,39 +78,31 @@ def test_images_are_loaded_near_the_window_and_all_can_be_decoded(page: "playwri
 
 def test_tables_sort_by_value_both_ways(page: "playwright.Page") -> None:
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    heading = page.locator("#verdicts th", has_text="Difference").get_by_role("button")
 
-    def values() -> list[float]:
-        return [float(text.replace("−", "-")) for text in column(page, "#verdicts", 4)]
+    def column(index: int) -> list[float]:
+        cells = page.locator(f"#verdicts tbody td:nth-child({index + 1})").all_text_contents()
+        return [float(text.split()[0].replace("−", "-")) for text in cells]
 
-    before = values()
-    heading.click()
-    assert page.locator("#verdicts th", has_text="Difference").get_attribute("aria-sort") == "ascending"
-    assert values() == sorted(before) != before
-    heading.click()
-    assert values() == sorted(before, reverse=True)
-    page.locator("#verdicts th", has_text="Better on").get_by_role("button").focus()
-    page.keyboard.press("Enter")
-    counts = [int(text.split()[0]) for text in column(page, "#verdicts", 7)]
-    assert counts == sorted(counts)
+    heading = page.locator("#verdicts th", has_text="Difference")
+    before = column(4)
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert column(4) == sorted(before) != before
+    heading.get_by_role("button").click()
+    assert column(4) == sorted(before, reverse=True)
+    page.locator("#verdicts th", has_text="Better on").get_by_role("button").press("Enter")
+    assert column(7) == sorted(column(7))
 
 
-def test_the_slider_moves_between_output_and_target(page: "playwright.Page") -> None:
+def test_the_viewer_slides_flickers_zooms_and_pages(page: "playwright.Page") -> None:
     page.locator("button.open").first.click()
     assert page.locator("#right").input_value() == "target"
     page.wait_for_function("() => document.getElementById('over').clientWidth > 100")
-    page.locator("#position").focus()
     cuts = set()
     for key in ("Home", "PageUp", "End"):
-        page.keyboard.press(key)
+        page.locator("#position").press(key)
         cuts.add(page.evaluate("() => getComputedStyle(document.getElementById('over')).clipPath"))
     assert len(cuts) == 3
-    page.keyboard.press("Escape")
-    assert not page.locator("#viewer").is_visible()
-
-
-def test_the_viewer_flickers_zooms_and_pages(page: "playwright.Page") -> None:
-    page.locator("button.open").first.click()
     page.locator("#mode").select_option("flicker")
     page.wait_for_function("() => document.getElementById('layers').classList.contains('off')")
     page.wait_for_function("() => !document.getElementById('layers').classList.contains('off')")
@@ -138,17 +118,18 @@ def test_the_viewer_flickers_zooms_and_pages(page: "playwright.Page") -> None:
 
 
 def test_the_error_map_is_black_where_nothing_differs(page: "playwright.Page") -> None:
-    def brightest() -> int:
+    def brightest() -> float:
         page.wait_for_timeout(300)
-        shot = Image.open(io.BytesIO(page.locator("#layers").screenshot())).convert("RGB")
-        inner = shot.crop((8, 8, shot.width - 8, shot.height - 8))
-        return max(int(high) for _, high in inner.getextrema())
+        shot = Image.open(io.BytesIO(page.locator("#layers").screenshot())).convert("L")
+        return shot.crop((8, 8, shot.width - 8, shot.height - 8)).getextrema()[1]
 
     page.locator("button.open").first.click()
     page.locator("#mode").select_option("error")
     assert brightest() > 60
     page.locator("#left").select_option("target")
     assert brightest() <= 16
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
@@ -172,9 +153,6 @@ def test_everything_has_a_name_for_those_who_cannot_see(page: "playwright.Page")
     assert nameless == []
     ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map(node => node.id)")
     assert len(ids) == len(set(ids))
-    levels = page.evaluate("() => [...document.querySelectorAll('main h2, main h3')].map(node => +node.tagName[1])")
-    assert levels[0] == 2
-    assert page.evaluate("document.documentElement.lang") == "en"
 
 
 def test_text_has_contrast(page: "playwright.Page") -> None:
@@ -195,20 +173,3 @@ def test_text_has_contrast(page: "playwright.Page") -> None:
         return worst;
     }""")
     assert worst >= 4.5
-
-
-@pytest.mark.slow
-def test_six_runs_of_200_photos_make_a_page_below_30_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
-
-    def photo(seed: int, side: int) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        whole = photos[seed % len(photos)]
-        top, left = (int(rng.integers(0, length - side)) for length in whole.shape[:2])
-        return whole[top : top + side, left : left + side]
-
-    monkeypatch.setattr(fake_runs, "scene", photo)
-    for index in range(6):
-        make_run(tmp_path / "runs" / str(index), model=f"model{index}", noise=2.0 * index + 2, count=200, side=256)
-    compare([tmp_path / "runs"], tmp_path / "out")
-    assert 5e6 < (tmp_path / "out" / "report.html").stat().st_size < 30e6

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
-from fake_runs import make_run
+from helpers.fake_runs import make_run
 from helpers.processes import start, wait_for
 from helpers.wandb_runs import read_offline_run, read_offline_runs
 from PIL import Image

@@ -33,7 +33,7 @@ def scores_of(output: Tensor, target: Tensor, batch_size: int = 7, protocol: str
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("size", [(32, 32), (67, 45), (128, 128), (256, 256)])
+@pytest.mark.parametrize("size", [(67, 45), (256, 256)])
 def test_equal_to_scikit_image_on_png_files(size: tuple[int, int], mode: str, tmp_path: Path) -> None:
     """Also where float32 is least exact: the SSIM of nearly white images differs by 5e-4, the PSNR by 2e-6 dB."""
     width, height = size
@@ -49,25 +49,23 @@ def test_equal_to_scikit_image_on_png_files(size: tuple[int, int], mode: str, tm
         "edge": (x > width // 2) * 255,
         "ramp": x * 255 // width,
     }
-    files = {name: tmp_path / f"{name}.png" for name in patterns}
+    arrays = {}
     for name, pattern in patterns.items():
         image = Image.fromarray(pattern.astype(np.uint8))
-        (image if mode == "L" else Image.merge("RGB", [image, image.rotate(180), image])).save(files[name])
-    arrays = {name: np.array(Image.open(file)) for name, file in files.items()}
-    stacked = torch.stack([torch.from_numpy(array.reshape(height, width, -1)) for array in arrays.values()])
-    batch = stacked.permute(0, 3, 1, 2)
+        (image if mode == "L" else Image.merge("RGB", [image, image.rotate(180), image])).save(tmp_path / "it.png")
+        arrays[name] = np.array(Image.open(tmp_path / "it.png"))
+    batch = torch.stack([torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1) for array in arrays.values()])
     axis = None if mode == "L" else -1
-    for name, target in arrays.items():
+    for index, (name, target) in enumerate(arrays.items()):
         metrics = ImageScores()
-        metrics.update(batch, torch.stack([batch[list(arrays).index(name)]] * len(batch)), list(arrays))
+        metrics.update(batch, batch[index].expand_as(batch), list(arrays))
         for other, scores in metrics.compute().items():
             if other == name:
                 assert scores == {"mse": 0, "psnr": 100, "ssim": pytest.approx(1, abs=1e-6)}
                 continue
             output = arrays[other]
-            ssim = structural_similarity(
-                target, output, channel_axis=axis, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-            )
+            options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+            ssim = structural_similarity(target, output, channel_axis=axis, **options)
             assert scores == {
                 "mse": pytest.approx(mean_squared_error(target, output), abs=1e-6),
                 "psnr": pytest.approx(peak_signal_noise_ratio(target, output), abs=1e-4),
@@ -98,15 +96,12 @@ def test_cuda_gives_the_numbers_of_the_cpu(channels: int, monkeypatch: pytest.Mo
         assert found[name] == pytest.approx(expected[name], abs=1e-4)
 
 
-def test_means_are_means_over_images() -> None:
-    rows = {"a": {"mse": 1.0, "psnr": 10.0, "ssim": 0.5}, "b": {"mse": 3.0, "psnr": 40.0, "ssim": 0.9}}
-    assert mean_metrics(rows) == pytest.approx({"mse": 2.0, "psnr": 25.0, "ssim": 0.7})
-
-
 def test_the_report_protocol_by_hand() -> None:
     """The study's formulas in numpy: pooled MSE, its PSNR, and an SSIM of whole images without a covariance."""
     output, target = images(5)
-    means = mean_metrics(scores_of(output, target, 2, protocol="report"))
+    scores = scores_of(output, target, 2, protocol="report")
+    means = mean_metrics(scores)
+    assert means["psnr"] == pytest.approx(np.mean([each["psnr"] for each in scores.values()]))
     x, y = output.numpy().astype(float), target.numpy().astype(float)
     pooled = ((x - y) ** 2).mean()
     assert means["report/mse"] == pytest.approx(pooled)

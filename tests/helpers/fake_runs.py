@@ -1,6 +1,5 @@
 """Finished run folders without any training: images with noise, with scores by scikit-image."""
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,19 +7,15 @@ from typing import Any
 
 import numpy as np
 import yaml
+from conftest import image
 from PIL import Image
 from skimage.metrics import structural_similarity
 
+from image_translation.runs.files import write_csv
 from image_translation.runs.panels import draw_panel
 
-SIDE = 32
+SIZE = (32, 32)
 METRICS = ("mse", "psnr", "ssim")
-
-
-def scene(seed: int, side: int = SIDE) -> np.ndarray:
-    """A smooth color image."""
-    noise = np.random.default_rng(seed).integers(40, 216, (4, 4, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def score(output: np.ndarray, target: np.ndarray) -> dict[str, float]:
@@ -37,7 +32,6 @@ def make_run(
     seed: int = 0,
     noise: float = 20.0,
     count: int = 12,
-    side: int = SIDE,
     status: str = "finished",
     fingerprint: str = "a" * 64,
     options: dict[str, Any] | None = None,
@@ -49,23 +43,21 @@ def make_run(
     config: dict[str, Any] = {
         "seed": seed,
         "run": {"dir": str(folder)},
-        "data": {"root": "pairs", "image_size": side, "batch_size": 1, "resize": "crop"},
+        "data": {"root": "pairs", "image_size": SIZE[0], "batch_size": 1, "resize": "crop"},
         "model": {"_target_": f"image_translation.models.{model}", "lambda_l1": 100},
         "trainer": {"max_epochs": 2, "accelerator": "auto"},
     }
     for name, value in (options or {}).items():
         group, _, key = name.partition(".")
         config.setdefault(group, {})[key] = value
-    write_split(folder / "test", rng, noise, count, side, report)
+    write_split(folder / "test", rng, noise, count, report)
     if train is not None:
-        write_split(folder / "evaluate" / "train", rng, train, count, side)
+        write_split(folder / "evaluate" / "train", rng, train, count)
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-    _write_csv(folder / "metrics.csv", [
-        {"epoch": epoch, "step": 10 * epoch, "train/l1": 1 / epoch, "val/psnr": 15 + epoch, "val/ssim": epoch / 9}
-        for epoch in (1, 2)
-    ])  # fmt: skip
-    images = [Image.fromarray(scene(900 + i, side)) for i in range(2)]
+    curves = [{"step": 10 * e, "train/l1": 1 / e, "val/psnr": 15 + e, "val/ssim": e / 9} for e in (1, 2)]
+    write_csv(folder / "metrics.csv", curves, list(curves[0]))
+    images = [image(900 + i, SIZE) for i in range(2)]
     (folder / "panels").mkdir()
     for epoch in (0, 2):
         panel = draw_panel({"input": images, "target": images, "output": images[::-1] if epoch else images})
@@ -84,22 +76,22 @@ def make_run(
 
 
 def write_split(
-    folder: Path, rng: np.random.Generator, noise: float, count: int, side: int, report: dict[str, float] | None = None
+    folder: Path, rng: np.random.Generator, noise: float, count: int, report: dict[str, float] | None = None
 ) -> None:
     """Write images and scores as ``TestResultsWriter`` does."""
     outputs, inputs = [], []
     for index in range(count):
         name = f"p{index:03d}"
-        target, source = scene(index, side), scene(index + 500, side)
+        target, source = (np.asarray(image(seed, SIZE)) for seed in (index, index + 500))
         disturbed = target + rng.normal(0, noise * (1 + index % 3), target.shape)
         output = disturbed.clip(0, 255).round().astype(np.uint8)
-        for kind, image in (("images", output), ("inputs", source), ("targets", target)):
+        for kind, array in (("images", output), ("inputs", source), ("targets", target)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(folder / kind / f"{name}.png")
+            Image.fromarray(array).save(folder / kind / f"{name}.png")
         outputs.append({"name": name} | score(output, target) | {f"report/{m}": v for m, v in (report or {}).items()})
         inputs.append({"name": name} | score(source, target))
-    _write_csv(folder / "per_image.csv", outputs)
-    _write_csv(folder / "identity.csv", inputs)
+    write_csv(folder / "per_image.csv", outputs, list(outputs[0]))
+    write_csv(folder / "identity.csv", inputs, list(inputs[0]))
     content = {f"{split}/{m}": float(np.mean([row[m] for row in rows]))
                for split, rows in ((folder.name, outputs), ("identity", inputs)) for m in METRICS}  # fmt: skip
     content |= {f"report/{m}": value for m, value in (report or {}).items()}
@@ -112,15 +104,3 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 def edit_text(path: Path, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text()))
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
