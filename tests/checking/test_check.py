@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import REAL_DATA, Command, succeeded
 from PIL import Image, ImageOps
