@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PROJECT, TINY_AUTOENCODER, Command, read_json, succeeded
+from conftest import PROJECT, read_json
 from torch import nn
 
 from benchmarks import gpu
@@ -104,17 +104,6 @@ def test_a_steps_operations_are_those_of_its_layers() -> None:
     # The gradients of weights and input take as much again each; the first layer's input needs none.
     assert found["flops"] == 3 * sum(forward) - forward[0]
     assert found["bytes"] > sum(p.numel() * 4 for p in network.parameters())
-
-
-def test_steps_of_a_real_run_are_noted(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    options = ["+callbacks.steps._target_=benchmarks.steps.StepTimes", f"+callbacks.steps.file={tmp_path / 't.json'}"]
-    succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", *options))
-    noted = read_json(tmp_path / "t.json")
-    (ends,), (inside,) = noted["epochs"], noted["inside"]
-    assert len(ends) == len(inside) == 3
-    assert [noted["made"], *ends, *noted["test"]] == sorted([noted["made"], *ends, *noted["test"]])
-    assert sum(inside[1:]) < ends[-1] - ends[0]
-    assert len(noted["test"]) == 1
 
 
 def count_syncs(file: Path, device: str, wait: Callable[[], Any]) -> dict[str, Any]:

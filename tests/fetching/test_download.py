@@ -187,6 +187,7 @@ def test_a_checksum_is_checked_and_a_server_that_is_away_named(server: Server, g
     refused("SHA256 hash of downloaded file", f"sets.facades.archives.all.sha256={'0' * 64}")
     right = f"sets.facades.archives.all.sha256={hashlib.sha256(content).hexdigest()}"
     succeeded(get("/it", right, f"output={tmp_path / 'elsewhere'}"))
+    server.http.shutdown()
     server.http.server_close()
     refused("Connection refused")
 
