@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, make_comic_root
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -67,15 +68,6 @@ class Manual(Automatic):
         optimizer.step()
 
 
-class Listener(Callback):
-    """Counts the setups, of which a search has none."""
-
-    setups = 0
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.setups += 1
-
-
 def trainer_in(folder: Path, **options: Any) -> Trainer:
     return Trainer(
         default_root_dir=folder, max_epochs=2, logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -86,19 +78,16 @@ def trainer_in(folder: Path, **options: Any) -> Trainer:
 @pytest.mark.parametrize("kind", [Automatic, Manual])
 def test_training_after_a_search_is_training_without_one(kind: type[Automatic], tmp_path: Path) -> None:
     def train(search: bool) -> tuple[Automatic, Trainer, list[float]]:
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
-        model, listener = kind(room=5), Listener()
-        trainer = trainer_in(tmp_path, callbacks=[listener])
-        data = Data(batch_size="auto" if search else 4)
+        seed_everything(0, verbose=False)
+        model, setups = kind(room=5), list[str]()
+        listener = LambdaCallback(setup=lambda *_, **__: setups.append("setup"))
+        trainer, data = trainer_in(tmp_path, callbacks=[listener]), Data(batch_size="auto" if search else 4)
         if search:
             assert scale_batch_size(trainer, model, data) == data.batch_size == 4
-            assert (model.batches, listener.setups) == ([], 0)
-            assert list(tmp_path.iterdir()) == []
-        draws = [torch.rand(1).item(), np.random.rand(), random.random()]
-        trainer.fit(model, datamodule=data)
-        assert listener.setups == 1
+            assert (model.batches, setups, list(tmp_path.iterdir())) == ([], [], [])
+        draws = [random.random(), np.random.rand()]
+        trainer.fit(model, datamodule=data)  # with dropout and shuffling
+        assert setups == ["setup"]
         return model, trainer, draws
 
     (found, searching, draws), (named, plain, expected) = train(search=True), train(search=False)
@@ -109,7 +98,7 @@ def test_training_after_a_search_is_training_without_one(kind: type[Automatic], 
         assert torch.equal(found.state_dict()[key], weight)
 
 
-@pytest.mark.parametrize(("images", "room", "size"), [(12, 1000, 8), (12, 7, 4), (16, 12, 8), (9, 8, 8), (1, 9, 1)])
+@pytest.mark.parametrize(("images", "room", "size"), [(16, 12, 8), (9, 9, 8), (1, 9, 1)])
 def test_the_size_fits_and_is_at_most_the_number_of_images(images: int, room: int, size: int, tmp_path: Path) -> None:
     assert scale_batch_size(trainer_in(tmp_path), Automatic(room), Data(images)) == size
 
@@ -152,31 +141,28 @@ def test_a_search_on_a_gpu(tmp_path: Path) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [torch.OutOfMemoryError(OUT_OF_MEMORY), MemoryError(), RuntimeError("could not create a primitive"),
-     RuntimeError("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: …")],
-    ids=["cuda", "python", "onednn", "cpu"],
-)  # fmt: skip
-@pytest.mark.parametrize("follows", [False, True])
-def test_out_of_memory_errors_become_a_hint(error: Exception, follows: bool) -> None:
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError(OUT_OF_MEMORY), MemoryError(), RuntimeError("could not create a primitive"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: …"),
+], ids=["cuda", "python", "onednn", "cpu"])  # fmt: skip
+def test_out_of_memory_errors_become_a_hint(error: Exception) -> None:
     message = r"batch_size=24 and data\.image_size=256 .*" + HINT
     with pytest.raises(UserError, match=message), out_of_memory_hint(24, 256):
-        fail(error, *[RuntimeError("no checkpoint")] * follows)
+        raise error
+    with pytest.raises(UserError, match=message), out_of_memory_hint(24, 256):
+        fail_while_handling(error)
 
 
-def fail(first: Exception, *more: Exception) -> None:
-    """Raise an error, and another one while it is handled."""
+def fail_while_handling(error: Exception) -> None:
     try:
-        raise first
+        raise error
     finally:
-        if more:
-            fail(*more)
+        raise RuntimeError("no checkpoint")
 
 
 def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="no checkpoint"), out_of_memory_hint(24, 256):
-        fail(KeyError("first"), RuntimeError("no checkpoint"))
+        fail_while_handling(KeyError("first"))
 
 
 LIMITED = """if True:
@@ -185,16 +171,16 @@ LIMITED = """if True:
     from image_translation import train
     torch.rand(8, 8) @ torch.rand(8, 8)
     used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 700 * 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 300 * 2**20, resource.RLIM_INFINITY))
     train.main()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the memory")
 def test_a_run_that_needs_too_much_memory_ends_with_the_hint(tmp_path: Path) -> None:
-    root = make_comic_root(tmp_path / "pairs", {"train": 24, "val": 1, "test": 1})
+    root = make_comic_root(tmp_path / "pairs", {"train": 8, "val": 1, "test": 1})
     options = ("task=comic", f"data.root={root}", "model=pix2pix", "model.base_channels=16", "data.image_size=256",
-               "data.batch_size=24", "data.eval_batch_size=1", "data.num_workers=0", "logger=none",
+               "data.batch_size=8", "data.eval_batch_size=1", "data.num_workers=0", "logger=none",
                "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_epochs=1",
                f"hydra.run.dir={tmp_path / 'run'}")  # fmt: skip
     result = subprocess.run(
@@ -204,5 +190,5 @@ def test_a_run_that_needs_too_much_memory_ends_with_the_hint(tmp_path: Path) -> 
     )  # fmt: skip
     assert result.returncode == 1, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    assert f"data.batch_size=24 and data.image_size=256 does not fit in memory. {HINT}" in result.stderr
+    assert f"data.batch_size=8 and data.image_size=256 does not fit in memory. {HINT}" in result.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

@@ -73,8 +73,8 @@ def test_lightnings_own_checkpoint_would_not(comic_root: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("options", "batches_per_step", "steps"), [
-    ({"max_epochs": 4}, 1, 12), ({"max_epochs": 4}, 2, 8), ({"max_epochs": 4, "max_steps": 5}, 2, 5),
-    ({"max_epochs": -1, "max_steps": 5}, 2, 5), ({"max_epochs": -1}, 1, float("inf")),
+    ({"max_epochs": 4}, 1, 12), ({"max_epochs": 4}, 2, 8), ({"max_epochs": -1, "max_steps": 5}, 2, 5),
+    ({"max_epochs": -1}, 1, float("inf")),
 ])  # fmt: skip
 def test_steps_are_counted_without_keeping_the_loader(
     options: dict[str, int], batches_per_step: int, steps: float, comic_root: Path
