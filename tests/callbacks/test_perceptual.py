@@ -1,15 +1,12 @@
 """LPIPS, FID and KID, with random weights, because the real ones cannot be downloaded here, and without any."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, succeeded
+from conftest import TINY, Command, make_comic_root, succeeded, train
 from scipy import linalg
 from torchmetrics import Metric
 from torchvision.models import AlexNet_Weights, alexnet
@@ -28,13 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run without training: identity has no weights to learn."""
     folder = tmp_path_factory.mktemp("perceptual")
     root = make_comic_root(folder / "pairs", {"train": 2, "val": 2, "test": 6})
-    options = [option for option in TINY_AUTOENCODER if "base_channels" not in option and "model=" not in option]
-    result = subprocess.run(
-        [sys.executable, "-m", "image_translation.train", "model=identity", *options, f"data.root={root}",
-         f"hydra.run.dir={folder / 'run'}"],
-        env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    succeeded(result)
+    train(folder, "model=identity", *TINY, f"data.root={root}", "hydra.run.dir=run")
     return folder / "run"
 
 
@@ -95,24 +86,18 @@ def test_fid_is_the_frechet_distance(torch_home: Path, monkeypatch: pytest.Monke
     assert float(metric.compute()) == pytest.approx(float(expected), rel=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["lpips", "fid"])
+@pytest.mark.parametrize("kind", WEIGHTS)
 def test_missing_weights_end_with_a_message_that_names_them(
-    kind: str, run: Path, command: Command, tmp_path: Path
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = command("evaluate", f"run={run}", f"perceptual=[{kind}]", f"output={tmp_path / 'out'}",
-                     TORCH_HOME=str(tmp_path), https_proxy="http://127.0.0.1:9")  # fmt: skip
-    assert result.returncode == 1
-    assert f"{tmp_path / 'hub' / 'checkpoints' / WEIGHTS[kind]}, which can come from another machine" in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    file = tmp_path / "hub" / "checkpoints" / WEIGHTS[kind]
+    with pytest.raises(UserError, match=rf"{file}, which can come from another machine"):
+        perceptual_metric(kind)
 
 
-def test_an_unknown_kind_and_a_missing_package_are_errors(
-    run: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    result = command("evaluate", f"run={run}", "perceptual=[lpisp]")
-    assert result.returncode == 1
-    assert "Did you mean 'lpips'" in result.stderr
-
+def test_a_missing_package_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_torch_fidelity() -> Metric:
         raise ModuleNotFoundError  # as torchmetrics documents it
 

@@ -1,12 +1,10 @@
 """Where a test writes its results. That they are right is tested on runs of the command line."""
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import comic_of, image
+from conftest import comic_of, image, read_csv, read_json
 from helpers.training import fit, make_data, make_model
 from PIL import Image
 
@@ -29,8 +27,7 @@ def test_each_split_has_a_folder(pairs: bool, comic_root: Path, tmp_path: Path) 
             assert sorted(path.stem for path in (place / kind).iterdir()) == names
             for name, seed in zip(names, seeds, strict=True) if made else ():
                 assert np.array_equal(Image.open(place / kind / f"{name}.png"), made(seed))
-        rows = list(csv.DictReader((place / "per_image.csv").read_text().splitlines()))
+        rows, means = read_csv(place / "per_image.csv"), read_json(place / "metrics.json")
         assert [row["name"] for row in rows] == names
-        means = json.loads((place / "metrics.json").read_text())
         assert means[f"{split}/psnr"] == pytest.approx(np.mean([float(row["psnr"]) for row in rows]))
         assert means["images"] == len(names)

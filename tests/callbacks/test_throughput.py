@@ -37,8 +37,7 @@ def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None
     assert flops_per_image(model, SIZE) == 2 * multiply_adds(model.generator, SIZE) > 0
     assert flops_per_image(Identity(), SIZE) == 0
     model.generator = nn.Conv2d(3, 8, 3, padding=1)
-    model.train()
-    assert flops_per_image(model, 16) == 2 * 16 * 16 * 3 * 8 * 9
+    assert flops_per_image(model.train(), 16) == 2 * 16 * 16 * 3 * 8 * 9
     assert model.training  # as it was
 
 

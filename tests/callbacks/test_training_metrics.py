@@ -1,12 +1,12 @@
 """``metrics.csv`` and the logged values, against means computed by hand."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from helpers.training import NAMES, fit, make_data, make_model
+from conftest import read_csv
+from helpers.training import NAMES, fit, make_data, make_model, settings
 from pytorch_lightning.loggers import CSVLogger
 
 from image_translation.callbacks import TrainingMetrics
@@ -31,24 +31,18 @@ class Noted(pl.Callback):
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    with path.open() as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{name: float(value) for name, value in row.items() if value} for row in read_csv(path)]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: Path, tmp_path: Path) -> None:
     """Three epochs of batches of 4 and 2 images, two of them validated."""
-    model, noted, logger = make_model(name), Noted(), CSVLogger(tmp_path, name="", version="")
-    if name == "pix2pix":
-        model.accumulate_grad_batches, accumulated = accumulate, 1
-    else:
-        accumulated = accumulate
-    trainer = fit(
-        model, make_data(comic_root, batch_size=4), max_epochs=3, accumulate_grad_batches=accumulated,
-        limit_train_batches=2, check_val_every_n_epoch=2, logger=logger, log_every_n_steps=1,
-        callbacks=[noted, TrainingMetrics(str(tmp_path / "rows.csv"))],
-    )  # fmt: skip
+    own, trainers = settings(name, accumulate_grad_batches=accumulate)
+    noted, logger = Noted(), CSVLogger(tmp_path, name="", version="")
+    callbacks = [noted, TrainingMetrics(str(tmp_path / "rows.csv"))]
+    trainer = fit(make_model(name, **own), make_data(comic_root, batch_size=4), max_epochs=3, callbacks=callbacks,
+                  check_val_every_n_epoch=2, logger=logger, log_every_n_steps=1, **trainers)  # fmt: skip
     rows, logged = read(tmp_path / "rows.csv"), read(tmp_path / "metrics.csv")
     updates = 2 // accumulate
     assert [(row["epoch"], row["step"]) for row in rows] == [(epoch, epoch * updates) for epoch in (1, 2, 3)]

@@ -33,6 +33,11 @@ def without_dropout(name: str, **options: Any) -> Any:
     return make_model(name, **options, **({"dropout": 0.0} if name == "pix2pix" else {}))
 
 
+def settings(name: str, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the model and of the trainer: Pix2Pix clips and accumulates by itself."""
+    return (options, {}) if name == "pix2pix" else ({}, options)
+
+
 def make_data(root: Path, **options: Any) -> PairedImageDataModule:
     defaults = {"input_folder": "face", "target_folder": "comics", "image_size": SIZE, "num_workers": 0}
     return PairedImageDataModule(task="comic", root=str(root), **(defaults | options))

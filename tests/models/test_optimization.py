@@ -19,6 +19,7 @@ from helpers.training import (
     make_model,
     moved_alike,
     rates_of,
+    settings,
     without_dropout,
 )
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -28,11 +29,6 @@ from torch.optim import lr_scheduler
 from image_translation.callbacks import LastCheckpoint, TrainingMetrics
 from image_translation.cli.errors import UserError
 from image_translation.training.schedules import linear_decay, warmup_cosine
-
-
-def settings(name: str, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Clipping and accumulation are options of Pix2Pix itself, and else of the trainer."""
-    return (options, {}) if name == "pix2pix" else ({}, options)
 
 
 def recording(norms: list[float]) -> Any:
@@ -102,7 +98,7 @@ def test_overfits_four_pairs(name: str, tmp_path: Path) -> None:
             return F.l1_loss(model.eval()(batch["input"]), batch["target"]).item()
 
     start = l1()
-    fit(model, data, max_epochs=150, limit_val_batches=0)
+    fit(model, data, max_epochs=80, limit_val_batches=0)
     assert l1() < start / 10
 
 
@@ -151,40 +147,32 @@ def test_the_norm_of_the_gradients_is_limited(name: str, precision: str, comic_r
     assert all(model.gradient_norms[f"gradient_{name}"] > 0.01 for name, _ in model.named_children() if "tor" in name)
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad])
 @pytest.mark.parametrize("name", NAMES)
-def test_any_optimizer(name: str, optimizer: Any, comic_root: Path) -> None:
-    model, start = make_model(name, optimizer=partial(optimizer, lr=1e-3)), make_model(name)
-    trainer = fit(model, make_data(comic_root, batch_size=3))
-    assert all(type(made) is optimizer for made in trainer.optimizers)
+def test_any_optimizer(name: str, comic_root: Path) -> None:
+    model, start = make_model(name, optimizer=partial(torch.optim.RMSprop, lr=1e-3)), make_model(name)  # never fused
+    trainer = fit(model, make_data(comic_root, batch_size=3), limit_val_batches=0)
+    assert all(type(made) is torch.optim.RMSprop for made in trainer.optimizers)
     assert all((a != b).any() for a, b in zip(model.parameters(), start.parameters(), strict=True))
 
 
 PLATEAU = {"mode": "max", "factor": 0.5, "patience": 0, "threshold": 1e9, "threshold_mode": "abs"}  # nothing is better
-BY_EPOCH = {
-    "linear": (linear_decay, {"max_epochs": 4, "decay_epochs": 3}),
-    "cosine": (lr_scheduler.CosineAnnealingLR, {"T_max": 4}),
-}
-BY_STEP = {
-    "warm-up": (warmup_cosine, {"warmup_steps": 2}),
-    "one cycle": (lr_scheduler.OneCycleLR, {"max_lr": 0.002}),
-}
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("schedule", [*BY_EPOCH, *BY_STEP, "plateau"])
+@pytest.mark.parametrize(("scheduler", "options", "accumulate"), [
+    (warmup_cosine, {"warmup_steps": 2}, 1), (warmup_cosine, {"warmup_steps": 2}, 2),
+    (lr_scheduler.OneCycleLR, {"max_lr": 0.002}, 2), (linear_decay, {"max_epochs": 4, "decay_epochs": 3}, 2),
+    (lr_scheduler.CosineAnnealingLR, {"T_max": 4}, 1), (lr_scheduler.ReduceLROnPlateau, PLATEAU, 1),
+])  # fmt: skip
 @pytest.mark.parametrize("name", NAMES)
-def test_schedules(name: str, schedule: str, accumulate: int, comic_root: Path) -> None:
+def test_schedules(name: str, scheduler: Any, options: dict[str, Any], accumulate: int, comic_root: Path) -> None:
     """Four epochs of three batches, which are three updates or two."""
-    of_batches = [0, 1, 2] if accumulate == 1 else [0, 0, 1]
-    if schedule in BY_STEP:
-        scheduler, options = BY_STEP[schedule]
-        updates = [epoch * (of_batches[-1] + 1) + update for epoch in range(4) for update in of_batches]
-        plan = rates_of(scheduler, updates[-1] + 1, 1e-3, total_steps=updates[-1] + 1, **options)
-        expected = [plan[update] for update in updates]
+    if scheduler in (warmup_cosine, lr_scheduler.OneCycleLR):  # advance every step
+        per_epoch, of_batches = (3, [0, 1, 2]) if accumulate == 1 else (2, [0, 0, 1])
+        plan = rates_of(scheduler, 4 * per_epoch, 1e-3, total_steps=4 * per_epoch, **options)
+        expected = [plan[epoch * per_epoch + update] for epoch in range(4) for update in of_batches]
     else:
-        scheduler, options = BY_EPOCH.get(schedule, (lr_scheduler.ReduceLROnPlateau, PLATEAU))
-        plan = rates_of(scheduler, 4, 1e-3, **options) if schedule in BY_EPOCH else [1e-3, 1e-3, 0.5e-3, 0.25e-3]
+        by_hand = scheduler is lr_scheduler.ReduceLROnPlateau
+        plan = [1e-3, 1e-3, 0.5e-3, 0.25e-3] if by_hand else rates_of(scheduler, 4, 1e-3, **options)
         expected = [rate for rate in plan for _ in range(3)]
     own, trainers = settings(name, accumulate_grad_batches=accumulate)
     model, rates = make_model(name, optimizer=adam(1e-3), scheduler=partial(scheduler, **options), **own), Rates()

@@ -73,20 +73,10 @@ def test_the_generator_learns_from_the_discriminator_just_updated(comic_root: Pa
     assert not torch.allclose(logits, before, atol=0.1)
 
 
-@pytest.mark.parametrize("kind", GAN_LOSSES)
-def test_every_gan_loss_trains(kind: str, comic_root: Path) -> None:
-    model, start = make_model("pix2pix", gan_loss=kind), make_model("pix2pix")
-    fit(model, make_data(comic_root, batch_size=3), limit_val_batches=0)
-    assert all(a.isfinite().all() and (a != b).any()
-               for a, b in zip(model.parameters(), start.parameters(), strict=True))  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("gradient_clip_val", -1.0), ("gradient_clip_val", float("nan")), ("accumulate_grad_batches", 0),
-     ("accumulate_grad_batches", 1.5), ("lambda_l1", -1.0), ("lambda_l1", float("inf")), ("gan_loss", "wgan"),
-     ("norm", "layer"), ("compile", "fast"), ("image_size", 100)],
-)  # fmt: skip
+@pytest.mark.parametrize(("option", "value"), [
+    ("gradient_clip_val", -1.0), ("accumulate_grad_batches", 1.5), ("lambda_l1", float("nan")), ("gan_loss", "wgan"),
+    ("norm", "layer"), ("compile", "fast"), ("image_size", 100),
+])  # fmt: skip
 def test_options_out_of_range(option: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"^{option} .*got .*{value}"):
         Pix2Pix(**({"image_size": SIZE, "base_channels": 2} | {option: value}))

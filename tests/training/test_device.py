@@ -20,40 +20,31 @@ from image_translation.training.device import (
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine without a GPU, and a CPU without instructions for bfloat16."""
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
-    return monkeypatch
+AMX, AVX512 = {"amx_bf16": True}, {"avx512_bf16": True}
 
 
-@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
-@pytest.mark.parametrize("feature", ["amx_bf16", "avx512_bf16"])
-def test_bf16_where_the_cpu_is_fast_at_it(accelerator: str, feature: str, machine: pytest.MonkeyPatch) -> None:
-    assert choose_precision("auto", accelerator) == "32-true"
-    machine.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
-    assert choose_precision("auto", accelerator) == "bf16-mixed"
-    for precision in ("32-true", "16-mixed"):
-        assert choose_precision(precision, accelerator) == precision
-
-
-@pytest.mark.parametrize("supported", [True, False])
-def test_bf16_where_the_gpu_is_fast_at_it(supported: bool, machine: pytest.MonkeyPatch) -> None:
-    machine.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
-    machine.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported or including_emulation)
-    for accelerator in ("auto", "gpu", "cuda"):
-        assert device_type(accelerator) == "cuda"
-        assert choose_precision("auto", accelerator) == ("bf16-mixed" if supported else "32-true")
-    assert device_type("cpu") == "cpu"
-    assert choose_precision("auto", "cpu") == "32-true"
-
-
-def test_no_bf16_on_apples_gpu(machine: pytest.MonkeyPatch) -> None:
-    machine.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("mps"))
-    machine.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert device_type("auto") == "mps"
-    assert choose_precision("auto", "auto") == "32-true"
+@pytest.mark.parametrize(("accelerator", "gpu", "capabilities", "device", "precision"), [
+    ("auto", None, {}, "cpu", "32-true"),
+    ("auto", None, AMX, "cpu", "bf16-mixed"),
+    ("cpu", "cuda", AVX512, "cpu", "bf16-mixed"),
+    ("cpu", "cuda", {}, "cpu", "32-true"),
+    ("auto", "cuda", {}, "cuda", "bf16-mixed"),
+    ("gpu", "old cuda", AMX, "cuda", "32-true"),  # it emulates bfloat16, slowly
+    ("auto", "mps", AVX512, "mps", "32-true"),
+])  # fmt: skip
+def test_bf16_where_the_device_is_fast_at_it(
+    accelerator: str, gpu: str | None, capabilities: dict[str, bool], device: str, precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    found = torch.device(gpu.split()[-1]) if gpu else None
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: gpu == "cuda" or including_emulation
+    )
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert device_type(accelerator) == device
+    assert choose_precision("auto", accelerator) == precision
+    assert choose_precision("16-mixed", accelerator) == "16-mixed"
 
 
 def test_free_memory_is_at_most_the_machines() -> None:
@@ -68,11 +59,10 @@ def test_free_memory_is_at_most_the_machines() -> None:
     [
         ("0::/", {}, 800),
         ("0::/job/step", {"job/step/memory.max": "max", "job/memory.max": "500", "memory.max": "700"}, 500),
-        ("0::/job", {"job/memory.max": "900"}, 800),
-        ("0::/job", {"other/memory.max": "5"}, 800),
+        ("0::/job", {"job/memory.max": "900", "other/memory.max": "5"}, 800),
         ("1:cpu:/\n0::/path/of/the/host", {"memory.max": "400"}, 400),
     ],
-    ids=["none", "parent", "larger", "another's", "container"],
+    ids=["none", "parent", "larger", "container"],
 )
 def test_limits_of_containers_and_jobs_count(
     groups: str, limits: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,16 +91,12 @@ def test_the_peak_is_of_what_came_since() -> None:
 
 
 @pytest.mark.gpu
-def test_settings_of_cuda() -> None:
+def test_settings_and_memory_of_cuda() -> None:
     prepare_device("gpu")
     assert torch.backends.cudnn.benchmark
     assert torch.backends.cuda.matmul.allow_tf32
-    assert 0 < (free_memory(torch.device("cuda")) or 0) <= torch.cuda.get_device_properties(0).total_memory
-
-
-@pytest.mark.gpu
-def test_the_peak_of_the_gpus_memory() -> None:
     device = torch.device("cuda")
+    assert 0 < (free_memory(device) or 0) <= torch.cuda.get_device_properties(0).total_memory
     reset_peak_memory(device)
     ballast = torch.zeros(2**26, dtype=torch.uint8, device=device)
     assert peak_memory(device) >= 2**26
