@@ -41,7 +41,7 @@ test: $(READY) ## all tests but the slow ones
 test-all: $(READY) ## all tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
-faults: $(READY) ## stop, kill and damage runs in many ways, and compare what comes of them: a quarter of an hour; docs/reliability.md
+faults: $(READY) ## stop, kill and damage runs in many ways, and compare what comes of them: four minutes on two cores; docs/reliability.md
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/faults $(ARGS)
 
 lint: $(READY) ## style and types

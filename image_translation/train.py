@@ -5,12 +5,12 @@ python -m image_translation.train task=comic model=autoencoder data.root=…
 
 import logging
 from functools import partial
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.app import command, instantiate
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import one_of
+from image_translation.metrics.names import METRICS
 from image_translation.runs.folder import BEST_CHECKPOINT
 from image_translation.runs.redact import redact
 from image_translation.runs.run import Run
@@ -42,6 +42,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
 
     seed = seed_everything(run.facts.get("seed", cfg.seed))  # a resumed run keeps a seed that it drew
     splits = check_splits(cfg.evaluate, cfg.protocol)
+    metrics = [f"{split}/{metric}" for split in ("val", *splits) for metric in METRICS]
+    one_of("optimized_metric", cfg.optimized_metric, metrics)
     datamodule = instantiate(cfg.data, "data")
     datamodule.setup()
     run.require_same_data(datamodule.description)
@@ -79,20 +81,13 @@ def train(cfg: DictConfig, run: Run) -> float | None:
             trainer.save_checkpoint(best, weights_only=True)
         cost = next((callback.facts for callback in callbacks if isinstance(callback, Throughput)), None)
         run.update(epochs=trainer.current_epoch, steps=trainer.global_step, cost=cost)
-        metrics = log_best(trainer)
+        found = log_best(trainer)
         model.load_state_dict(read_checkpoint(best)["state_dict"])
         scores = evaluate(trainer, model, datamodule, cfg.run.model, splits, cfg.protocol)
-    metrics |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
-    result = optimized(metrics, cfg.optimized_metric)
+    found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
+    result = found.get(cfg.optimized_metric)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)
     return result
-
-
-def optimized(metrics: dict[str, float], name: Any) -> float | None:
-    """The metric that a sweeper maximizes; None for a model without a validation."""
-    if name not in metrics and not str(name).startswith("val/"):
-        raise UserError(f"optimized_metric={name} is none of {', '.join(metrics)}.")
-    return metrics.get(name)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ class ImageTranslationModule(LightningModule):
         self.optimizer_factory, self.scheduler_factory = optimizer or optimization.STUDY_OPTIMIZER, scheduler
         self.schedule_interval = optimization.schedule_interval(scheduler)
         self.compile_mode = one_of("compile", compile, COMPILE)
+        self.initial_schedules: list[dict[str, Any]] = []  # before a checkpoint is restored
         self.test_split = "test"
         self.set_protocol("standard")
         self.results: dict[str, dict[str, Scores]] = {}  # scores of each image by split; "identity": of the test inputs
@@ -92,12 +93,12 @@ class ImageTranslationModule(LightningModule):
         schedule = optimization.make_schedule(self, optimizer)
         return [optimizer], [{"scheduler": schedule, "interval": self.schedule_interval, "monitor": "val/psnr"}]
 
-    def on_fit_start(self) -> None:  # before a checkpoint is restored
+    def on_fit_start(self) -> None:
         self.initial_schedules = [config.scheduler.state_dict() for config in self.trainer.lr_scheduler_configs]
 
     def on_train_start(self) -> None:
         optimization.match_layouts(self.trainer.optimizers)
-        for config, initial in zip(self.trainer.lr_scheduler_configs, self.initial_schedules, strict=True):
+        for config, initial in zip(self.trainer.lr_scheduler_configs, self.initial_schedules, strict=False):
             optimization.replay_schedule(config.scheduler, initial)
 
     # Training

@@ -28,10 +28,14 @@ def make_optimizer(model: Any, parameters: Iterator[nn.Parameter]) -> Optimizer:
     """A model's optimizer of parameters, fused where that is faster and possible."""
     factory: OptimizerFactory = model.optimizer_factory
     fused = inspect.signature(factory).parameters.get("fused")
-    if fused is None or fused.default is not None or model.device.type not in ("cpu", "cuda"):
-        return factory(parameters)
-    # A fused optimizer would unscale float16 gradients itself, after they have been clipped.
-    return factory(parameters, fused=model.trainer.precision != "16-mixed")
+    options = {}
+    if fused and fused.default is None and model.device.type in ("cpu", "cuda"):
+        # A fused optimizer would unscale float16 gradients itself, after they have been clipped.
+        options["fused"] = model.trainer.precision != "16-mixed"
+    try:
+        return factory(parameters, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.optimizer: {error}") from error
 
 
 def make_schedule(model: Any, optimizer: Optimizer) -> Any:
