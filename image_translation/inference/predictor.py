@@ -21,7 +21,7 @@ def predict_image(model: nn.Module, image: Image) -> Image:
 
     Args:
         model: maps (N, 3, H, W) in [-1, 1] to the same; its ``generator`` may have a ``size_divisibility``.
-        image: a PIL image of up to 8 bits a channel, or a uint8 array (H, W, 3); UserError for another one.
+        image: a PIL image, or a uint8 array (H, W, 3); UserError for another one.
 
     Returns:
         The output, of the same type and size.

@@ -41,12 +41,13 @@ def test_images_are_read_as_the_dataset_reads_them() -> None:
     assert Identity().predict(turned).size == (20, 40)
     gray = image(1).convert("L")
     assert np.array_equal(Identity().predict(gray), np.stack([gray] * 3, axis=-1))
+    deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    assert np.array_equal(Identity().predict(deep), np.stack([gray] * 3, axis=-1))
 
 
 @pytest.mark.parametrize("wrong", [
     np.zeros((0, 0, 3), np.uint8), np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((3, 8, 8), np.uint8),
-    Image.fromarray(np.full((8, 8), 40_000, np.uint16)),
-], ids=["empty", "float", "gray array", "channels first", "16-bit"])  # fmt: skip
+], ids=["empty", "float", "gray array", "channels first"])  # fmt: skip
 def test_what_would_be_misread_is_refused(wrong: object) -> None:
-    with pytest.raises(UserError, match=r"uint8 array|8 bits|16"):
+    with pytest.raises(UserError, match="uint8 array"):
         Identity().predict(wrong)
