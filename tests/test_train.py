@@ -154,7 +154,7 @@ def test_what_a_sweeper_gets(comic_root: Path, command: Command, tmp_path: Path)
     assert manifest["optimized_metric"] == manifest["test"]["ssim"]
     result = command("train", *options, "optimized_metric=test/sim", f"hydra.run.dir={tmp_path / 'other'}")
     assert result.returncode == 1
-    assert "optimized_metric=test/sim is none of " in result.stderr
+    assert "optimized_metric must be one of val/mse, " in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ print(int(disk_cache(Path({str(comic_root)!r}), Path({str(tmp_path / "cache")!r}
 
 
 def test_a_set_larger_than_the_memory(tmp_path: Path) -> None:
-    """In a process that may have 48 MiB more: 3,000 pairs, 70 MiB, pass through a file and not through its memory."""
+    """In a process that may have 62 MiB more: 3,000 pairs, 70 MiB, pass through a file and not through its memory."""
     root = make_comic_root(tmp_path / "pairs", {"train": 4, "val": 1, "test": 1}) / "train"
     rows = [f"face/train{i % 4}.png,comics/train{i % 4}.png,{i:04}" for i in range(3000)]
     (root / "pairs.csv").write_text("\n".join(["input,target,name", *rows]))
@@ -182,7 +182,7 @@ def test_a_set_larger_than_the_memory(tmp_path: Path) -> None:
 data = datamodule(Path({str(root)!r}), layout="table", table="pairs.csv", val_fraction=0, test_fraction=0)
 pairs = data.datasets["train"]
 used = int(re.search("VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-resource.setrlimit(resource.RLIMIT_DATA, (used + 48 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (used + 62 * 2**20,) * 2)
 cache = DiskCache(pairs, "x", "train", Path({str(tmp_path / "cache")!r}))
 sums = [int(cache.__getitems__(list(range(i, i + 100)))["input"].sum()) for i in range(0, 3000, 100)]
 assert len(set(sums)) == 1, sums
