@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 
-from image_translation.callbacks import TestResultsWriter
+from image_translation.callbacks import Panels, TestResultsWriter
 from image_translation.cli.console import print_results
 from image_translation.cli.errors import one_of
 from image_translation.data import PairedImageDataModule
@@ -35,15 +35,14 @@ def evaluate(
     The trainer's ``TestResultsWriter`` writes the results; a table of each split is printed, with the model's ``name``.
     """
     model.set_protocol(protocol)
-    writer = next(
-        callback
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, TestResultsWriter)
-    )
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    writer = next(callback for callback in callbacks if isinstance(callback, TestResultsWriter))
+    panels = [callback.dirpath for callback in callbacks if isinstance(callback, Panels)]
     scores = {}
     for split in splits:
         model.test_split = datamodule.test_split = split
         trainer.test(model, datamodule=datamodule, verbose=False)
         scores[split] = mean_metrics(model.results[split]) | model.extra_metrics
-        print_results({name: scores[split], "identity": mean_metrics(model.results["identity"])}, split, writer.folder)
+        rows = {name: scores[split], "identity": mean_metrics(model.results["identity"])}
+        print_results(rows, split, *panels, writer.folder)
     return scores
