@@ -2,7 +2,7 @@
 # Collect into .whl/ what this package needs beyond torch, torchvision, Lightning, matplotlib, scikit-image and pytest:
 # wheels for a Linux machine (x86-64, Python 3.12) without a network, in the versions that .venv has.
 #
-#   benchmarks/wheels.sh && python3 -m pip install --no-index --no-deps --target site .whl/*.whl    # there
+#   benchmarks/wheels.sh && python3 -m pip install --no-index --no-deps --target .site .whl/*.whl    # there
 set -euo pipefail
 python=${PYTHON:-.venv/bin/python} folder=${1:-.whl}
 names='hydra-core|omegaconf|wandb|imagehash|pywavelets|kornia|kornia[-_]rs|pooch|simplejpeg'

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: the text says what was found, what was expected and what to do."""
+    """A mistake that the user can correct: the text says what was found, what was expected and what to do."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -31,16 +31,16 @@ def one_of(argument: str, value: T, known: Iterable[T]) -> T:
     return value
 
 
-def at_least(argument: str, value: float, least: float, *, exclusive: bool = False, whole: bool = False) -> None:
+def at_least(argument: str, value: float, least: float, *, whole: bool = False) -> None:
     """Check a finite number's lower bound.
 
     Raises:
-        UserError: ``value`` is below ``least`` (or equal to it, if ``exclusive``), or no number, or no ``whole`` one.
+        UserError: ``value`` is below ``least``, or no number, or no ``whole`` one.
     """
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not math.isfinite(value):
         raise UserError(f"{argument} must be a {'whole' if whole else 'finite'} number, got {value!r}.")
-    if value < least or (exclusive and value == least):
-        raise UserError(f"{argument} must be {'greater than' if exclusive else 'at least'} {least:g}, got {value}.")
+    if value < least:
+        raise UserError(f"{argument} must be at least {least:g}, got {value}.")
 
 
 def log2_of(argument: str, value: int, least: int = 32, most: int = 2048) -> int:

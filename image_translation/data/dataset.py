@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         return {"name": pair.name} | {half: pil_to_tensor(image) for half, image in images.items()}
 
 
-class Cached(Dataset[dict[str, Any]]):
+class Cached(Dataset[dict[str, Any]], ABC):
     """Pairs that stay decoded, as bytes (N, halves, S, S, 3): whole batches in the form of ``default_collate``."""
 
     def __init__(self, dataset: PairedImageDataset) -> None:
@@ -64,14 +65,14 @@ class Cached(Dataset[dict[str, Any]]):
         return len(self.dataset)
 
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        stored = (self.load(indices, number) for number in range(len(self.halves)))
-        images = [half.permute(0, 3, 1, 2) for half in stored]  # channels_last, in which they are enlarged fastest
+        # channels_last, in which they are enlarged fastest
+        images = [half.permute(0, 3, 1, 2) for half in self.load(indices)]
         names = [self.dataset.pairs[index].name for index in indices]
         return dict(zip(self.halves, images, strict=True)) | {"name": names}
 
-    def load(self, indices: list[int], half: int) -> Tensor:
-        """The first or second half of some pairs, (n, S, S, 3)."""
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, indices: list[int]) -> list[Tensor]:
+        """Each half of some pairs, (n, S, S, 3)."""
 
     def decode(self, indices: Sequence[int], title: str = "") -> Iterator[Tensor]:
         """The bytes (halves, S, S, 3) of some pairs, from their files."""
@@ -86,7 +87,7 @@ class MemoryCache(Cached):
         super().__init__(dataset)
         self.stored, self.held = torch.empty(self.shape, dtype=torch.uint8, device=device), set[int]()
 
-    def load(self, indices: list[int], half: int) -> Tensor:
+    def load(self, indices: list[int]) -> list[Tensor]:
         missing = sorted({*indices} - self.held)
         for index, pair in zip(missing, self.decode(missing), strict=True):
             self.stored[index] = pair.to(self.stored.device)
@@ -94,7 +95,7 @@ class MemoryCache(Cached):
         chosen = torch.tensor(indices)
         if self.stored.is_cuda:  # from pinned memory, because any other copy would wait for the device
             chosen = chosen.pin_memory().to(self.stored.device, non_blocking=True)
-        return self.stored[:, half][chosen]
+        return [self.stored[:, half][chosen] for half in range(len(self.halves))]
 
 
 class DiskCache(Cached):
@@ -122,9 +123,9 @@ class DiskCache(Cached):
             advice = "Use data.cache=none, or another folder: data.cache_folder=…"
             raise UserError(f"data.cache=disk: {error}. {advice}") from error
 
-    def load(self, indices: list[int], half: int) -> Tensor:
+    def load(self, indices: list[int]) -> list[Tensor]:
         stored = np.memmap(self.path, np.uint8, "r", shape=self.shape)  # anew, so that worker processes need no copy
-        return torch.from_numpy(stored[indices, half])
+        return [torch.from_numpy(stored[indices, half]) for half in range(len(self.halves))]
 
 
 def choose_cache(needed: int, device: torch.device, processes: int, folder: Path) -> str:
