@@ -77,7 +77,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         best = run.folder / "checkpoints" / BEST_CHECKPOINT
         if not best.exists():
             if model.trains:
-                log.warning("No validation took place, so %s has the last weights.", best.name)
+                log.warning("There is no best checkpoint, so %s gets the last weights.", best.name)
             trainer.save_checkpoint(best, weights_only=True)
         cost = next((callback.facts for callback in callbacks if isinstance(callback, Throughput)), None)
         run.update(epochs=trainer.current_epoch, steps=trainer.global_step, cost=cost)

@@ -29,7 +29,7 @@ OLD_WORDS = {
     r"\b[Tt]rouble\b": "PairingError, problem",
     r"GANHealth|gan_health": "GANMonitor",
     r"EpochMeans": "MeanMetric",
-    r"MetricsCSV|\bDivergence\b": "TrainingMetrics, StopOnNaN",
+    r"MetricsCSV|\bDivergence\b": "TrainingMetrics",
     r"write_whole": "atomic_write",
     r"alone_in": "file_lock",
     r"quieten": "silence_lightning",

@@ -4,10 +4,8 @@ from image_translation.callbacks.ema import EMA
 from image_translation.callbacks.gan_monitor import GANMonitor
 from image_translation.callbacks.last_checkpoint import LastCheckpoint
 from image_translation.callbacks.panels import Panels
-from image_translation.callbacks.stop_on_nan import StopOnNaN
 from image_translation.callbacks.test_results import TestResultsWriter
 from image_translation.callbacks.throughput import Throughput
 from image_translation.callbacks.training_metrics import TrainingMetrics
 
-__all__ = ["EMA", "GANMonitor", "LastCheckpoint", "Panels", "StopOnNaN", "TestResultsWriter", "Throughput"]
-__all__ += ["TrainingMetrics"]
+__all__ = ["EMA", "GANMonitor", "LastCheckpoint", "Panels", "TestResultsWriter", "Throughput", "TrainingMetrics"]

@@ -29,7 +29,7 @@ class LastCheckpoint(Checkpoint):
         every_n_epochs: epochs between two checkpoints; 0 for none but at the end.
         every_n_steps: also after so many steps; 0 for none.
         every_minutes: also after so much time; 0 for none.
-        keep: how many are kept: ``last.ckpt``, and earlier ones as ``step_00001200.ckpt``.
+        keep: if more than 1, the latest so many are also kept as ``step_00001200.ckpt``.
     """
 
     def __init__(
@@ -42,60 +42,44 @@ class LastCheckpoint(Checkpoint):
         self.dirpath, self.keep = Path(dirpath), keep
         self.every_n_epochs, self.every_n_steps, self.every_minutes = every_n_epochs, every_n_steps, every_minutes
         self.signals: Signals | None = None
-        self.saved = (0, True)  # the step of last.ckpt, and whether an epoch had ended
-        self.saved_at = 0.0
-        self.saving = False
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"saved": list(self.saved)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        step, epoch_ended = state_dict["saved"]
-        self.saved = (step, epoch_ended)
+        self.saved_step, self.saved_at = 0, 0.0
+        self.epoch_ended: bool | None = None  # while it saves
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.signals, self.saved_at = Signals(trainer.world_size), time.monotonic()
+        self.signals = Signals(trainer.world_size)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx % pl_module.batches_per_step == 0:  # else accumulated gradients would be lost
             due = bool(self.every_n_steps) and trainer.global_step % self.every_n_steps == 0
-            self._save_if(trainer, due or self._time_is_up(), epoch_ended=False)
+            self._save_if(trainer, due, epoch_ended=False)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         due = bool(self.every_n_epochs) and trainer.current_epoch % self.every_n_epochs == 0
-        self._save_if(trainer, due or self._time_is_up(), epoch_ended=True)
+        self._save_if(trainer, due, epoch_ended=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._save_if(trainer, True, epoch_ended=True)
 
-    def _time_is_up(self) -> bool:
-        assert self.signals is not None
-        past = time.monotonic() - self.saved_at > 60 * self.every_minutes
-        return bool(self.every_minutes) and self.signals.agree(past)
-
     def _save_if(self, trainer: Trainer, due: bool, epoch_ended: bool) -> None:
         assert self.signals is not None
-        stopping, step = self.signals.is_stopping(), trainer.global_step
-        is_saved = self.saved == (step, epoch_ended) or (self.saved[0] == step and not epoch_ended)
-        if (due or stopping) and not is_saved:
-            self._save(trainer, epoch_ended)
+        late = bool(self.every_minutes) and time.monotonic() - self.saved_at > 60 * self.every_minutes
+        stopping, late = self.signals.agree(late)
+        if (due or late or stopping) and trainer.global_step != self.saved_step:
+            self.saved_step, self.saved_at, self.epoch_ended = trainer.global_step, time.monotonic(), epoch_ended
+            trainer.save_checkpoint(self.dirpath / LAST_CHECKPOINT, weights_only=False)
+            self.epoch_ended = None
+            if self.keep > 1 and trainer.is_global_zero:
+                name = EARLIER_CHECKPOINTS.format(f"{self.saved_step:08d}")
+                shutil.copyfile(self.dirpath / LAST_CHECKPOINT, self.dirpath / name)
+                for old in sorted(self.dirpath.glob(EARLIER_CHECKPOINTS.format("*")))[: -self.keep]:
+                    old.unlink()
         if stopping:
             self.signals.stop()
 
-    def _save(self, trainer: Trainer, epoch_ended: bool) -> None:
-        last = self.dirpath / LAST_CHECKPOINT
-        if self.keep > 1 and trainer.is_global_zero and last.exists():
-            shutil.copyfile(last, self.dirpath / EARLIER_CHECKPOINTS.format(f"{self.saved[0]:08d}"))
-        self.saving, self.saved, self.saved_at = True, (trainer.global_step, epoch_ended), time.monotonic()
-        trainer.save_checkpoint(last, weights_only=False)
-        self.saving = False
-        if trainer.is_global_zero:
-            for old in sorted(self.dirpath.glob(EARLIER_CHECKPOINTS.format("*")))[: 1 - self.keep or None]:
-                old.unlink()
-
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if self.saving:
-            set_progress(checkpoint["loops"]["fit_loop"], trainer, epoch_ended=self.saved[1])
+        if self.epoch_ended is not None:
+            set_progress(checkpoint["loops"]["fit_loop"], trainer, self.epoch_ended)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Find the best checkpoint in the run's folder, wherever that was when it was saved."""

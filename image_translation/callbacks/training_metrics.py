@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
+from image_translation.cli.errors import UserError
 from image_translation.runs.files import write_csv
 
 Names = tuple[str, ...]
@@ -17,6 +18,9 @@ class TrainingMetrics(Callback):
 
     ``metrics.csv`` has one row an epoch: these means and the val metrics. A checkpoint within an epoch keeps the sums.
 
+    Training fails when one of them is NaN or infinite. A CPU is asked at every step. Other devices, which would have to
+    be waited for, are asked every ``trainer.log_every_n_steps`` and before validations and checkpoints.
+
     Args:
         path: of ``metrics.csv``.
     """
@@ -26,9 +30,11 @@ class TrainingMetrics(Callback):
         self.rows: list[dict[str, float]] = []
         self.sums: dict[Names, Tensor] = {}  # on the device, (names + 1,): the last is the number of images
         self.saved_sums: list[tuple[list[str], list[list[float]]]] = []  # of each device, from a checkpoint
+        self.latest: tuple[int, list[str], dict[str, Tensor]] = (0, [], {})  # step, images, and its values
         self.learning_rate, self.validated = 0.0, False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._require_finite(trainer)
         gather = trainer.strategy.all_gather
         sums = [(list(names), gather(own).view(-1, len(own)).tolist()) for names, own in self.sums.items()]
         checkpoint["training_metrics"] = {"rows": self.rows, "sums": sums}
@@ -55,14 +61,22 @@ class TrainingMetrics(Callback):
                 summand = torch.stack(scalars).to(_dtype(pl_module)) * count
                 names = tuple(f"train/{name}" for name in values)
                 self.sums[names] = self.sums[names] + summand if names in self.sums else summand
-        steps = {f"train/{name}_step": value for name, value in (outputs | pl_module.gradient_norms).items()}
-        pl_module.log_dict(steps, on_step=True, on_epoch=False, batch_size=count)
+        self.latest = (trainer.global_step, batch["name"], outputs | pl_module.gradient_norms)
+        pl_module.log_dict({f"train/{name}_step": value for name, value in self.latest[2].items()}, batch_size=count)
         pl_module.log_axes(on_step=True, on_epoch=False, batch_size=count)
+        on_cpu = pl_module.device.type == "cpu" and trainer.world_size == 1
+        every = 1 if on_cpu else max(trainer.log_every_n_steps, 1)  # type: ignore[attr-defined]
+        if (batch_idx + 1) % every == 0:
+            self._require_finite(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._require_finite(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         self.validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._require_finite(trainer)
         means: dict[str, float] = {}
         for names, own in self.sums.items():
             total = trainer.strategy.reduce(own, reduce_op="sum")
@@ -78,6 +92,18 @@ class TrainingMetrics(Callback):
         if trainer.is_global_zero:
             columns = sorted({name for row in self.rows for name in row} - {"epoch", "step"})
             write_csv(self.path, self.rows, ["epoch", "step", *columns])
+
+    def _require_finite(self, trainer: Trainer) -> None:
+        # Gradients in float16 may overflow; the scaler skips such a step.
+        sums = [own.sum() for names, own in self.sums.items()
+                if trainer.precision != "16-mixed" or "train/learning_rate" in names]  # fmt: skip
+        if sums and not torch.isfinite(trainer.strategy.reduce(torch.stack(sums).sum(), reduce_op="sum")):
+            step, names, values = self.latest
+            numbers = ", ".join(f"{name} {value.item():.4g}" for name, value in values.items())
+            raise UserError(
+                f"Training diverged by step {step}: {numbers}. Images: {', '.join(names)}. The checkpoint written "
+                "before is kept. Try a lower model.optimizer.lr, gradient clipping, or trainer.precision=32-true."
+            )
 
 
 def _dtype(model: Any) -> torch.dtype:

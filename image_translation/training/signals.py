@@ -31,21 +31,13 @@ class Signals:
         for number in NUMBERS:  # Lightning restores the handlers after the fit
             signal.signal(number, self._note)
 
-    def is_stopping(self) -> bool:
-        """Whether this process or another has received one."""
+    def agree(self, late: bool) -> tuple[bool, bool]:
+        """Whether any process has received one, and whether any is ``late``."""
         if self.group is not None:
-            numbers = torch.tensor([self.received or 0])
-            dist.all_reduce(numbers, dist.ReduceOp.MAX, self.group)
-            self.received = int(numbers) or None
-        return self.received is not None
-
-    def agree(self, choice: bool) -> bool:
-        """The first process's choice."""
-        if self.group is None:
-            return choice
-        choices = torch.tensor([choice])
-        dist.broadcast(choices, 0, self.group)
-        return bool(choices)
+            state = torch.tensor([self.received or 0, int(late)])
+            dist.all_reduce(state, dist.ReduceOp.MAX, self.group)
+            self.received, late = int(state[0]) or None, bool(state[1])
+        return self.received is not None, late
 
     def stop(self) -> None:
         """Raise the one that was received."""

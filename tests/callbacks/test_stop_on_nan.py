@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from conftest import SIZE, TINY_PIX2PIX, Command
 from helpers.training import fit, make_data
 from torch import Tensor
 
-from image_translation.callbacks import LastCheckpoint, StopOnNaN
+from image_translation.callbacks import LastCheckpoint, TrainingMetrics
 from image_translation.cli.errors import UserError
 from image_translation.models import Pix2Pix
 from image_translation.runs.folder import read_manifest
@@ -46,7 +47,7 @@ class Poisoned(Pix2Pix):
 )
 def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: Path, tmp_path: Path) -> None:
     model = Poisoned(4, what, value)
-    callbacks = [StopOnNaN(), LastCheckpoint(str(tmp_path), every_n_steps=1)]
+    callbacks = [TrainingMetrics(str(tmp_path / "metrics.csv")), LastCheckpoint(str(tmp_path), every_n_steps=1)]
     with pytest.raises(UserError, match=r"Training diverged by step 5: .*(nan|inf)") as raised:
         fit(model, make_data(comic_root, batch_size=2), callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
     assert len(model.names) == 2
@@ -61,20 +62,21 @@ def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: 
 @pytest.mark.parametrize("hook", ["on_validation_start", "on_train_epoch_end", "on_save_checkpoint"])
 def test_several_steps_are_looked_at_together(hook: str) -> None:
     """As on a GPU, which would have to be waited for; before a checkpoint at the latest."""
-    strategy = SimpleNamespace(reduce=lambda total, **_: total * 2)
+    strategy = SimpleNamespace(reduce=lambda total, **_: total * 2, all_gather=lambda tensor: tensor)
     trainer: Any = SimpleNamespace(
-        global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy
-    )
-    model: Any = SimpleNamespace(device=torch.device("cpu"), gradient_norms={})
+        global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy, callback_metrics={},
+        current_epoch=0, is_global_zero=False,
+    )  # fmt: skip
+    model: Any = Mock(device=torch.device("cpu"), gradient_norms={})
 
-    def train(callback: StopOnNaN, *losses: float) -> None:
+    def train(callback: TrainingMetrics, *losses: float) -> None:
         for batch, loss in enumerate(losses):
             callback.on_train_batch_end(trainer, model, {"loss": torch.tensor(loss)}, {"name": ["a"]}, batch)
 
-    train(StopOnNaN(), float("nan"), 1.0)  # not yet
+    train(TrainingMetrics("metrics.csv"), float("nan"), 1.0)  # not yet
     with pytest.raises(UserError, match="diverged by step 7"):
-        train(StopOnNaN(), float("nan"), 1.0, 1.0)
-    callback = StopOnNaN()
+        train(TrainingMetrics("metrics.csv"), float("nan"), 1.0, 1.0)
+    callback = TrainingMetrics("metrics.csv")
     train(callback, 1.0, 1.0)
     getattr(callback, hook)(trainer, model, *([{}] if "save" in hook else []))
     train(callback, float("inf"))

@@ -142,6 +142,6 @@ def test_stopped_again_and_again(root: Path, tmp_path: Path) -> None:
 def test_as_many_earlier_checkpoints_as_asked(root: Path, tmp_path: Path) -> None:
     train(root, tmp_path, **{"last": {"every_n_steps": 2, "keep": 3}})
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert names == ["best.ckpt", "last.ckpt", "step_00000008.ckpt", "step_00000010.ckpt"]
+    assert names == ["best.ckpt", "last.ckpt", "step_00000008.ckpt", "step_00000010.ckpt", "step_00000012.ckpt"]
     for path in (tmp_path / "checkpoints").glob("step_*"):
         assert f"step_{torch.load(path, weights_only=True)['global_step']:08d}.ckpt" == path.name
