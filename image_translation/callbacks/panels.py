@@ -1,17 +1,21 @@
 """Panels of the same few images, to see a model learn."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torchvision.transforms.functional import to_pil_image
 
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
-from image_translation.loggers.media import log_image
 from image_translation.runs.files import atomic_write
-from image_translation.runs.panels import draw_panel
+
+GAP, HEADER = 4, 18  # pixels
 
 
 class Panels(Callback):
@@ -58,4 +62,23 @@ class Panels(Callback):
         self.dirpath.mkdir(exist_ok=True)
         with atomic_write(self.dirpath / f"epoch_{epoch:04d}.png") as file:
             panel.save(file, "PNG")
-        log_image(trainer.loggers, "panel", panel, trainer.global_step)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("panel", [panel], step=trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("panel", np.asarray(panel), trainer.global_step, dataformats="HWC")
+
+
+def draw_panel(columns: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
+    """Draw images of one size: a column for each name, a row for each image."""
+    first = next(iter(columns.values()))
+    (width, height), rows = first[0].size, len(first)
+    size = (GAP + len(columns) * (width + GAP), HEADER + GAP + rows * (height + GAP))
+    panel = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(panel)
+    for i, (name, images) in enumerate(columns.items()):
+        left = GAP + i * (width + GAP)
+        pen.text((left + width // 2, HEADER // 2 + 1), name, fill="black", anchor="mm")
+        for j, image in enumerate(images):
+            panel.paste(image, (left, HEADER + GAP + j * (height + GAP)))
+    return panel

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, Trainer
 from torchmetrics import Metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
-from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as LPIPSMetric
 
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.transforms import to_uint8
@@ -16,11 +16,7 @@ from image_translation.data.transforms import to_uint8
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 KINDS: dict[str, tuple[type[Metric], dict[str, Any], str]] = {  # class, options, file of the network's weights
     # Zhang et al. 2018, for images in [0, 1]
-    "lpips": (
-        LearnedPerceptualImagePatchSimilarity,
-        {"net_type": "alex", "normalize": True},
-        "alexnet-owt-7be5be79.pth",
-    ),
+    "lpips": (LPIPSMetric, {"net_type": "alex", "normalize": True}, "alexnet-owt-7be5be79.pth"),
     "fid": (FrechetInceptionDistance, {}, INCEPTION),  # Heusel et al. 2017
     "kid": (KernelInceptionDistance, {}, INCEPTION),  # Bińkowski et al. 2018
 }

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import wandb
+from PIL import Image
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import WandbLogger
 from torchvision.io import write_png
 from torchvision.transforms.functional import to_pil_image
 
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
-from image_translation.loggers.media import log_table
 from image_translation.metrics.image_scores import mean_metrics
 from image_translation.runs.files import write_csv, write_json
 
@@ -67,4 +69,7 @@ class TestResultsWriter(Callback):
         write_json(self.folder / "metrics.json", means | pl_module.extra_metrics | {"images": len(scores)})
         if self.rows:
             rows = [row | scores[name] for name, row in self.rows.items()]
-            log_table(trainer.loggers, f"{split}/images", rows, trainer.global_step)
+            data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_table(f"{split}/images", list(rows[0]), data, step=trainer.global_step)

@@ -68,10 +68,7 @@ class PairedImageDataModule(LightningDataModule):
         at_least("batch_size", 1 if batch_size == "auto" else batch_size, 1, whole=True)
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
         log2_of("image_size", image_size)
-        try:
-            ImageColor.getrgb(background)
-        except ValueError as error:
-            raise UserError(f"background must be a color like white or '#808080', got {background!r}.") from error
+        ImageColor.getrgb(background)  # ValueError
         self.source = SOURCES[one_of("layout", layout, SOURCES)](input_folder, target_folder, table, direction)
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")

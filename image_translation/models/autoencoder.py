@@ -30,12 +30,7 @@ class UNetAutoencoder(ImageTranslationModule):
         compile: str = "off",  # noqa: A002
     ) -> None:
         super().__init__(optimizer, scheduler, compile)
-        self.generator = ConvAutoencoder(
-            image_size=image_size,
-            base_channels=base_channels,
-            norm=norm,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+        self.generator = ConvAutoencoder(3, 3, image_size, base_channels, norm, gradient_checkpointing)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         l1 = F.l1_loss(self.generator(batch["input"]).float(), batch["target"])

@@ -60,16 +60,8 @@ class Pix2Pix(ImageTranslationModule):
         self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
-        self.generator = UNetGenerator(
-            image_size=image_size,
-            base_channels=base_channels,
-            norm=norm,
-            dropout=dropout,
-            gradient_checkpointing=gradient_checkpointing,
-        )
-        self.discriminator = PatchGANDiscriminator(
-            base_channels=base_channels, norm=norm, gradient_checkpointing=gradient_checkpointing
-        )
+        self.generator = UNetGenerator(3, 3, image_size, base_channels, norm, dropout, gradient_checkpointing)
+        self.discriminator = PatchGANDiscriminator(6, base_channels, norm, gradient_checkpointing)
 
     @property
     def batches_per_step(self) -> int:

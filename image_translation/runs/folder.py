@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -35,18 +35,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path) -> DictConfig:
     """The config that a run was started with. Raises UserError if it is missing or damaged."""
-    config = _read_yaml(folder, CONFIG)
-    if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in ("data", "model")):
-        raise UserError(f"{folder / CONFIG} is damaged: data and model are expected in it.")
-    return config
+    return cast(DictConfig, _read_yaml(folder, CONFIG))
 
 
 def read_overrides(folder: Path) -> list[str]:
     """What was written on the command line of a run. Raises UserError if it is missing or damaged."""
-    overrides = OmegaConf.to_container(_read_yaml(folder, OVERRIDES))
-    if not isinstance(overrides, list):
-        raise UserError(f"{folder / OVERRIDES} is damaged: a list is expected in it.")
-    return [str(override) for override in overrides]
+    return [str(override) for override in _read_yaml(folder, OVERRIDES)]
 
 
 def _read_yaml(folder: Path, name: str) -> Any:

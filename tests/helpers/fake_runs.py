@@ -11,8 +11,8 @@ from conftest import image
 from PIL import Image
 from skimage.metrics import structural_similarity
 
+from image_translation.callbacks.panels import draw_panel
 from image_translation.runs.files import write_csv
-from image_translation.runs.panels import draw_panel
 
 SIZE = (32, 32)
 METRICS = ("mse", "psnr", "ssim")

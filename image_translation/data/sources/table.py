@@ -22,8 +22,7 @@ class TablePairs(PairSource):
         rows = _read_rows(path)
         if not rows:
             raise UserError(f"data.table={path} lists no pairs.")
-        defaults = _default_names(root, [row["target"] for row in rows.values()])
-        names = [row["name"] or default for row, default in zip(rows.values(), defaults, strict=True)]
+        names = [row["name"] or _default_name(root, row["target"]) for row in rows.values()]
         counts = Counter(names)
         found: dict[str, list[Pair]] = defaultdict(list)
         errors: list[PairingError] = []
@@ -48,19 +47,13 @@ class TablePairs(PairSource):
         return {split: sorted(pairs, key=lambda pair: pair.name) for split, pairs in found.items()}, errors
 
 
-def _default_names(root: Path, targets: list[str]) -> list[str]:
-    """Names for pairs whose rows have none, from their targets' paths below the root: moving it changes none.
-
-    Of targets with absolute paths elsewhere the part in which these differ: rows from another folder can change it.
-    """
+def _default_name(root: Path, target: str) -> str:
+    """For a pair whose row has none: its target's path below the root, or the stem of a file elsewhere."""
     here = os.path.abspath(root)  # noqa: PTH100 (links are not resolved)
-    paths = [Path(os.path.normpath(Path(here, target))) for target in targets]
-    elsewhere = {path for path, target in zip(paths, targets, strict=True)
-                 if Path(target).is_absolute() and not path.is_relative_to(here)}  # fmt: skip
-    common = os.path.commonpath([path.parent for path in elsewhere]) if elsewhere else here
-    below = [Path(os.path.relpath(path, common if path in elsewhere else here)) for path in paths]
-    names = ["_".join(part for part in path.parts if part != "..") for path in below]
-    return [name.rpartition(".")[0].lstrip("._") for name in names]
+    path = Path(os.path.normpath(Path(here, target)))
+    is_elsewhere = Path(target).is_absolute() and not path.is_relative_to(here)
+    parts = Path(path.name if is_elsewhere else os.path.relpath(path, here)).parts
+    return "_".join(part for part in parts if part != "..").rpartition(".")[0].lstrip("._")
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from conftest import image
 
-from image_translation.runs.panels import draw_panel
+from image_translation.callbacks.panels import draw_panel
 
 
 def test_a_panel_has_a_column_for_each_name_and_a_row_for_each_image() -> None:
