@@ -23,8 +23,6 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"output must end in .safetensors, got {output}.")
     if output.exists():
         raise UserError(f"{output} exists, and nothing is overwritten. Name another file: output=…")
-    if not output.parent.is_dir():
-        raise UserError(f"output={output}: the folder {output.parent} does not exist.")
     if source.is_dir():
         get_class(compose_saved(source)[0].model._target_)  # imports the user's own
     model = load(source)

@@ -1,6 +1,5 @@
 """A whole check: the pairs of a data set, what was found, and the page that shows it."""
 
-import base64
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from image_translation.checking.duplicates import find_duplicates
 from image_translation.checking.facts import FEW, Facts, gather, thumbnail
 from image_translation.checking.findings import KINDS, Finding
 from image_translation.checking.judge import judge_alignment, judge_colors
-from image_translation.cli.pages import render
+from image_translation.cli.pages import data_url, render
 from image_translation.data import PairedImageDataModule
 from image_translation.data.integrity import decode, fingerprint
 from image_translation.data.sources.base import SPLITS
@@ -93,4 +92,4 @@ def _notes(facts: Sequence[Facts], image_size: int, is_sample: bool) -> Iterator
 def _data_uri(item: Facts, half: str) -> str:
     """A small image, to be part of a page."""
     thumbnail(item.read().halves[half], SIDE).save(buffer := io.BytesIO(), "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_url("image/jpeg", buffer.getvalue())

@@ -61,7 +61,7 @@ def costs(tasks: Sequence[TaskComparison], look: Looks) -> str:
     for ax, (name, (heading, unit)) in zip(figure.subplots(1, 3), kinds.items(), strict=True):
         for task, experiment in trained:
             if (cost := experiment.mean_fact(name)) is not None:
-                at = cost / unit, experiment.psnr
+                at = cost / unit, experiment.mean("psnr")
                 ax.plot(*at, label=experiment.label, markersize=8, **look[experiment.label] | {"linestyle": ""})
                 ax.annotate(task, at, (0, 7), textcoords="offset points", fontsize="x-small", ha="center")
         ax.margins(0.15)

@@ -14,7 +14,7 @@ import simplejpeg
 from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.data.images import in_threads, open_image, read_image
+from image_translation.data.images import in_threads, read_image
 from image_translation.data.sources.base import Pair, PairSource, bullets
 from image_translation.runs.files import write_text
 
@@ -31,7 +31,6 @@ class Decoded:
     pair: Pair
     halves: dict[str, Image.Image] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)  # of the files' bytes
-    kinds: list[str] = field(default_factory=list)  # of the files: format and mode
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -48,8 +47,6 @@ def decode(split: str, pair: Pair, source: PairSource, background: str) -> Decod
             content = path.read_bytes()
             found.digests.append(hashlib.sha256(content).hexdigest())
             images[path] = read_image(content, path, background)
-            with open_image(content) as file:
-                found.kinds.append(f"{file.format} {file.mode}")
             _refuse_damaged_jpeg(content, path)
         found.halves = source.open(pair, images.__getitem__)
     except (OSError, UserError) as error:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.errors import UserError
-from image_translation.runs.folder import OVERRIDES, read_config, read_manifest, read_overrides
+from image_translation.runs.files import write_text
+from image_translation.runs.folder import CONFIG, OVERRIDES, read_config, read_manifest, read_overrides
 
 # Options that change nothing in the results.
 WITHOUT_EFFECT = ("if_exists", "resume", "debug", "logger", "run", "trainer.default_root_dir", "data.num_workers",
@@ -18,6 +20,13 @@ LIMITS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 # What a resumed run may change as well: how long and where it trains, and what it writes.
 CHANGEABLE = (*LIMITS, "trainer.accelerator", "trainer.devices", "checkpoint", "callbacks.panels",
               "callbacks.test_results", "data.root", "evaluate", "protocol", *WITHOUT_EFFECT)  # fmt: skip
+
+
+def save_config(folder: Path, config: DictConfig, overrides: list[str]) -> None:
+    """Write a run's config, and the overrides that it is composed of."""
+    (folder / CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, OmegaConf.to_yaml(resolve_config(config)))
+    write_text(folder / OVERRIDES, yaml.safe_dump(overrides))
 
 
 def resolve_config(config: DictConfig) -> DictConfig:

@@ -1,5 +1,6 @@
 """What a run folder holds, and how it is read. File names of a run stand here and nowhere else."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ MANIFEST = "run.json"
 CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 BEST_CHECKPOINT, LAST_CHECKPOINT, EARLIER_CHECKPOINTS = "best.ckpt", "last.ckpt", "step_{}.ckpt"
 RESULTS = ("test", "evaluate")
-# What a run writes, and what therefore is removed when it starts again: no file of anybody else.
+# What a run writes.
 OUTPUTS = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", *RESULTS)
 
 
@@ -53,9 +54,22 @@ def _read_yaml(folder: Path, name: str) -> Any:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}.") from error
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run has something to resume from."""
-    return any((folder / "checkpoints").glob("*.ckpt"))
+def remove_outputs(folder: Path, only_results: bool) -> None:
+    """Remove what an earlier run wrote, or its test results: no file of anybody else."""
+    for path in (folder / name for name in (RESULTS if only_results else OUTPUTS)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def saved_checkpoints(folder: Path) -> list[Path]:
+    """What a run can be resumed from, the latest first."""
+    last, earlier = (
+        folder / "checkpoints" / LAST_CHECKPOINT,
+        folder.glob(f"checkpoints/{EARLIER_CHECKPOINTS}".format("*")),
+    )
+    return [path for path in (last, *sorted(earlier, reverse=True)) if path.exists()]
 
 
 def is_run_file(path: Path) -> bool:

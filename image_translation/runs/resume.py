@@ -12,14 +12,7 @@ from image_translation.cli.errors import UserError
 from image_translation.cli.process import is_main_process
 from image_translation.runs.config import LIMITS, compose_saved, require_unchanged
 from image_translation.runs.files import is_locked
-from image_translation.runs.folder import (
-    EARLIER_CHECKPOINTS,
-    LAST_CHECKPOINT,
-    find_runs,
-    has_checkpoint,
-    read_config,
-    read_manifest,
-)
+from image_translation.runs.folder import find_runs, read_config, read_manifest, saved_checkpoints
 
 log = logging.getLogger(__name__)
 SEARCHED = ("outputs", "multirun")  # where resume=last looks
@@ -43,7 +36,7 @@ def run_folder(resume: str | None, new: str) -> str:
     stopped = []
     for folder in find_runs(*SEARCHED):
         run = read_manifest(folder)
-        failed_early = run["status"] == "failed" and not has_checkpoint(folder)
+        failed_early = run["status"] == "failed" and not saved_checkpoints(folder)
         if run["status"] != "finished" and not failed_early and not is_locked(folder):
             stopped.append((str(run.get("started")), folder))
     if not stopped:
@@ -85,16 +78,14 @@ def find_resume_checkpoint(folder: Path, required: bool) -> Path | None:
     """
     from image_translation.inference.checkpoints import read_checkpoint
 
-    folder, reasons = folder / "checkpoints", []
-    for path in (folder / LAST_CHECKPOINT, *sorted(folder.glob(EARLIER_CHECKPOINTS.format("*")), reverse=True)):
-        if path.exists():
-            try:
-                read_checkpoint(path)
-            except UserError as error:
-                log.warning("%s", error)
-                reasons.append(str(error))
-            else:
-                return path
+    reasons = []
+    for path in saved_checkpoints(folder):
+        try:
+            read_checkpoint(path)
+            return path
+        except UserError as error:
+            log.warning("%s", error)
+            reasons.append(str(error))
     if required and reasons:
         raise UserError(f"There is no undamaged checkpoint to resume from, and nothing was changed. {reasons[0]}")
     return None

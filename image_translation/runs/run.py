@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,24 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from image_translation import __version__
 from image_translation.cli.errors import UserError, one_of
 from image_translation.cli.process import exit_status, is_main_process
-from image_translation.runs.config import WITHOUT_EFFECT, differences, resolve_config
-from image_translation.runs.files import file_lock, write_json, write_text
+from image_translation.runs.config import WITHOUT_EFFECT, differences, save_config
+from image_translation.runs.files import file_lock, write_json
 from image_translation.runs.folder import (
     CONFIG,
     MANIFEST,
-    OUTPUTS,
-    OVERRIDES,
-    RESULTS,
-    has_checkpoint,
     is_run_file,
     read_manifest,
+    remove_outputs,
+    saved_checkpoints,
 )
 from image_translation.runs.redact import redact
 from image_translation.runs.resume import find_resume_checkpoint, resumed_config
@@ -121,10 +117,9 @@ class Run:
             return
         self.begun = True
         if is_main_process():
-            _remove(self.folder, RESULTS if self.resume_from else OUTPUTS if self.earlier else ())
-            (self.folder / ".hydra").mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / CONFIG, OmegaConf.to_yaml(resolve_config(self.config)))
-            write_text(self.folder / OVERRIDES, yaml.safe_dump(self.overrides))
+            if self.earlier:
+                remove_outputs(self.folder, only_results=self.resume_from is not None)
+            save_config(self.folder, self.config, self.overrides)
         self.update()
 
     def __enter__(self) -> "Run":
@@ -164,7 +159,7 @@ def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"{folder} is not empty, and nothing is overwritten. {ELSEWHERE}")
     if not manifest:  # killed in its first moment
         return {"status": "failed"}
-    counts = manifest["status"] == "finished" or has_checkpoint(folder)  # else there is nothing to lose
+    counts = manifest["status"] == "finished" or bool(saved_checkpoints(folder))  # else there is nothing to lose
     if counts and (changed := differences(folder, cfg, WITHOUT_EFFECT)):
         lines = "".join(f"\n  - {line}" for line in changed[:20])
         raise UserError(f"{folder} holds a run with other options, and nothing is overwritten:{lines}\n{ELSEWHERE}")
@@ -173,14 +168,6 @@ def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
 
 def _manifest_if_any(folder: Path) -> dict[str, Any]:
     return read_manifest(folder) if (folder / MANIFEST).exists() else {}
-
-
-def _remove(folder: Path, names: tuple[str, ...]) -> None:
-    for path in (folder / name for name in names):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _git_commit() -> str | None:
