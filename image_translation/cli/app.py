@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from image_translation.cli.errors import UserError
-from image_translation.cli.messages import explain, report
+from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status
 
 _PACKAGE = Path(__file__).parents[1]
@@ -30,20 +30,23 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     """Make a function of a config into a Hydra application with the config ``conf/<config_name>.yaml``.
 
     What the function returns reaches Hydra, so that sweepers can use it. A user's mistake ends with one message and
-    status 1, a signal with 130 or 143. In a sweep a job that fails is reported at once and the next one starts;
-    ``SweepTable`` sets the status.
+    status 1, a signal with 130 or 143. In a sweep a job that fails is reported at once; ``SweepTable`` lets the next
+    one start, and sets the status.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(function)
         def job(cfg: DictConfig) -> Any:
+            hydra_config = HydraConfig.get()
             try:
+                refuse_new_keys(config_name, hydra_config)
                 return function(cfg)
             except Exception as error:
                 mistake = _mistake(error, config_name) if isinstance(error, OmegaConfBaseException) else error
                 report(mistake, debug=bool(cfg.get("debug")))
-                if HydraConfig.get().mode != RunMode.MULTIRUN:
-                    raise SystemExit(1) from None
+                if hydra_config.mode == RunMode.MULTIRUN:
+                    raise
+                raise SystemExit(1) from None
 
         application = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
 
@@ -58,6 +61,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 if hasattr(signal, name):
                     signal.signal(getattr(signal, name), _terminate)
             try:
+                refuse_flags(config_name)
                 application()
             except BrokenPipeError:  # the reader of our output has seen enough: --help | head
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,10 +5,13 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from image_translation.cli.errors import UserError, nearest
@@ -16,6 +19,13 @@ from image_translation.cli.process import is_main_process
 
 log = logging.getLogger(__name__)  # goes to the run's log file only, see conf/hydra/job_logging
 log.addHandler(logging.NullHandler())
+HYDRA_FLAGS = ("help", "hydra-help", "version", "cfg", "resolve", "package", "run", "multirun", "shell-completion",
+               "config-path", "config-name", "config-dir", "info")  # fmt: skip
+# What other tools call an option.
+HABITS = dict.fromkeys(("epochs", "n_epochs", "num_epochs"), "trainer.max_epochs")
+HABITS |= {"learning_rate": "model.optimizer.lr", "batch": "data.batch_size", "dataroot": "data.root"}
+HABITS |= dict.fromkeys(("imgsz", "img_size", "size", "load_size", "crop_size"), "data.image_size")
+HABITS |= {"workers": "data.num_workers", "device": "trainer.accelerator", "gpus": "trainer.devices"}
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which don't always name a file
 
 
@@ -36,8 +46,10 @@ def report(error: BaseException, debug: bool = False) -> None:
 def explain(error: Exception, config_name: str) -> str:
     """A mistake on the command line of a command, with the nearest names that exist."""
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{nearest(name, error.options)}"
+        file = error.missing_cfg_file or ""
+        group, _, name = file.partition("/") if file.startswith("data/") else file.rpartition("/")
+        hint = f" Your pairs: data.root={name}." if group == "data" else nearest(name, error.options)
+        return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{hint}"
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return _describe_os_error(error)
     for cause in _causes(error):
@@ -55,10 +67,47 @@ def explain(error: Exception, config_name: str) -> str:
         known = _known_options(config_name)
         for argument in sys.argv[1:]:
             name = argument.partition("=")[0].partition("@")[0]
-            exists = any(option == name or option.startswith(f"{name}.") for option in known)
-            if "=" in argument and not name.startswith(("+", "~", "-")) and not exists:
-                return f"unknown option {name!r}.{nearest(name, known)} --cfg job lists all; +{name}=… adds one."
+            if "=" in argument and not name.startswith(("+", "~", "-")) and not _exists(name, known):
+                return _unknown(name, known)
     return text
+
+
+def refuse_flags(config_name: str) -> None:
+    """UserError for options as other tools write them: ``--task comic``."""
+    for argument, following in pairwise([*sys.argv[1:], "…"]):
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name not in HYDRA_FLAGS:
+            name, known = name.replace("-", "_"), _known_options(config_name)
+            option = name if _exists(name, known) else next(iter(_meant(name, known)), "key")
+            raise UserError(f"{argument}: options are written key=value, as {option}={value or following}.")
+
+
+def refuse_new_keys(config_name: str, hydra_config: Any) -> None:
+    """UserError for ``+epochs=3``: nothing reads a new key at the top of the config."""
+    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task)
+    for override in overrides:
+        name = override.lstrip("+").partition("=")[0].partition("@")[0]
+        if override.startswith("+") and "." not in name and name not in hydra_config.runtime.choices:
+            known = _known_options(config_name)
+            if not _exists(name, known):
+                raise UserError(_unknown(name, known))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    meant = " or ".join(f"{option}=…" for option in _meant(name, known)[:3])
+    adding = f"; +{name}=… adds one" if "." in name else ""
+    hint = f" Use {meant} instead." if meant else nearest(name, known)
+    return f"unknown option {name!r}.{hint} --cfg job lists all{adding}."
+
+
+def _meant(name: str, known: list[str]) -> list[str]:
+    """The options of that name, wherever they stand, or what other tools call so."""
+    name = HABITS.get(name, name)
+    return [option for option in known if name in (option, option.rpartition(".")[2])]
+
+
+def _exists(name: str, known: list[str]) -> bool:
+    return any(option == name or option.startswith(f"{name}.") for option in known)
 
 
 def _known_options(config_name: str) -> list[str]:

@@ -91,7 +91,10 @@ def require_unchanged(folder: Path, config: DictConfig, parts: Sequence[str] = (
     Raises:
         UserError: it is not; the text lists the options.
     """
-    found = differences(folder, config, CHANGEABLE)
+    # An option that takes its value from one that may change, as the length of a schedule does, may change with it.
+    follow = [name for name, value in flatten_config(config).items()
+              if is_one_of(str(value).removeprefix("${").removesuffix("}"), CHANGEABLE)]  # fmt: skip
+    found = differences(folder, config, (*CHANGEABLE, *follow))
     if parts:
         found = [line for line in found if is_one_of(line.partition(":")[0], parts)]
     if found:

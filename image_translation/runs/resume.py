@@ -1,6 +1,7 @@
 """Which run is resumed, with which options, from which checkpoint."""
 
 import logging
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def run_folder(resume: str | None, new: str) -> str:
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
+# Part of a new folder's name: of two commands that start in one second each has its own.
+OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(4), use_cache=True, replace=True)
 
 
 def resumed_config(folder: Path) -> tuple[DictConfig, list[str], dict[str, Any]]:

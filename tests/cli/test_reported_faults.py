@@ -1,0 +1,74 @@
+"""Faults that people met, each on the command line: what was typed, and the right answer."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import TINY_AUTOENCODER, Command, read_csv, succeeded
+
+
+def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    sweep = ("-m", *TINY_AUTOENCODER, f"data.root={comic_root}", f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=0,1")
+    assert succeeded(command("train", *sweep)).stdout.count("│ finished │") == 2
+    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("run.json")}
+    result = command("train", *sweep, "model.optimizer.lr=1e-3")
+    assert result.returncode == 1
+    assert re.findall(r"│ (\S+) │ +│ +│ +│", result.stdout) == ["failed", "failed"]
+    assert result.stderr.count("is not empty, and nothing is overwritten") == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_runs_that_start_in_one_second_have_folders_of_their_own(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    options = (*TINY_AUTOENCODER, f"data.root={comic_root}", "hydra.run.dir='runs/${now:%Y}_${unique:}'")
+    with ThreadPoolExecutor() as pool:
+        for result in pool.map(lambda _: command("train", *options), range(2)):
+            succeeded(result)
+    assert len(list((tmp_path / "cwd" / "runs").glob("*/test/metrics.json"))) == 2
+    assert succeeded(command("train", "--cfg", "hydra")).stdout.count("_${unique:}") == 2  # of a run and of a sweep
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "pix2pix"])
+def test_a_schedule_of_a_longer_resume_goes_on_where_the_new_one_is(
+    model: str, comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    succeeded(command("train", *TINY_AUTOENCODER, f"model={model}", f"data.root={comic_root}", f"hydra.run.dir={run}",
+                      "model/scheduler=linear", "model.scheduler.decay_epochs=1", "trainer.max_epochs=2"))  # fmt: skip
+    succeeded(command("train", f"resume={run}", "trainer.max_epochs=4"))
+    rates = [float(row["train/learning_rate"]) for row in read_csv(run / "metrics.csv")]
+    assert rates == pytest.approx([2e-4, 1e-4, 2e-4, 1e-4])
+
+
+HABITS = {
+    "epochs=3": "unknown option 'epochs'. Use trainer.max_epochs=… instead.",
+    "+epochs=3": "unknown option 'epochs'. Use trainer.max_epochs=… instead.",
+    "lr=1e-3": "unknown option 'lr'. Use model.optimizer.lr=… instead.",
+    "batch=4": "unknown option 'batch'. Use data.batch_size=… instead.",
+    "imgsz=128": "unknown option 'imgsz'. Use data.image_size=… instead.",
+    "+tasks=comic": "unknown option 'tasks'. Did you mean 'task'",
+    "--task comic": "--task: options are written key=value, as task=comic.",
+    "--batch-size=4": "--batch-size=4: options are written key=value, as data.batch_size=4.",
+    "data=/my/pairs": "unknown data '/my/pairs'; there are pairs. Your pairs: data.root=/my/pairs.",
+}
+
+
+@pytest.mark.parametrize("typed", HABITS)
+def test_what_other_tools_call_an_option_is_answered_with_its_name(typed: str, command: Command) -> None:
+    result = command("train", *typed.split())
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: {HABITS[typed]}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_groups_and_nested_options_can_still_be_added(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "own.yaml").write_text("# @package _global_\ndata:\n  image_size: 64\n")
+    result = succeeded(command("train", f"--config-dir={tmp_path}", "+mine=own", "++seed=3", "+trainer.profiler=simple",
+                               "--cfg", "job"))  # fmt: skip
+    assert "image_size: 64" in result.stdout
+    assert "seed: 3" in result.stdout
