@@ -18,7 +18,7 @@ from image_translation.cli.errors import UserError, at_least, log2_of, one_of
 from image_translation.data.dataset import CACHES, Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
 from image_translation.data.images import BACKGROUND, RESIZES
 from image_translation.data.integrity import check_images
-from image_translation.data.sample import find_root
+from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
@@ -46,6 +46,8 @@ class PairedImageDataModule(LightningDataModule):
         input_folder: str | None = None,
         target_folder: str | None = None,
         table: str | None = None,
+        input_suffix: str = "",
+        target_suffix: str = "",
         direction: str = "AtoB",
         derive: Callable[[Tensor], Tensor] | None = None,
         background: str = BACKGROUND,
@@ -69,7 +71,8 @@ class PairedImageDataModule(LightningDataModule):
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
         log2_of("image_size", image_size)
         ImageColor.getrgb(background)  # ValueError
-        self.source = SOURCES[one_of("layout", layout, SOURCES)](input_folder, target_folder, table, direction)
+        places = (input_folder, target_folder, table, direction, str(input_suffix), str(target_suffix))
+        self.source = SOURCES[one_of("layout", layout, SOURCES)](*places)
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
         self.task, self.root, self.derive = task, root, derive
@@ -104,7 +107,14 @@ class PairedImageDataModule(LightningDataModule):
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
         """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""
         root, is_sample = find_root(self.root, self.task)
-        return *self.source.scan(root, **self.fractions), root, is_sample
+        hint = f" Is it for task={' or '.join(tasks)}?" if (tasks := tasks_with_folders(root)) else ""
+        try:
+            splits, errors = self.source.scan(root, **self.fractions)
+        except UserError as error:
+            raise UserError(f"{error}{hint}") from error
+        if hint and not (self.source.target_folder or self.source.table):
+            log.warning("%s has the folders of another task, and all its images are used.%s", root, hint)
+        return splits, errors, root, is_sample
 
     def require(self, *splits: str) -> None:
         """Raise a UserError if a split has no image, or train fewer than a batch."""

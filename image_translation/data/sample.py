@@ -38,6 +38,15 @@ def find_root(root: str | None, task: str) -> tuple[Path, bool]:
     return sample_folder(task), True
 
 
+def tasks_with_folders(root: Path) -> list[str]:
+    """Tasks whose folders a root has."""
+    return [
+        task
+        for task, folders in SAMPLE_TASKS.items()
+        if all(folder and any((root / part / folder).is_dir() for part in ("", "train")) for folder in folders)
+    ]
+
+
 def comic(photo: Array) -> Array:
     """Flat colors and dark contours. (H, W, 3) in [0, 1] → the same."""
     flat = restoration.denoise_tv_chambolle(photo, weight=0.15, channel_axis=-1)

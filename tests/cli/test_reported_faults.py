@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import TINY_AUTOENCODER, Command, read_csv, succeeded
+from conftest import TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
 
 
 def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
@@ -72,3 +72,62 @@ def test_groups_and_nested_options_can_still_be_added(command: Command, tmp_path
                                "--cfg", "job"))  # fmt: skip
     assert "image_size: 64" in result.stdout
     assert "seed: 3" in result.stdout
+
+
+def pair(root: Path, *names: str) -> Path:
+    """Images in files of these names, two by two a pair."""
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = image(number // 2)
+        (comic_of(source) if number % 2 else source).save(path)
+    return root
+
+
+@pytest.mark.parametrize(("folders", "names"), [
+    (("trainA", "trainB"), ("trainA/1.png", "trainB/1.png", "testA/2.png", "testB/2.png")),
+    (("A", "B"), ("trainA/1.png", "trainB/1.png", "testA/2.png", "testB/2.png")),
+    (("A", "B"), ("train_A/1.png", "train_B/1.png", "test_A/2.png", "test_B/2.png")),
+    (("train_A", "train_B"), ("train_A/1.png", "train_B/1.png", "test_A/2.png", "test_B/2.png")),
+])  # fmt: skip
+def test_the_folders_of_other_tools_are_splits(
+    folders: tuple[str, str], names: tuple[str, ...], command: Command, tmp_path: Path
+) -> None:
+    root = pair(tmp_path / "pairs", *names, "extra/3.png")
+    result = command("check", f"data.root={root}", "data.val_fraction=0", "data.layout=folders",
+                     f"data.input_folder={folders[0]}", f"data.target_folder={folders[1]}")  # fmt: skip
+    assert "Pairs: 1 in train, 1 in test." in result.stdout
+    assert "ignored folders: extra" in result.stdout
+
+
+def test_sub_folders_are_searched(command: Command, tmp_path: Path) -> None:
+    root = pair(tmp_path / "pairs", "train/face/bonn/1.png", "train/comics/bonn/1.png", "train/face/köln/1.png",
+                "train/comics/köln/1.png", "val/face/2.png", "val/comics/2.png", "test/face/a/b/3.png",
+                "test/comics/a/b/3.png")  # fmt: skip
+    run = tmp_path / "run"
+    succeeded(command("train", *TINY_AUTOENCODER, f"data.root={root}", f"hydra.run.dir={run}"))
+    assert [row["name"] for row in read_csv(run / "test" / "per_image.csv")] == ["a_b_3"]
+    assert (run / "test" / "images" / "a_b_3.png").exists()
+    assert read_json(run / "run.json")["data"]["counts"] == {"train": 2, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize(("names", "options"), [
+    (("face/p00.png", "comics/p00_night.png", "face/p01.png", "comics/p01_night.png"), "data.target_suffix=_night"),
+    (("face/a_x.png", "comics/a_y.png", "face/b_x.png", "comics/b_y.png"), "data.input_suffix=x data.target_suffix=y"),
+])  # fmt: skip
+def test_suffixes_that_make_pairs_are_proposed_and_work(
+    names: tuple[str, ...], options: str, command: Command, tmp_path: Path
+) -> None:
+    root = f"data.root={pair(tmp_path / 'pairs', *names)}"
+    fractions = ("data.val_fraction=0", "data.test_fraction=0")
+    assert f"All are pairs with {options}" in command("check", root, *fractions).stdout
+    assert "Pairs: 2 in train" in command("check", root, *fractions, *options.split()).stdout
+    pair(tmp_path / "all", *(name.partition("/")[2] for name in names))
+    same = ("data.input_folder=all", "data.target_folder=all", *options.split())
+    assert "Pairs: 2 in train" in command("check", f"data.root={tmp_path}", *fractions, *same).stdout
+
+
+def test_data_of_another_task_is_answered_with_that_task(comic_root: Path, command: Command) -> None:
+    for task in ("monet", "facades", "coloring"):
+        result = command("check", f"task={task}", f"data.root={comic_root}")
+        assert "Is it for task=comic?" in result.stdout + result.stderr

@@ -60,6 +60,8 @@ class PairSource(ABC):
     target_folder: str | None = None
     table: str | None = None
     direction: str = "AtoB"
+    input_suffix: str = ""
+    target_suffix: str = ""
 
     needs: ClassVar[tuple[str, ...]] = ()  # arguments that must be set
     halves: ClassVar[tuple[str, ...]] = ("input", "target")  # that are read from files
@@ -68,6 +70,8 @@ class PairSource(ABC):
         one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
+        if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
+            raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
 
     @abstractmethod
     def find(self, root: Path) -> Found:

@@ -1,9 +1,10 @@
 """Pairs in folders, one or two for each split."""
 
 import logging
+import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +19,10 @@ IGNORED = ("thumbs.db", "desktop.ini")  # and files that begin with a dot
 
 
 class SplitFolders(PairSource):
-    """Pairs in ``root/<split>/<folder>`` or ``root/<folder>/<split>``, or, without splits, in ``root/<folder>``."""
+    """Pairs in ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``.
+
+    Without splits they are in ``root/<folder>``. Sub-folders are searched.
+    """
 
     options: ClassVar[tuple[str, ...]] = ("target_folder",)  # name the folders of a split
 
@@ -31,19 +35,14 @@ class SplitFolders(PairSource):
     def find(self, root: Path) -> Found:
         stored: dict[str, list[Path]] = {}
         for split in SPLITS:
-            for paths in ([root / split / f for f in self.folders], [root / f / split for f in self.folders]):
+            for paths in self._places(root, split):
                 if any(path.is_dir() for path in paths):
                     stored.setdefault(split, paths)
         whole = [root / folder for folder in self.folders]
-        if stored:
-            known = {*SPLITS, *(Path(folder).parts[0] for folder in self.folders if folder)}
-            if others := [path.name for path in _visible(root) if path.is_dir() and path.name not in known]:
-                log.warning("%s: ignored folders that are not train, val or test: %s", root, ", ".join(others[:10]))
-            for folder in whole:
-                if loose := [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]:
-                    log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
-        elif any(path.is_dir() for path in whole):
+        if not stored and any(path.is_dir() for path in whole):
             stored = {"train": whole}
+        used = {path for paths in stored.values() for path in paths}
+        _warn_of_ignored(root, used, whole)
         found, errors = {}, list[PairingError]()
         for split, paths in stored.items():
             missing = [path for path in paths if not path.is_dir()]
@@ -58,18 +57,39 @@ class SplitFolders(PairSource):
             )
         return found, errors
 
+    def _places(self, root: Path, split: str) -> list[list[Path]]:
+        """Where the folders of a split may be: in its own folder, the other way round, or called trainA or train_A."""
+        folders = self.folders
+        places = [[root / split / folder for folder in folders], [root / folder / split for folder in folders]]
+        if len(folders) == 2:
+            places += [[root / f"{split}{joint}{folder}" for folder in folders] for joint in ("", "_")]
+            if all(folder.startswith("train") for folder in folders):
+                places.append([root / f"{split}{folder.removeprefix('train')}" for folder in folders])
+        return places
+
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
-        images = [images_by_stem(folder, errors) for folder in folders]
-        first, last = images[0], images[-1]
-        orphans = [path for own in images for stem, path in own.items() if not (stem in first and stem in last)]
+        halves = ("input", "target") if self.direction == "AtoB" else ("target", "input")
+        suffixes = [getattr(self, f"{half}_suffix") for half in halves]
+        images = [images_by_stem(folder, errors) for folder in dict.fromkeys(folders)]
+        if len(images) < len(folders):  # both in one folder, told apart by their suffixes
+            longer = max(suffixes, key=len)
+            images = [{stem: path for stem, path in images[0].items() if stem.endswith(longer) == (suffix == longer)}
+                      for suffix in suffixes]  # fmt: skip
+        names = [{stem.removesuffix(suffix): path for stem, path in own.items()}
+                 for own, suffix in zip(images, suffixes, strict=False)]  # fmt: skip
+        first, last = names[0], names[-1]
+        orphans = [path for own in names for stem, path in own.items() if not (stem in first and stem in last)]
+        if orphans and len(images) == 2 and (ends := _find_suffixes(*images)):
+            options = [f"data.{half}_suffix={end}" for half, end in zip(halves, ends, strict=True) if end]
+            errors.append(PairingError("orphan", f"All are pairs with {' '.join(sorted(options))}"))
         errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
         inputs = first if "input" in self.halves else {}
         return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
 
 
 class FolderPairs(SplitFolders):
-    """Two folders; the files of a pair have the same stem."""
+    """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``."""
 
     needs = options = ("input_folder", "target_folder")
 
@@ -94,23 +114,57 @@ class DerivedPairs(SplitFolders):
 
 
 def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
-    """The images of a folder. Hidden files are ignored, other files are named in a warning."""
+    """The images of a folder and its sub-folders, whose names become part of the stem: ``bonn/1.png`` is ``bonn_1``.
+
+    Hidden files are ignored, other files are named in a warning.
+    """
     by_stem: dict[str, list[Path]] = defaultdict(list)
     others = []
-    for path in _visible(folder):
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") for part in inside.parts) or path.is_dir():
+            continue
         if path.is_symlink() and not path.exists():
             errors.append(PairingError("broken link", f"{path} → {path.readlink()}", (path,)))
         elif path.suffix.lower() in EXTENSIONS and path.is_file():
-            by_stem[unicodedata.normalize("NFC", path.stem)].append(path)  # macOS stores names decomposed
-        elif path.name.lower() not in IGNORED and path.name not in SPLITS:
-            others.append(path.name + "/" * path.is_dir())
+            stem = "_".join(inside.with_suffix("").parts)
+            by_stem[unicodedata.normalize("NFC", stem)].append(path)  # macOS stores names decomposed
+        elif path.name.lower() not in IGNORED:
+            others.append(str(inside))
     if others:
         log.warning("%s: ignored %d that are not images: %s", folder, len(others), ", ".join(others[:10]))
     for paths in by_stem.values():
         if len(paths) > 1:
-            text = f"{folder}: {', '.join(path.name for path in paths)}"
+            text = f"{folder}: {', '.join(str(path.relative_to(folder)) for path in paths)}"
             errors.append(PairingError("double stem", text, tuple(paths)))
     return {stem: paths[0] for stem, paths in by_stem.items()}
+
+
+def _find_suffixes(inputs: Collection[str], targets: Collection[str]) -> tuple[str, str] | None:
+    """Endings of all inputs and of all targets without which they are pairs, if there are any."""
+
+    def common(stem: str) -> str:
+        return os.path.commonprefix([one, stem])  # noqa: RUF071 (character by character)
+
+    one = min(inputs, default="")
+    for other in sorted(targets, key=lambda stem: -len(common(stem)))[:10]:
+        ends = one.removeprefix(common(other)), other.removeprefix(common(other))
+        names = [{stem.removesuffix(end) for stem in stems if stem.endswith(end)}
+                 for stems, end in zip((inputs, targets), ends, strict=True)]  # fmt: skip
+        if common(other) and names[0] == names[1] and len(names[0]) == len(inputs) == len(targets):
+            return ends
+    return None
+
+
+def _warn_of_ignored(root: Path, used: set[Path], whole: list[Path]) -> None:
+    """Name the folders beside those that are used, and count the images that are in no split."""
+    above = {parent for path in used for parent in path.parents if parent.is_relative_to(root)}
+    beside = [path for parent in above if parent.is_dir() for path in _visible(parent) if path.is_dir()]
+    if others := sorted(str(path.relative_to(root)) for path in beside if path not in used | above):
+        log.warning("%s: ignored folders: %s", root, ", ".join(others[:10]))
+    for folder in set(whole) - used if used else ():
+        if loose := [path for path in folder.glob("*") if path.suffix.lower() in EXTENSIONS]:
+            log.warning("%s: ignored %d images that are in no split.", folder, len(loose))
 
 
 def _visible(folder: Path) -> list[Path]:
