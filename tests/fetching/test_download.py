@@ -102,10 +102,10 @@ def facades() -> bytes:
 
 @pytest.fixture
 def get(server: Server, command: Command, tmp_path: Path) -> Get:
-    """The command for facades with the archive at a path of the server."""
+    """The command for facades with the archive at ``/it`` of the server."""
 
-    def run(path: str, *options: str) -> subprocess.CompletedProcess[str]:
-        address = f"sets.facades.archives.all.url={server.url(path)}"
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        address = f"sets.facades.archives.all.url={server.url('/it')}"
         return command("download", "name=facades", address, "retries=0", f"output={tmp_path / 'place/data'}", *options)
 
     return run
@@ -119,8 +119,12 @@ def left(tmp_path: Path) -> list[str]:
 def test_a_dataset_is_downloaded_checked_and_trained_on(
     server: Server, get: Get, command: Command, tmp_path: Path
 ) -> None:
-    server.answers["/it"] = facades()
-    result = succeeded(get("/it"))
+    """The first try breaks off."""
+    content = facades()
+    server.answers["/it"] = lambda h: send(h, content, keep=1000 if server.requests["/it"] == 1 else None)
+    checksum = f"sets.facades.archives.all.sha256={hashlib.sha256(content).hexdigest()}"
+    result = succeeded(get("retries=1", checksum))
+    assert server.requests["/it"] == 2
     assert "data: 11 images." in result.stdout
     data = tmp_path / "place" / "data"
     assert sorted(path.name for path in data.iterdir()) == [".downloaded", "test", "train", "val"]
@@ -135,18 +139,7 @@ def test_a_dataset_is_downloaded_checked_and_trained_on(
     saved = np.asarray(Image.open(tmp_path / "run" / "test" / "images" / "9.png"))
     assert np.array_equal(saved, np.asarray(aligned(9))[:, 64:])  # the labels are on the right
 
-    assert "is complete already" in succeeded(get("/it")).stdout
-    assert server.requests["/it"] == 1
-
-
-def test_a_download_that_breaks_off_is_tried_again(server: Server, get: Get) -> None:
-    content = facades()
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        send(handler, content, keep=len(content) // 2 if server.requests["/it"] == 1 else None)
-
-    server.answers["/it"] = answer
-    assert "11 images" in succeeded(get("/it", "retries=1")).stdout
+    assert "is complete already" in succeeded(get()).stdout
     assert server.requests["/it"] == 2
 
 
@@ -156,6 +149,7 @@ ANSWERS: dict[str, tuple[bytes | Response, str]] = {
     "404": (lambda h: h.send_error(404), "404 Client Error: Not Found"),
     "cut": (facades()[:1000], "end-of-stream marker was reached"),
     "a page": (b"<html>Moved</html>", "file could not be opened successfully"),
+    "other content": (archive(ONE), "SHA256 hash of downloaded file"),
     "no image": (archive({"facades/read.me": b"moved"}), "the archive holds no images"),
     "parent": (archive(ONE | {"../smuggled.png": png(image(1))}), "outside the destination"),
     "link": (archive(ONE, link="facades/smuggled.png"), "outside the destination"),
@@ -165,7 +159,7 @@ ANSWERS: dict[str, tuple[bytes | Response, str]] = {
 @pytest.mark.parametrize("kind", ANSWERS)
 def test_a_failed_download_leaves_nothing(kind: str, server: Server, tmp_path: Path) -> None:
     server.answers["/it"], message = ANSWERS[kind]
-    archives = {"all": {"url": server.url("/it"), "sha256": None}}
+    archives = {"all": {"url": server.url("/it"), "sha256": "0" * 64 if kind == "other content" else None}}
     with pytest.raises(UserError) as caught:
         download("facades", tmp_path / "place" / "data", partial(fetch_archives, archives, 0))
     assert str(caught.value).startswith(f"{server.url('/it')}: ")
@@ -174,38 +168,24 @@ def test_a_failed_download_leaves_nothing(kind: str, server: Server, tmp_path: P
     assert not list(tmp_path.rglob("smuggled*"))
 
 
-def test_a_checksum_is_checked_and_a_server_that_is_away_named(server: Server, get: Get, tmp_path: Path) -> None:
-    def refused(message: str, *options: str) -> None:
-        result = get("/it", *options)
-        assert result.returncode == 1
-        assert f"Error: {server.url('/it')}: " in result.stderr
-        assert message in result.stderr
-        assert "Traceback" not in result.stderr
-        assert left(tmp_path) == []
-
-    server.answers["/it"] = content = facades()
-    refused("SHA256 hash of downloaded file", f"sets.facades.archives.all.sha256={'0' * 64}")
-    right = f"sets.facades.archives.all.sha256={hashlib.sha256(content).hexdigest()}"
-    succeeded(get("/it", right, f"output={tmp_path / 'elsewhere'}"))
+def test_a_mistake_is_said_before_a_server_that_is_away(server: Server, get: Get, tmp_path: Path) -> None:
     server.http.shutdown()
     server.http.server_close()
-    refused("Connection refused")
-
-
-def test_a_mistake_ends_before_the_download(server: Server, get: Get, tmp_path: Path) -> None:
     (tmp_path / "cwd" / "mine").mkdir()
     for option, message in {
         "name=facade": "Did you mean 'facades'?",
         "name=torchvision.Flowers103": "Did you mean 'Flowers102'?",
         "retries=abc": "retries must be a whole number, got 'abc'",
         "output=mine": "exists and is not facades. Choose another folder: output=",
+        "retries=0": f"Error: {server.url('/it')}: ",
     }.items():
-        result = get("/it", option)
+        result = get(option)
         assert result.returncode == 1
         assert message in result.stderr
+        assert ("Connection refused" in result.stderr) == (option == "retries=0")
         assert "Traceback" not in result.stderr
-    assert not server.requests
     assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["mine"]
+    assert left(tmp_path) == []
 
 
 def test_two_archives_become_two_folders(server: Server, command: Command, tmp_path: Path) -> None:
@@ -232,34 +212,30 @@ def test_a_killed_download_leaves_nothing_that_looks_whole(server: Server, get: 
     command = [sys.executable, "-m", "image_translation.download", "name=facades", f"output={tmp_path / 'place/data'}",
                f"sets.facades.archives.all.url={server.url('/it')}"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        assert waiting.wait(60)
-    finally:
-        process.kill()
-    process.wait(30)
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert waiting.wait(60)
+        finally:
+            process.kill()
     assert not (tmp_path / "place" / "data").exists()
     server.answers["/it"] = facades()
-    assert "11 images" in succeeded(get("/it")).stdout
-
-
-def flowers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny Flowers102 on the server, in the form of the real one."""
-    photos = {f"jpg/image_{i:05}.jpg": png(image(i, (20, 30))) for i in range(1, 9)}
-    labels, splits = io.BytesIO(), io.BytesIO()
-    savemat(labels, {"labels": np.ones((1, 8), np.uint8)})
-    savemat(splits, {"trnid": [[1, 2, 3, 4]], "valid": [[5, 6]], "tstid": [[7, 8]]})
-    contents = {"102flowers.tgz": archive(photos), "imagelabels.mat": labels.getvalue(), "setid.mat": splits.getvalue()}
-    names = {"image": "102flowers.tgz", "label": "imagelabels.mat", "setid": "setid.mat"}
-    for name, content in contents.items():
-        server.answers[f"/{name}"] = content
-    digests = {key: (name, hashlib.md5(contents[name]).hexdigest()) for key, name in names.items()}
-    monkeypatch.setattr(datasets.Flowers102, "_download_url_prefix", server.url("/"))
-    monkeypatch.setattr(datasets.Flowers102, "_file_dict", digests)
+    assert "11 images" in succeeded(get()).stdout
 
 
 def test_photos_of_torchvision(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flowers(server, monkeypatch)
+    """From a tiny Flowers102 on the server, in the form of the real one."""
+    labels, splits = io.BytesIO(), io.BytesIO()
+    savemat(labels, {"labels": np.ones((1, 8), np.uint8)})
+    savemat(splits, {"trnid": [[1, 2, 3, 4]], "valid": [[5, 6]], "tstid": [[7, 8]]})
+    photos = {f"jpg/image_{i:05}.jpg": png(image(i, (20, 30))) for i in range(1, 9)}
+    digests = {}
+    for kind, name, content in (("image", "102flowers.tgz", archive(photos)),
+                                ("label", "imagelabels.mat", labels.getvalue()),
+                                ("setid", "setid.mat", splits.getvalue())):  # fmt: skip
+        server.answers[f"/{name}"], digests[kind] = content, (name, hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(datasets.Flowers102, "_download_url_prefix", server.url("/"))
+    monkeypatch.setattr(datasets.Flowers102, "_file_dict", digests)
+
     data, fill = tmp_path / "place" / "data", partial(fetch_torchvision, "Flowers102")
     download("torchvision.Flowers102", data, fill)
     counts = {"test": 2, "train": 4, "val": 2}

@@ -8,7 +8,7 @@ REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
 
 
 def bce(logits: torch.Tensor, label: float) -> float:
-    return F.binary_cross_entropy_with_logits(logits, torch.full((2,), label)).item()
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label)).item()
 
 
 @pytest.mark.parametrize(
