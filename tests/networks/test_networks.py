@@ -89,10 +89,8 @@ def test_initialization(make: type[nn.Module]) -> None:
         assert parameter.std().item() == pytest.approx(0.02, abs=tolerance), name
 
 
-@pytest.mark.parametrize("size", [16, 48, 4096])
-def test_other_sizes_and_norms_are_errors(size: int) -> None:
-    for make in (UNetGenerator, ConvAutoencoder):
+@pytest.mark.parametrize("make", [UNetGenerator, ConvAutoencoder])
+def test_other_sizes_are_errors(make: type[nn.Module]) -> None:
+    for size in (16, 48, 4096):
         with pytest.raises(ValueError, match=rf"image_size .* power of two .* got {size}"):
             make(image_size=size)
-    with pytest.raises(ValueError, match=r"norm must be one of batch, instance; got 'instanc'"):
-        UNetGenerator(norm="instanc")
