@@ -48,7 +48,6 @@ OLD_WORDS = {
 }  # fmt: skip
 ALLOWED = {  # what is refused must be named in its test
     "tests/cli/test_bad_input.py": "if_exists=continue",
-    "tests/data/test_datamodule.py": "squash",
 }
 
 
