@@ -51,19 +51,17 @@ def test_pairs_share_a_stem_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["{split}/{side}/{split}1.png", "{side}/{split}/{split}1.png"])
 def test_splits_are_sub_folders_in_either_order(tmp_path: Path, pattern: str) -> None:
-    for split in ("train", "val", "test"):
-        touch(tmp_path, *(pattern.format(split=split, side=side) for side in "ab"))
+    touch(tmp_path, *(pattern.format(split=split, side=side) for split in ("train", "val", "test") for side in "ab"))
     assert names(tmp_path) == {"train": ["train1"], "val": ["val1"], "test": ["test1"]}
 
 
 @pytest.mark.parametrize("layout", ["aligned", "derived"])
 def test_one_folder(tmp_path: Path, layout: str) -> None:
-    touch(tmp_path, "train/1.png", "val/2.png", "test/3.png")
+    touch(tmp_path, "train/1.png", "val/2.png", "test/3.png", "other/photos/4.png")
     for split, pairs in find(tmp_path, source(layout, b=None)).items():
         (path,) = (tmp_path / split).iterdir()
         assert pairs == [Pair(path.stem, path if layout == "aligned" else None, path)]
-    touch(tmp_path / "other", "photos/1.png")
-    assert [pair.name for pair in find(tmp_path / "other", source(layout, b="photos"))["train"]] == ["1"]
+    assert [pair.name for pair in find(tmp_path / "other", source(layout, b="photos"))["train"]] == ["4"]
 
 
 def test_a_pair_is_opened_as_far_as_it_has_files(tmp_path: Path) -> None:
