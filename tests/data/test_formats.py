@@ -74,14 +74,6 @@ def test_crop_keeps_the_center_and_stretch_keeps_everything() -> None:
     assert stretched[48, 5].tolist() == stretched[48, 90].tolist() == [255, 0, 0]
 
 
-def test_of_several_frames_the_first_counts() -> None:
-    first, second = (Image.new("RGB", SIZE, color) for color in ("red", "blue"))
-    for form in ("GIF", "TIFF", "WEBP", "PNG"):
-        content = encoded(first, form, save_all=True, append_images=[second])
-        assert Image.open(io.BytesIO(content)).n_frames == 2  # type: ignore[attr-defined]
-        assert (pixels(content) == (255, 0, 0)).all(), form
-
-
 def test_gray_black_and_white_and_palettes() -> None:
     gray, bits, indexed = SOURCE.convert("L"), SOURCE.convert("1"), SOURCE.quantize(16)
     for form, loss in {"PNG": 0, "TIFF": 0, "BMP": 0, "JPEG": 2}.items():
@@ -136,6 +128,8 @@ def test_a_planar_tiff_is_refused_if_it_would_be_misread(channels: int, compress
 
 
 REFUSED = {
+    **{form: (encoded(SOURCE, form), r"not an image of a known kind \(PNG, JPEG, WEBP, TIFF, BMP, GIF\)")
+       for form in ("EPS", "ICO", "PPM", "TGA", "PDF")},
     **{dtype: (tiff(np.ones((8, 8), dtype)), "(8 or 16 bits|cannot be decoded|not an image)")
        for dtype in ("float32", "int32", "uint32", "int16")},
     "transparent gray of 16 bits": (png(DEEP[..., :1], 0, chunk(b"tRNS", bytes(2))), "16 bits a channel.*transparent"),
@@ -145,7 +139,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_has_no_safe_meaning_is_refused(kind: str) -> None:
+def test_other_kinds_and_what_has_no_safe_meaning_are_refused(kind: str) -> None:
     content, message = REFUSED[kind]
     with pytest.raises(UserError, match=rf"^file: .*{message}"):
         pixels(content)

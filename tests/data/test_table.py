@@ -23,9 +23,9 @@ def root(tmp_path: Path) -> Path:
     return add(tmp_path, "a/1.png", "a/2.jpg", "b/1.png", "b/2.png", "deep/er/ü 3.png")
 
 
-def pairs(root: Path, *lines: str, direction: str = "AtoB", fraction: float = 0.0) -> dict[str, list[Pair]]:
+def pairs(root: Path, *lines: str, direction: str = "AtoB") -> dict[str, list[Pair]]:
     (root / "pairs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    splits, errors = TablePairs(table="pairs.csv", direction=direction).scan(root, fraction, fraction)
+    splits, errors = TablePairs(table="pairs.csv", direction=direction).scan(root, 0, 0)
     raise_for(errors)
     return splits
 
@@ -71,15 +71,6 @@ def test_the_same_data_elsewhere_has_the_same_splits_and_fingerprint(inside: boo
         assert all(splits.values())
         described.append((module.description["fingerprint"], names(splits)))
     assert described[0] == described[1]
-
-
-def test_a_split_that_no_row_names_is_cut_out_of_train_by_name(root: Path) -> None:
-    rows = [f"a/1.png,b/1.png,{'test' if i < 5 else 'train'},{i}" for i in range(60)]
-    found = names(pairs(root, "input,target,split,name", *rows, fraction=0.3))
-    assert found["test"] == {str(i) for i in range(5)}
-    assert 5 < len(found["val"]) < 30
-    more = names(pairs(root, "input,target,split,name", "b/1.png,b/1.png,train,new", *reversed(rows), fraction=0.3))
-    assert {split: there - {"new"} for split, there in more.items()} == found
 
 
 def test_every_row_that_cannot_be_used_is_named_with_its_line(root: Path) -> None:

@@ -30,35 +30,37 @@ Response = Callable[[BaseHTTPRequestHandler], None]
 Get = Callable[..., subprocess.CompletedProcess[str]]
 
 
-class Server:
+class Handler(BaseHTTPRequestHandler):
+    server: "Server"
+
+    def do_GET(self) -> None:
+        self.server.requests[self.path] += 1
+        answer = self.server.answers[self.path]
+        send(self, answer) if isinstance(answer, bytes) else answer(self)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
     """``answers`` by path, contents or functions; counts the requests."""
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, bytes | Response] = {}
         self.requests: Counter[str] = Counter()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.requests[self.path] += 1
-                answer = server.answers[self.path]
-                send(self, answer) if isinstance(answer, bytes) else answer(self)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}{path}"
+        return f"http://127.0.0.1:{self.server_port}{path}"
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
-    server.http.shutdown()
+    server.shutdown()
+    server.socket.close()
 
 
 def send(handler: BaseHTTPRequestHandler, content: bytes, keep: int | None = None) -> None:
@@ -169,8 +171,7 @@ def test_a_failed_download_leaves_nothing(kind: str, server: Server, tmp_path: P
 
 
 def test_a_mistake_is_said_before_a_server_that_is_away(server: Server, get: Get, tmp_path: Path) -> None:
-    server.http.shutdown()
-    server.http.server_close()
+    server.socket.close()
     (tmp_path / "cwd" / "mine").mkdir()
     for option, message in {
         "name=facade": "Did you mean 'facades'?",
