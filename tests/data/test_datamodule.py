@@ -82,9 +82,7 @@ def test_the_fixed_images_are_always_the_same(comic_root: Path) -> None:
     assert module.fixed_batch("val", 9, torch.device("cpu"))["name"] == ["val0", "val1"]
 
 
-def test_without_a_root_data_beside_the_working_folder_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_root_the_folder_data_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_comic_root(tmp_path / "data" / "comic")
     description = datamodule(None).description

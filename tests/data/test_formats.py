@@ -57,12 +57,12 @@ SOURCE = image(1, SIZE)
 DEEP = np.random.default_rng(0).integers(0, 65536, (SIZE[1], SIZE[0], 4), dtype=np.uint16)
 
 
-def in_8_bits(deep: Array) -> Array:
-    return (deep // 256).astype(int)
+RGB, GRAY = DEEP[..., :3], DEEP[..., [0, 0, 0]]
 
 
-def over_white(colors: Array, alpha: Array) -> Array:
-    return colors / 257 * (alpha / 65535) + 255 * (1 - alpha / 65535)
+def over_white(colors: Array) -> Array:
+    share = DEEP[..., 3:] / 65535
+    return colors / 257 * share + 255 * (1 - share)
 
 
 def test_crop_keeps_the_center_and_stretch_keeps_everything() -> None:
@@ -81,37 +81,35 @@ def test_lossless_files_keep_their_pixels(form: str) -> None:
         assert np.array_equal(pixels(encoded(saved, form)), np.asarray(saved.convert("RGB"))), mode
 
 
-@pytest.mark.parametrize(("color_type", "channels"), [(0, [0]), (2, [0, 1, 2]), (4, [0, 3]), (6, [0, 1, 2, 3])])
-def test_16_bit_png_keeps_the_high_byte(color_type: int, channels: list[int]) -> None:
-    result = pixels(png(DEEP[..., channels], color_type))
-    colors = DEEP[..., [0, 1, 2] if color_type & 2 else [0, 0, 0]]
-    if 3 in channels:
-        assert np.abs(result - over_white(colors, DEEP[..., 3:])).max() <= 2
-    else:
-        assert np.array_equal(result, in_8_bits(colors))
+WITH_16_BITS = {  # files, and what they hold in 8 bits: whole numbers exactly, others nearly
+    "gray PNG": (png(DEEP[..., :1], 0), GRAY // 256),
+    "RGB PNG": (png(RGB, 2), RGB // 256),
+    "gray PNG with alpha": (png(DEEP[..., [0, 3]], 4), over_white(GRAY)),
+    "RGB PNG with alpha": (png(DEEP, 6), over_white(RGB)),
+    "TIFF in which white is zero": (tiff(DEEP[..., 0], photometric="miniswhite"), 255 - GRAY // 256),
+    "TIFF with a fourth channel": (tiff(DEEP, photometric="rgb", extrasamples=["unspecified"]), RGB / 257),
+    "TIFF with alpha": (tiff(DEEP, photometric="rgb", extrasamples=["unassalpha"]), over_white(RGB)),
+    "TIFF multiplied by alpha": (
+        tiff(np.dstack([(RGB * (DEEP[..., 3:] / 65535)).astype(np.uint16), DEEP[..., 3]]), photometric="rgb",
+             extrasamples=["assocalpha"]), over_white(RGB)),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("photometric", "byteorder"),
-    [("minisblack", "<"), ("minisblack", ">"), ("miniswhite", "<"), ("rgb", "<"), ("rgb", ">")],
-)
+@pytest.mark.parametrize("kind", WITH_16_BITS)
+def test_of_16_bits_the_high_byte_is_kept(kind: str) -> None:
+    content, expected = WITH_16_BITS[kind]
+    assert np.abs(pixels(content) - expected).max() <= (0 if expected.dtype != float else 2 if "PNG" in kind else 3)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("gray", [True, False])
 @pytest.mark.parametrize(
     "options", [{}, {"compression": "zlib"}, {"compression": "zlib", "predictor": True}, {"tile": (16, 16)}]
 )
-def test_16_bit_tiff_keeps_the_high_byte(photometric: str, byteorder: str, options: dict[str, Any]) -> None:
-    is_gray = photometric != "rgb"
-    content = tiff(DEEP[..., 0] if is_gray else DEEP[..., :3], byteorder=byteorder, photometric=photometric, **options)
-    expected = in_8_bits(DEEP[..., [0, 0, 0] if is_gray else [0, 1, 2]])
-    assert np.array_equal(pixels(content), 255 - expected if photometric == "miniswhite" else expected)
-
-
-def test_16_bit_tiff_with_alpha() -> None:
-    colors, alpha = DEEP[..., :3], DEEP[..., 3:]
-    premultiplied = (colors * (alpha / 65535)).astype(np.uint16)
-    for meaning, stored in {"unspecified": colors, "unassalpha": colors, "assocalpha": premultiplied}.items():
-        result = pixels(tiff(np.dstack([stored, alpha]), photometric="rgb", extrasamples=[meaning]))
-        expected = colors / 257 if meaning == "unspecified" else over_white(colors, alpha)
-        assert np.abs(result - expected).max() <= 3, meaning
+def test_also_in_every_kind_of_tiff(gray: bool, byteorder: str, options: dict[str, Any]) -> None:
+    data, photometric, expected = (DEEP[..., 0], "minisblack", GRAY) if gray else (RGB, "rgb", RGB)
+    content = tiff(data, byteorder=byteorder, photometric=photometric, **options)
+    assert np.array_equal(pixels(content), expected // 256)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -121,7 +119,7 @@ def test_a_planar_tiff_is_refused_if_it_would_be_misread(channels: int, compress
     options = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
     with pytest.raises(UserError, match=r"file: 16 bits a channel, planar"):
         pixels(tiff(planes, **options))
-    assert np.array_equal(pixels(tiff(in_8_bits(planes[:3]).astype(np.uint8), **options)), in_8_bits(DEEP[..., :3]))
+    assert np.array_equal(pixels(tiff((planes[:3] // 256).astype(np.uint8), **options)), RGB // 256)
 
 
 REFUSED = {
@@ -131,7 +129,7 @@ REFUSED = {
        for dtype in ("float32", "int32", "uint32", "int16")},
     "transparent gray of 16 bits": (png(DEEP[..., :1], 0, chunk(b"tRNS", bytes(2))), "16 bits a channel.*transparent"),
     "damaged profile": (encoded(SOURCE, "PNG", icc_profile=b"none"), "its color profile cannot be used"),
-    "bomb": (png(DEEP[..., :3], 2, size=(60_000, 60_000)), "(pixels|bomb)"),
+    "bomb": (png(RGB, 2, size=(60_000, 60_000)), "(pixels|bomb)"),
 }  # fmt: skip
 
 
@@ -182,7 +180,7 @@ def test_images_stand_upright(orientation: int) -> None:
     for form in ("PNG", "WEBP", "TIFF"):
         upright = TURNED[orientation](np.asarray(SOURCE))
         assert np.array_equal(pixels(encoded(SOURCE, form, exif=exif)), upright), form
-    gray, turned = DEEP[..., :1], TURNED[orientation](in_8_bits(DEEP[..., [0, 0, 0]]))
+    gray, turned = DEEP[..., :1], TURNED[orientation](GRAY // 256)
     assert np.array_equal(pixels(png(gray, 0, chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))), turned)
     tag = (0x0112, "H", 1, orientation, True)
     assert np.array_equal(pixels(tiff(gray[..., 0], photometric="minisblack", extratags=[tag])), turned)
@@ -203,7 +201,7 @@ def test_a_color_profile_is_applied_and_one_that_changes_nothing_moves_no_value(
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "16 bit"])
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
 def test_a_file_that_is_cut_short_is_named(form: str, left: float) -> None:
-    content = png(DEEP[..., :3], 2) if form == "16 bit" else encoded(image(1, (64, 48)), form)
+    content = png(RGB, 2) if form == "16 bit" else encoded(image(1, (64, 48)), form)
     with pytest.raises(UserError, match=r"^file: (not an image|cannot be decoded)"):
         pixels(content[: int(len(content) * left)])
 

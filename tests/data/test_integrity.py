@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from image_translation.data.images import read_image
 from image_translation.data.integrity import check_images, decode
 from image_translation.data.sources import DerivedPairs, FolderPairs
 from image_translation.data.sources.base import Pair
+
+Check = Callable[[], tuple[str, int]]
 
 
 def jpeg(mode: str, **options: Any) -> bytes:
@@ -98,55 +101,52 @@ def test_all_problems_are_reported_at_once(comic_root: Path) -> None:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What Pillow was asked to open."""
+def check(comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Gives the fingerprint, and how often Pillow has opened a file for it."""
     files, original = list[object](), Image.open
 
     def noted(file: Any, *args: Any, **kwargs: Any) -> Any:
         files.append(file)
         return original(file, *args, **kwargs)
 
+    def run() -> tuple[str, int]:
+        files.clear()
+        return fingerprint(comic_root), len(files)
+
     monkeypatch.setattr(Image, "open", noted)
-    return files
+    return run
 
 
-def test_only_new_and_changed_files_are_decoded_again(comic_root: Path, opened: list[object]) -> None:
-    first = fingerprint(comic_root)
-    assert len(opened) >= 24  # 12 pairs
-    opened.clear()
-    assert fingerprint(comic_root) == first
-    assert not opened
+def test_only_new_and_changed_files_are_decoded_again(comic_root: Path, check: Check) -> None:
+    first, count = check()
+    assert count >= 24  # 12 pairs
+    assert check() == (first, 0)
     image(99).save(comic_root / "train" / "face" / "train0.png")
-    second = fingerprint(comic_root)
-    assert second != first
-    per_pair = len(opened)
+    second, per_pair = check()
     assert 2 <= per_pair <= 4  # one pair, and each of its files at most for its kind and its pixels
     for side in ("face", "comics"):
         image(100).save(comic_root / "train" / side / "new.png")
-    assert fingerprint(comic_root) != second
-    assert len(opened) == 2 * per_pair
+    third, count = check()
+    assert count == per_pair
+    assert len({first, second, third}) == 3
 
-    # Another time is enough, at the same size; and what is wrong is never remembered, but the others are.
+
+def test_what_is_wrong_is_never_remembered_but_the_others_are(comic_root: Path, check: Check) -> None:
+    first, count = check()
     path = comic_root / "val" / "comics" / "val0.png"
     content = path.read_bytes()
     path.write_bytes(b"damaged!" + content[8:])
-    os.utime(path, (0, 0))
+    os.utime(path, (0, 0))  # another time is enough, at the same size
     for _ in range(2):
         with pytest.raises(UserError, match=r"val0\.png"):
-            fingerprint(comic_root)
+            check()
     path.write_bytes(content)
-    opened.clear()
-    fingerprint(comic_root)
-    assert len(opened) == per_pair
+    assert check() == (first, count // 12)
 
 
-def test_a_memory_that_is_damaged_is_made_anew(comic_root: Path, opened: list[object]) -> None:
-    first = fingerprint(comic_root)
+def test_a_memory_that_is_damaged_is_made_anew(check: Check) -> None:
+    whole = check()
     for file in (Path(os.environ["XDG_CACHE_HOME"]) / "image_translation" / "checked").glob("*.json"):
         file.write_text(file.read_text()[:-5])
-    opened.clear()
-    assert fingerprint(comic_root) == first
-    assert opened
-    opened.clear()
-    fingerprint(comic_root)
-    assert not opened
+    assert check() == whole
+    assert check() == (whole[0], 0)

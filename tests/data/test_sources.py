@@ -100,9 +100,7 @@ def test_adding_images_moves_none_to_another_split(tmp_path: Path) -> None:
     }
 
 
-def test_a_missing_split_is_cut_out_of_train_and_the_others_stay(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_split_is_cut_out_of_train(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, *(f"train/{side}/{i}.png" for side in "ab" for i in range(100)), "test/a/x.png", "test/b/x.png")
     with caplog.at_level(logging.INFO):
         found = names(tmp_path, fraction=0.2)

@@ -111,9 +111,7 @@ def left(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "place").glob("*"))
 
 
-def test_a_dataset_is_downloaded_checked_and_trained_on(
-    server: Server, get: Get, command: Command, tmp_path: Path
-) -> None:
+def test_a_dataset_is_downloaded_and_trained_on(server: Server, get: Get, command: Command, tmp_path: Path) -> None:
     """The first try breaks off. Until all is there, nothing looks as if it were, as after a kill."""
     data, content, seen = tmp_path / "place" / "data", facades(), list[bool]()
 
