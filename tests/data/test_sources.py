@@ -7,7 +7,6 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
-from conftest import image
 from PIL import Image
 
 from image_translation.cli.errors import UserError
@@ -62,16 +61,6 @@ def test_one_folder(tmp_path: Path, layout: str) -> None:
         (path,) = (tmp_path / split).iterdir()
         assert pairs == [Pair(path.stem, path if layout == "aligned" else None, path)]
     assert [pair.name for pair in find(tmp_path / "other", source(layout, b="photos"))["train"]] == ["4"]
-
-
-def test_a_pair_is_opened_as_far_as_it_has_files(tmp_path: Path) -> None:
-    one, two = tmp_path / "1.png", tmp_path / "2.png"
-    image(1).save(one)
-    image(2).save(two)
-    assert source().open(Pair("x", one, two)) == {"input": image(1), "target": image(2)}
-    assert source().open(Pair("x", one, None)) == {"input": image(1)}
-    assert source("derived").open(Pair("x", None, two)) == {"target": image(2)}
-    assert Pair("x", one, None).files == [one]
 
 
 def test_halves_of_an_aligned_image(tmp_path: Path) -> None:
