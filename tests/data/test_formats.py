@@ -22,8 +22,7 @@ Array = NDArray[Any]
 
 
 def encoded(source: Image.Image, form: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    source.save(buffer, form, **({"lossless": True} if form == "WEBP" else {}), **options)
+    source.save(buffer := io.BytesIO(), form, **({"lossless": True} if form == "WEBP" else {}), **options)
     return buffer.getvalue()
 
 
@@ -47,8 +46,7 @@ def png(array: Array, color_type: int, extra: bytes = b"", size: tuple[int, int]
 
 
 def tiff(array: Array, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, array, **options)
+    tifffile.imwrite(buffer := io.BytesIO(), array, **options)
     return buffer.getvalue()
 
 

@@ -186,12 +186,12 @@ def test_a_mistake_is_said_before_a_server_that_is_away(server: Server, get: Get
 
 
 def test_two_archives_become_two_folders(server: Server, command: Command, tmp_path: Path) -> None:
+    data, options = tmp_path / "place" / "data", ["name=face2comics2"]
     for name in ("face", "comics"):
         files = {f"some/{name}s/{i}.png": png(image(i)) for i in range(3)} | {"some/read.me": b""}
         server.answers[f"/{name}.tar"] = archive(files)
-    addresses = [f"sets.face2comics2.archives.{name}.url={server.url(f'/{name}.tar')}" for name in ("face", "comics")]
-    data = tmp_path / "place" / "data"
-    succeeded(command("download", "name=face2comics2", *addresses, f"output={data}"))
+        options.append(f"sets.face2comics2.archives.{name}.url={server.url(f'/{name}.tar')}")
+    succeeded(command("download", *options, f"output={data}"))
     images = [f"{side}/{i}.png" for side in ("comics", "face") for i in range(3)]
     assert sorted(str(path.relative_to(data)) for path in data.rglob("*.*")) == [".downloaded", *images]
 
