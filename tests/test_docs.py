@@ -18,7 +18,7 @@ def test_the_worked_example_of_the_metrics() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "metrics.md", "exec"), {})
-    found = [line.rstrip() for line in printed.getvalue().splitlines()]
+    found = printed.getvalue().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line][2:]
     table = [row for row in rows if len(row) == 5 and re.fullmatch(r"[\d.]+", row[1])]
     assert len(table) == len(found) == 5

@@ -11,32 +11,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from conftest import PROJECT, SIZE, image, make_comic_root
-from recorder import Recorder, trainer
+from helpers.training import fit, make_trainer
+from recorder import Recorder, datamodule
 from torch.utils.data import default_collate
 
 from image_translation.cli.errors import UserError
-from image_translation.data import PairedImageDataModule
 from image_translation.data.dataset import DiskCache, MemoryCache, PairedImageDataset, choose_cache
 
 PAIR = 2 * 3 * SIZE**2  # bytes
+Reads = Counter[tuple[int, int]]
 
 
-def datamodule(root: Path, **options: Any) -> PairedImageDataModule:
-    defaults = {"input_folder": "face", "target_folder": "comics", "image_size": SIZE, "num_workers": 0,
-                "batch_size": 4}  # fmt: skip
-    data = PairedImageDataModule("comic", str(root), **(defaults | options))
-    data.setup()
-    return data
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one["name"] == other["name"] and all(torch.equal(one[half], other[half]) for half in ("input", "target"))
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, int]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """How often each pair of each dataset was read."""
-    counts: Counter[tuple[int, int]] = Counter()
-    read = PairedImageDataset.__getitem__
+    counts, read = Reads(), PairedImageDataset.__getitem__
 
     def counted(self: PairedImageDataset, index: int) -> dict[str, Any]:
         counts[len(self), index] += 1
@@ -46,28 +41,25 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, int]]:
     return counts
 
 
-def test_the_same_training_with_every_image_read_once(tmp_path: Path, reads: Counter[tuple[int, int]]) -> None:
+def test_the_same_training_with_every_image_read_once(tmp_path: Path, reads: Reads) -> None:
     root = make_comic_root(tmp_path / "pairs", {"train": 10, "val": 3, "test": 1})
     batches, counts = {}, {}
     for cache in ("none", "device", "ram", "disk", "disk again"):
         reads.clear()
-        pl.seed_everything(0, verbose=False)
         model = Recorder()
-        data = datamodule(root, cache=cache.split()[0], cache_folder=str(tmp_path / "cache"))
-        trainer(3).fit(model, datamodule=data)
+        data = datamodule(root, batch_size=4, cache=cache.split()[0], cache_folder=str(tmp_path / "cache"))
+        fit(model, data, max_epochs=3)
         batches[cache], counts[cache] = model.batches, dict(reads)
     for found in batches.values():
         assert len(found) == 9  # 4 + 4 + 2 images
-        for batch, expected in zip(found, batches["none"], strict=True):
-            assert batch["name"] == expected["name"]
-            assert all(torch.equal(batch[half], expected[half]) for half in ("input", "target"))
+        assert all(map(same, found, batches["none"]))
     pairs = [(10, i) for i in range(10)] + [(3, i) for i in range(3)]
     assert counts["none"] == dict.fromkeys(pairs, 3)
     assert counts["device"] == counts["ram"] == counts["disk"] == dict.fromkeys(pairs, 1)
     assert counts["disk again"] == {}
 
 
-def test_a_batch_is_that_of_the_dataset(comic_root: Path, tmp_path: Path, reads: Counter[tuple[int, int]]) -> None:
+def test_a_batch_is_that_of_the_dataset(comic_root: Path, tmp_path: Path, reads: Reads) -> None:
     dataset = datamodule(comic_root).datasets["train"]
     memory, disk = MemoryCache(dataset, torch.device("cpu")), DiskCache(dataset, "", "train", tmp_path)
     reads.clear()
@@ -75,17 +67,15 @@ def test_a_batch_is_that_of_the_dataset(comic_root: Path, tmp_path: Path, reads:
         expected = default_collate([dataset[i] for i in indices])
         for cache in (memory, disk, pickle.loads(pickle.dumps(disk))):  # the last as in a worker process
             batch = cache.__getitems__(indices)
-            assert len(cache) == 6
             assert batch.keys() == expected.keys()
-            assert batch["name"] == expected["name"]
-            for half in ("input", "target"):
-                assert batch[half].dtype == torch.uint8
-                assert torch.equal(batch[half], expected[half])
-                assert batch[half].is_contiguous(memory_format=torch.channels_last)
+            assert same(batch, expected)
+            for half in (batch["input"], batch["target"]):
+                assert half.dtype == torch.uint8
+                assert half.is_contiguous(memory_format=torch.channels_last)
     assert reads[6, 4] == 1 + 2  # once for the cache
     assert reads[6, 5] == 0  # nobody asked for it
-    assert dataset.nbytes == 6 * PAIR == memory.stored.nbytes
-    assert disk.path.stat().st_size == 6 * PAIR
+    assert len(memory) == len(disk) == 6
+    assert dataset.nbytes == 6 * PAIR == memory.stored.nbytes == disk.path.stat().st_size
     assert len(pickle.dumps(disk)) < 10_000
 
 
@@ -129,23 +119,17 @@ def test_a_file_on_disk_is_of_one_content_and_geometry(comic_root: Path, tmp_pat
     assert len({first.path, changed.path, *others}) == 6
     assert not torch.equal(first.__getitems__([0])["input"], changed.__getitems__([0])["input"])
     assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".bin"] * 6 + [".lock"] * 6
-
-
-def test_a_file_of_another_size_is_made_anew(comic_root: Path, tmp_path: Path) -> None:
-    first = disk_cache(comic_root, tmp_path / "cache")
-    expected = first.__getitems__([0, 5])
-    first.path.write_bytes(first.path.read_bytes()[:-1])
-    again = disk_cache(comic_root, tmp_path / "cache").__getitems__([0, 5])
-    assert all(torch.equal(again[half], expected[half]) for half in ("input", "target"))
+    expected = changed.__getitems__([0, 5])
+    changed.path.write_bytes(changed.path.read_bytes()[:-1])  # one of another size is made anew
+    assert same(disk_cache(comic_root, tmp_path / "cache").__getitems__([0, 5]), expected)
 
 
 def test_a_full_disk_is_named_and_nothing_stays(comic_root: Path, tmp_path: Path) -> None:
-    data = datamodule(comic_root)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5 * PAIR, limits[1]))  # of 6
     try:
         with pytest.raises(UserError, match=r"data\.cache=disk: .*File too large.*data\.cache_folder="):
-            DiskCache(data.datasets["train"], "", "train", tmp_path / "cache")
+            disk_cache(comic_root, tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -197,22 +181,19 @@ except RuntimeError:
 
 
 def test_testing_keeps_nothing(comic_root: Path) -> None:
-    data, testing = datamodule(comic_root, cache="device"), trainer()
-    testing.test(Recorder(), datamodule=data, verbose=False)
-    assert isinstance(testing.test_dataloaders.dataset, PairedImageDataset)
+    trainer = make_trainer()
+    trainer.test(Recorder(), datamodule=datamodule(comic_root, cache="device"), verbose=False)
+    assert isinstance(trainer.test_dataloaders.dataset, PairedImageDataset)
 
 
 @pytest.mark.gpu
 def test_images_stay_on_the_gpu(comic_root: Path) -> None:
-    fitting = trainer(accelerator="gpu")
-    fitting.fit(Recorder(), datamodule=datamodule(comic_root))
-    dataset = fitting.train_dataloader.dataset
+    trainer = fit(Recorder(), datamodule(comic_root, batch_size=4), accelerator="gpu", devices=1)
+    dataset = trainer.train_dataloader.dataset
     assert isinstance(dataset, MemoryCache)
     assert dataset.held == set(range(6))
-    on_gpu, on_cpu = (
-        dataset.__getitems__([3, 0]),
-        MemoryCache(dataset.dataset, torch.device("cpu")).__getitems__([3, 0]),
-    )
+    on_gpu = dataset.__getitems__([3, 0])
+    on_cpu = MemoryCache(dataset.dataset, torch.device("cpu")).__getitems__([3, 0])
     for half in ("input", "target"):
         assert on_gpu[half].is_cuda
         assert torch.equal(on_cpu[half], on_gpu[half].cpu())

@@ -1,6 +1,5 @@
 """The layers against torch's own, and the networks against the textbook's."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,8 +39,8 @@ def test_values_and_gradients_are_those_of_torchs_layer(
     y, expected = ours(x), theirs(x)
     assert torch.allclose(y, expected, atol=1e-12)
     weight = torch.randn_like(expected)
-    wanted = [[x, *layer.parameters()] for layer in (ours, theirs)]
-    gradients = [torch.autograd.grad((z * weight).sum(), some) for z, some in zip((y, expected), wanted, strict=True)]
+    gradients = [torch.autograd.grad((z * weight).sum(), [x, *layer.parameters()])
+                 for z, layer in ((y, ours), (expected, theirs))]  # fmt: skip
     for got, right in zip(*gradients, strict=True):
         assert torch.allclose(got, right, atol=1e-10)
 
@@ -59,56 +58,56 @@ def test_statistics_are_float32_in_bfloat16() -> None:
 
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d)
-NETWORKS = [UNetGenerator, PatchGANDiscriminator, ConvAutoencoder]
-TEXTBOOK = [textbook.Generator, textbook.Discriminator, textbook.Autoencoder]
+NETWORKS = {"Generator": UNetGenerator, "Discriminator": PatchGANDiscriminator, "Autoencoder": ConvAutoencoder}
 
 
-@pytest.mark.parametrize(("ours", "theirs"), zip(NETWORKS, TEXTBOOK, strict=True))
-def test_networks_equal_the_textbook_ones(ours: Callable[[], nn.Module], theirs: Callable[[], nn.Module]) -> None:
+def small(name: str, **options: Any) -> nn.Module:
+    return NETWORKS[name](**options, **({} if name == "Discriminator" else {"image_size": 128}))
+
+
+def output_of(network: Any, x: Tensor) -> Tensor:
+    return network(x, x.flip(-1)) if "Discriminator" in type(network).__name__ else network(x)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_equal_the_textbook_ones(name: str) -> None:
     """The same weights give the same output and the same gradients."""
     torch.manual_seed(0)
-    network, reference = ours().eval().double(), theirs().eval().double()
-    pairs = zip(*([m for m in net.modules() if isinstance(m, LAYERS)] for net in (network, reference)), strict=True)
-    for mine, other in pairs:
+    networks = [make().eval().double() for make in (NETWORKS[name], getattr(textbook, name))]
+    layers_of = [[module for module in network.modules() if isinstance(module, LAYERS)] for network in networks]
+    for mine, other in zip(*layers_of, strict=True):
         mine.load_state_dict(other.state_dict())
-    inputs = torch.rand(2 if ours is PatchGANDiscriminator else 1, 1, 3, 256, 256, dtype=torch.float64) * 2 - 1
-    outputs = [net(*inputs) for net in (network, reference)]
+    x = torch.rand(1, 3, 256, 256, dtype=torch.float64) * 2 - 1
+    outputs = [output_of(network, x) for network in networks]
     assert torch.allclose(*outputs, atol=1e-9)
-    gradients = []
-    for net, output in zip((network, reference), outputs, strict=True):
+    for output in outputs:
         output.square().mean().backward()
-        gradients.append([p.grad for m in net.modules() if isinstance(m, LAYERS) for p in m.parameters(recurse=False)])
-    for got, right in zip(*gradients, strict=True):
-        assert torch.allclose(got, right, rtol=1e-6, atol=1e-12)
+    for mine, other in zip(*layers_of, strict=True):
+        for got, right in zip(mine.parameters(recurse=False), other.parameters(recurse=False), strict=True):
+            assert torch.allclose(got.grad, right.grad, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("make", NETWORKS)
-def test_every_convolution_sees_channels_last(make: Callable[..., nn.Module], n: int) -> None:
-    options = {} if make is PatchGANDiscriminator else {"image_size": 64}
-    network = make(base_channels=4, **options)
-    seen: list[bool] = []
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_convolution_sees_channels_last(name: str, n: int) -> None:
+    network, seen = small(name, base_channels=4), list[bool]()
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_pre_hook(lambda _, x: seen.append(x[0].is_contiguous(memory_format=CHANNELS_LAST)))
-    x = torch.rand(n, 3, 64, 64)
-    network(*([x, x] if make is PatchGANDiscriminator else [x]))
+    output_of(network, torch.rand(n, 3, 128, 128))
     assert seen
     assert all(seen)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("make", NETWORKS)
-def test_gradient_checkpointing_changes_only_the_memory(make: Callable[..., nn.Module], norm: str) -> None:
-    options: dict[str, Any] = {"base_channels": 8, "norm": norm}
-    if make is not PatchGANDiscriminator:
-        options["image_size"] = 128
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_checkpointing_changes_only_the_memory(name: str, norm: str) -> None:
     x = torch.rand(2, 3, 128, 128)
-    states, gradients, kept = [], [], []
-    for gradient_checkpointing in (False, True):
+    states, kept = [], []
+    for choice in (False, True):
         torch.manual_seed(0)
-        network = make(gradient_checkpointing=gradient_checkpointing, **options)
-        held = {}
+        network = small(name, base_channels=8, norm=norm, gradient_checkpointing=choice)
+        held = dict[int, int]()
 
         def hold(tensor: Tensor, held: dict[int, int] = held) -> Tensor:
             if not isinstance(tensor, nn.Parameter):
@@ -116,13 +115,11 @@ def test_gradient_checkpointing_changes_only_the_memory(make: Callable[..., nn.M
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
-            y = network(*([x, x] if make is PatchGANDiscriminator else [x]))
+            y = output_of(network, x)
         kept.append(sum(held.values()))
         y.square().mean().backward()
-        states.append(network.state_dict())
-        gradients.append([p.grad for p in network.parameters()])
-    for name, value in states[0].items():  # the running statistics and their count among them
-        assert torch.equal(value, states[1][name]), name
-    for got, right in zip(*gradients, strict=True):
-        assert torch.equal(got, right)
+        gradients = {f"gradient of {key}": parameter.grad for key, parameter in network.named_parameters()}
+        states.append(network.state_dict() | gradients)
+    for key, value in states[0].items():  # the running statistics and their count among them
+        assert torch.equal(value, states[1][key]), key
     assert kept[1] < 0.5 * kept[0], kept
