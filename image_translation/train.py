@@ -9,7 +9,7 @@ from functools import partial
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.app import command, instantiate
-from image_translation.cli.errors import one_of
+from image_translation.cli.errors import UserError, one_of
 from image_translation.metrics.names import METRICS
 from image_translation.runs.folder import BEST_CHECKPOINT
 from image_translation.runs.redact import redact
@@ -52,6 +52,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         return run.earlier.get("optimized_metric")
 
     model = instantiate(cfg.model, "model")
+    if (best := cfg.callbacks.get("best")) and (best.get("filename"), best.get("save_top_k", 1)) != ("best", 1):
+        raise UserError("callbacks.best writes the one checkpoint that is tested, best.ckpt. For more: callbacks=top")
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     begin = LambdaCallback(on_train_batch_end=lambda *_, **__: run.begin())
     trainer = make_trainer(cfg.trainer, [*callbacks, begin], trains=model.trains)

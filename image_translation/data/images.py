@@ -1,6 +1,8 @@
 """Reading image files of every common kind as 8-bit sRGB, many at once."""
 
+import functools
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from rich.progress import track
 
 from image_translation.cli.errors import UserError
 
+log = logging.getLogger(__name__)
 RESIZES = ("crop", "stretch")
 BACKGROUND = "white"
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")  # and no other, whatever the extension: EPS runs Ghostscript
@@ -41,7 +44,7 @@ def read_image(source: Path | bytes, name: object = None, background: str = BACK
     """
     content = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        with open_image(content) as image:
+        with _open_without_texts(content, name or source) as image:
             limit, tags = Image.MAX_IMAGE_PIXELS, _tags(image)
             if limit and image.width * image.height > limit:  # Pillow only warns, up to twice as many
                 raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
@@ -49,7 +52,7 @@ def read_image(source: Path | bytes, name: object = None, background: str = BACK
             if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
                 raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
             image.load()
-            return to_srgb(image, background)
+            return to_srgb(image, background, name or source)
     except Exception as error:  # Pillow's decoders raise many types
         reason = str(error) if isinstance(error, UserError) else f"cannot be decoded ({error or type(error).__name__})."
         if isinstance(error, UnidentifiedImageError):
@@ -62,9 +65,32 @@ def open_image(content: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
-def to_srgb(image: Image.Image, background: str = BACKGROUND) -> Image.Image:
-    """An image as upright 8-bit sRGB; UserError if its values have no fixed range, or its profile is damaged."""
-    upright = ImageOps.exif_transpose(image)
+def _open_without_texts(content: bytes, name: object) -> ImageFile.ImageFile:
+    """An image, if need be without the texts and the profile of a PNG file, of which Pillow unpacks 1 MiB only."""
+    try:
+        return open_image(content)
+    except ValueError:
+        _warn(f"{name}: its texts or its color profile are too large and are ignored.")
+        kept, place = [content[:8]], 8
+        while place < len(content):  # length, kind, data and checksum
+            start, place = place, place + 12 + int.from_bytes(content[place : place + 4], "big")
+            if content[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+                kept.append(content[start:place])
+        return open_image(b"".join(kept))
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    log.warning(text)
+
+
+def to_srgb(image: Image.Image, background: str = BACKGROUND, name: object = "image") -> Image.Image:
+    """An image as upright 8-bit sRGB; UserError if its values have no fixed range. Damaged metadata are ignored."""
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except Exception:  # Pillow's parser raises many types
+        _warn(f"{name}: its EXIF data are damaged and are ignored.")
+        upright = image
     profile = upright.info.get("icc_profile")
     if upright.mode.startswith("I;16"):  # 16 bits of gray; of 16 bits of color Pillow itself keeps the high byte
         gray = (np.asarray(upright) >> 8).astype(np.uint8)
@@ -72,9 +98,9 @@ def to_srgb(image: Image.Image, background: str = BACKGROUND) -> Image.Image:
     if upright.mode in ("I", "F"):
         raise UserError(f"mode {upright.mode} has more than 16 bits or no fixed range; convert it to 8 or 16 bits.")
     if not upright.has_transparency_data:
-        return _apply_profile(upright, profile)
+        return _apply_profile(upright, profile, name)
     rgba = upright.convert("RGBA")
-    colors = _apply_profile(rgba.convert("RGB"), profile)
+    colors = _apply_profile(rgba.convert("RGB"), profile, name)
     return Image.composite(colors, Image.new("RGB", rgba.size, ImageColor.getrgb(background)), rgba.getchannel("A"))
 
 
@@ -89,7 +115,7 @@ def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})  # of a TIFF
 
 
-def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _apply_profile(image: Image.Image, profile: bytes | None, name: object) -> Image.Image:
     """Colors without alpha, in sRGB."""
     if profile is None:
         return image.convert("RGB")
@@ -98,6 +124,7 @@ def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
         if source.profile.xcolor_space == "RGB ":  # also in files of gray images and palettes
             image = image.convert("RGB")
         result = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError) as error:
-        raise UserError(f"its color profile cannot be used ({error}); remove it or save the image anew.") from error
+    except (OSError, ImageCms.PyCMSError):
+        _warn(f"{name}: its color profile is damaged and is ignored.")
+        return image.convert("RGB")
     return cast(Image.Image, result)

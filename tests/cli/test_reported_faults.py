@@ -3,9 +3,14 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
+import torch
+from conftest import SIZE, TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
+from PIL.PngImagePlugin import PngInfo
+
+from image_translation.data import PairedImageDataModule
 
 
 def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
@@ -131,3 +136,52 @@ def test_data_of_another_task_is_answered_with_that_task(comic_root: Path, comma
     for task in ("monet", "facades", "coloring"):
         result = command("check", f"task={task}", f"data.root={comic_root}")
         assert "Is it for task=comic?" in result.stdout + result.stderr
+
+
+def test_metadata_of_any_size_or_state_are_ignored_with_a_warning(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    """Pixels are what counts."""
+    faces, large, many = comic_root / "train" / "face", PngInfo(), PngInfo()
+    large.add_text("prompt", "x" * 2**21, zip=True)
+    for number in range(70):
+        many.add_itxt(str(number), "y" * (2**20 - 100), zip=True)
+    options: list[dict[str, Any]] = [
+        {"pnginfo": large}, {"pnginfo": many}, {"exif": b"Exif\0\0broken"}, {"icc_profile": b"no profile"},
+        {"icc_profile": b"\0" * 2**21},
+    ]  # fmt: skip
+    whole = PairedImageDataModule(
+        "comic", str(comic_root), input_folder="face", target_folder="comics", image_size=SIZE
+    )
+    whole.setup()
+    before = whole.datasets["train"][0]["input"]
+    for number, more in enumerate(options):
+        image(number + 1).save(faces / f"train{number}.png", **more)
+    image(6).save(faces / "train5.webp", lossless=True, exif=b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0")
+    (faces / "train5.png").unlink()
+    run = tmp_path / "run"
+    result = succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", f"hydra.run.dir={run}",
+                               "data.cache=none"))  # fmt: skip
+    for number, what in enumerate(["texts or its color profile", "texts or its color profile", "EXIF", "color profile is",
+                                   "texts or its color profile"]):  # fmt: skip
+        assert len(re.findall(rf"train{number}\.png: its {what}.* ignored", result.stdout)) == 1
+    whole.datasets.clear()
+    whole.setup()
+    assert torch.equal(whole.datasets["train"][0]["input"], before)
+
+
+def test_only_one_checkpoint_is_the_best_and_more_can_be_kept(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    options = (*TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.max_epochs=3", "model.optimizer.lr=1e-2")
+    for change in ("save_top_k=3", "save_top_k=-1", "filename=epoch"):
+        result = command("train", *options, f"callbacks.best.{change}")
+        assert result.returncode == 1
+        assert "Error: callbacks.best writes the one checkpoint that is tested, best.ckpt." in result.stderr
+    run = tmp_path / "run"
+    succeeded(command("train", *options, "callbacks=top", "callbacks.top.save_top_k=2", f"hydra.run.dir={run}"))
+    rows = sorted(read_csv(run / "metrics.csv"), key=lambda row: float(row["val/psnr"]))
+    kept = {path.stem for path in (run / "checkpoints" / "top").iterdir()}
+    assert kept == {f"epoch_{int(row['epoch']) - 1:04}" for row in rows[-2:]}
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == int(rows[-1]["step"])
