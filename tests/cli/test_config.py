@@ -1,15 +1,18 @@
-"""Every choice composes, and every node builds what it names."""
+"""Help and configs: they import nothing heavy, every choice composes, and every node builds what it names."""
 
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import PROJECT, Command, succeeded
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -23,6 +26,8 @@ from image_translation.training.trainer import make_trainer
 
 MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+HEAVY = ("torch", "pytorch_lightning", "torchvision", "torchmetrics", "wandb", "skimage", "numpy", "scipy",
+         "matplotlib")  # fmt: skip
 
 
 def choices(group: str) -> list[str]:
@@ -36,22 +41,42 @@ def config(folder: Path, *overrides: str) -> DictConfig:
     return cfg
 
 
-def test_every_task_has_the_name_of_its_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare", "check", "download", "export"])
+@pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
+def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
+    script = (
+        "import sys, atexit, runpy\n"
+        f"atexit.register(lambda: print('HEAVY', [m for m in {HEAVY} if m in sys.modules]))\n"
+        f"sys.argv = ['x', *{flags}]\n"
+        f"runpy.run_module('image_translation.{command_name}', run_name='__main__')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    succeeded(result)
+    assert "debug: false" in result.stdout
+    assert result.stdout.rstrip().endswith("HEAVY []")
+
+
+def test_help_lists_the_groups_and_an_example(command: Command) -> None:
+    text = succeeded(command("train", "--help")).stdout
+    assert "task: coloring, comic, facades, inpaint, monet, sketch, superres" in text
+    assert "model: autoencoder, identity, pix2pix" in text
+    assert "python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder" in text
+
+
+def test_tasks_and_models_are_what_they_are_called(tmp_path: Path) -> None:
     for task in choices("task"):
         cfg = config(tmp_path, f"task={task}")
         assert cfg.data.task == cfg.run.task == task
+    assert {*MODELS} == {*choices("model")}
+    for model, kind in MODELS.items():
+        cfg = config(tmp_path, f"model={model}")
+        assert get_class(cfg.model._target_) is kind
+        assert cfg.run.model == model
 
 
 def test_coloring_computes_gray_inputs(tmp_path: Path) -> None:
     gray = instantiate(config(tmp_path, "task=coloring").data, "data").derive(torch.rand(2, 3, 4, 4))
     assert torch.equal(gray[:, 0], gray[:, 2])
-
-
-@pytest.mark.parametrize("model", choices("model"))
-def test_every_model_is_made(model: str, tmp_path: Path) -> None:
-    cfg = config(tmp_path, f"model={model}", *(["model.base_channels=2"] if model != "identity" else []))
-    assert type(instantiate(cfg.model, "model")) is MODELS[model]
-    assert cfg.run.model == model
 
 
 @pytest.mark.parametrize(("optimizer", "schedule"), product(choices("model/optimizer"), choices("model/scheduler")))
@@ -116,11 +141,6 @@ def test_the_study_is_the_plain_training_of_every_pair(tmp_path: Path) -> None:
     assert params["task"] == ["coloring", "comic", "monet"]
     assert params["model"] == ["autoencoder", "pix2pix"]
     assert len(params["seed"]) >= 2
-
-
-def test_loggers_can_be_none_one_or_several(tmp_path: Path) -> None:
-    for choice, names in {"wandb": ["wandb"], "[wandb,tensorboard]": ["wandb", "tensorboard"], "none": []}.items():
-        assert list(config(tmp_path, f"logger={choice}").get("logger") or {}) == names
 
 
 def test_the_defaults_are_the_studys(tmp_path: Path) -> None:

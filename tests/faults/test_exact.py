@@ -85,14 +85,11 @@ def train(root: Path, folder: Path, stop: pl.Callback, name: str = "pix2pix", **
     """Train, from the last checkpoint if there is one."""
     folder.mkdir(exist_ok=True)
     last = folder / "checkpoints" / "last.ckpt"
-    callbacks = [
-        TrainingMetrics(str(folder / "metrics.csv")),
-        stop,
-        LastCheckpoint(str(last.parent), **options.pop("last", {})),
-        ModelCheckpoint(last.parent, "best", "val/psnr", mode="max", save_weights_only=True,
-                        enable_version_counter=False),
-        *([EMA(options.pop("ema"))] if "ema" in options else []),
-    ]  # fmt: skip
+    best = ModelCheckpoint(last.parent, "best", "val/psnr", mode="max", save_weights_only=True,
+                           enable_version_counter=False)  # fmt: skip
+    callbacks = [TrainingMetrics(str(folder / "metrics.csv")), stop,
+                 LastCheckpoint(str(last.parent), **options.pop("last", {})), best,
+                 *([EMA(options.pop("ema"))] if "ema" in options else [])]  # fmt: skip
     model = make_model(name, **options.pop("model", {}))
     data = make_data(root, batch_size=2, num_workers=options.pop("num_workers", 0))
     fit(model, data, seed=3, callbacks=callbacks, enable_checkpointing=True,

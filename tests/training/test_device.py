@@ -27,9 +27,7 @@ def test_bf16_where_the_device_is_fast_at_it(
 ) -> None:  # fmt: skip
     found = torch.device(gpu.split()[-1]) if gpu else None
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found)
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation: gpu == "cuda" or including_emulation
-    )
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **emulation: gpu == "cuda" or any(emulation.values()))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert devices.device_type(accelerator) == device
     assert devices.choose_precision("auto", accelerator) == precision
