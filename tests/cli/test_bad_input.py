@@ -25,11 +25,13 @@ def cut(file: Path) -> None:
 
 PAIRS: dict[str, Callable[[Path], Any]] = {  # what the message must hold: what was done to the pairs
     "without a partner: train/face/train3.png": lambda root: (root / "train/comics/train3.png").unlink(),
+    "without a partner: val/comics/val1.png": lambda root: (root / "val/face/val1.png").unlink(),
     "test/comics/test0.png: cannot be decoded": lambda root: cut(root / "test/comics/test0.png"),
     "split 'val' has no image": lambda root: [path.unlink() for path in (root / "val").rglob("*.png")],
 }
 OPTIONS = {
     "data.root=/no/such/folder": "data.root=/no/such/folder does not exist",
+    "data.batch_size=7": "data.batch_size=7 is more than the 6 training images",
     "model.lambda_l1=many": "model.lambda_l1 must be a finite number, got 'many'",
     "trainer.gradient_clip_val=1": "manual optimization",
     "trainer.limit_test_batches=0": "leaves no image to test",
