@@ -53,7 +53,9 @@ def train(cfg: DictConfig, run: Run) -> float | None:
 
     model = instantiate(cfg.model, "model")
     if (best := cfg.callbacks.get("best")) and (best.get("filename"), best.get("save_top_k", 1)) != ("best", 1):
-        raise UserError("callbacks.best writes the one checkpoint that is tested, best.ckpt. For more: callbacks=top")
+        raise UserError(
+            "callbacks.best writes the one checkpoint that is tested, best.ckpt. More states: checkpoint.keep=3"
+        )
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     begin = LambdaCallback(on_train_batch_end=lambda *_, **__: run.begin())
     trainer = make_trainer(cfg.trainer, [*callbacks, begin], trains=model.trains)

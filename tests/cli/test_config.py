@@ -1,27 +1,33 @@
-"""Every choice composes, and every node builds what it names."""
+"""Help and configs: they import nothing heavy, every choice composes, and every node builds what it names."""
 
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import PROJECT
+from conftest import PROJECT, Command, succeeded
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from image_translation.callbacks import EMA, LastCheckpoint
 from image_translation.cli.app import instantiate
-from image_translation.data import PairedImageDataModule
 from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
 from image_translation.runs.config import flatten_config
+from image_translation.training.seeding import StepSeeding
 from image_translation.training.trainer import make_trainer
 
 MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+HEAVY = ("torch", "pytorch_lightning", "torchvision", "torchmetrics", "wandb", "skimage", "numpy", "scipy",
+         "matplotlib")  # fmt: skip
 
 
 def choices(group: str) -> list[str]:
@@ -35,24 +41,42 @@ def config(folder: Path, *overrides: str) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("task", choices("task"))
-def test_every_task_makes_a_datamodule(task: str, tmp_path: Path) -> None:
-    cfg = config(tmp_path, f"task={task}")
-    data = instantiate(cfg.data, "data")
-    assert isinstance(data, PairedImageDataModule)
-    assert data.task == cfg.run.task == task
+@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare", "check", "download", "export"])
+@pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
+def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
+    script = (
+        "import sys, atexit, runpy\n"
+        f"atexit.register(lambda: print('HEAVY', [m for m in {HEAVY} if m in sys.modules]))\n"
+        f"sys.argv = ['x', *{flags}]\n"
+        f"runpy.run_module('image_translation.{command_name}', run_name='__main__')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    succeeded(result)
+    assert "debug: false" in result.stdout
+    assert result.stdout.rstrip().endswith("HEAVY []")
+
+
+def test_help_lists_the_groups_and_an_example(command: Command) -> None:
+    text = succeeded(command("train", "--help")).stdout
+    assert "task: coloring, comic, facades, inpaint, monet, sketch, superres" in text
+    assert "model: autoencoder, identity, pix2pix" in text
+    assert "python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder" in text
+
+
+def test_tasks_and_models_are_what_they_are_called(tmp_path: Path) -> None:
+    for task in choices("task"):
+        cfg = config(tmp_path, f"task={task}")
+        assert cfg.data.task == cfg.run.task == task
+    assert {*MODELS} == {*choices("model")}
+    for model, kind in MODELS.items():
+        cfg = config(tmp_path, f"model={model}")
+        assert get_class(cfg.model._target_) is kind
+        assert cfg.run.model == model
 
 
 def test_coloring_computes_gray_inputs(tmp_path: Path) -> None:
     gray = instantiate(config(tmp_path, "task=coloring").data, "data").derive(torch.rand(2, 3, 4, 4))
     assert torch.equal(gray[:, 0], gray[:, 2])
-
-
-@pytest.mark.parametrize("model", choices("model"))
-def test_every_model_is_made(model: str, tmp_path: Path) -> None:
-    cfg = config(tmp_path, f"model={model}", *(["model.base_channels=2"] if model != "identity" else []))
-    assert type(instantiate(cfg.model, "model")) is MODELS[model]
-    assert cfg.run.model == model
 
 
 @pytest.mark.parametrize(("optimizer", "schedule"), product(choices("model/optimizer"), choices("model/scheduler")))
@@ -63,8 +87,7 @@ def test_every_optimizer_and_schedule_is_made(optimizer: str, schedule: str, tmp
     made = model.optimizer_factory(model.parameters())
     assert type(made) is OPTIMIZERS[optimizer]
     steps = {"total_steps": 1000} if schedule == "cosine" else {}
-    rates = []
-    advancing = model.scheduler_factory(made, **steps)
+    rates, advancing = [], model.scheduler_factory(made, **steps)
     for _ in range(100):
         rates.append(made.param_groups[0]["lr"])
         made.step()
@@ -85,6 +108,14 @@ def test_every_trainer_is_made_with_its_callbacks(trainer: str, callbacks: str, 
     kinds = [type(callback) for callback in made.callbacks]
     assert kinds[-2:] == [ModelCheckpoint, LastCheckpoint]  # after the callbacks whose state they keep
     assert (EMA in kinds) == (callbacks == "ema")
+
+
+def test_what_a_run_adds_to_its_trainer(tmp_path: Path) -> None:
+    cfg = config(tmp_path, "trainer=cpu", "trainer.max_epochs=7", "trainer.precision=32-true").trainer
+    trainer = make_trainer(cfg, [Callback()])
+    assert [type(callback) for callback in trainer.callbacks][:2] == [StepSeeding, Callback]  # which may draw
+    assert (trainer.max_epochs, trainer.precision, trainer.gradient_clip_val) == (7, "32-true", None)
+    assert make_trainer(cfg, [Callback()], trains=False).max_epochs == 0
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
@@ -112,15 +143,6 @@ def test_the_study_is_the_plain_training_of_every_pair(tmp_path: Path) -> None:
     assert len(params["seed"]) >= 2
 
 
-@pytest.mark.parametrize(
-    ("choice", "names"),
-    [("wandb", ["wandb"]), ("tensorboard", ["tensorboard"]), ("[wandb,tensorboard]", ["wandb", "tensorboard"]),
-     ("none", []), ("[]", [])],
-)  # fmt: skip
-def test_loggers_can_be_none_one_or_several(choice: str, names: list[str], tmp_path: Path) -> None:
-    assert list(config(tmp_path, f"logger={choice}").get("logger") or {}) == names
-
-
 def test_the_defaults_are_the_studys(tmp_path: Path) -> None:
     cfg = config(tmp_path)
     assert (cfg.model.lambda_l1, cfg.model.gan_loss, cfg.model.dropout) == (100, "bce", 0.5)
@@ -129,8 +151,3 @@ def test_the_defaults_are_the_studys(tmp_path: Path) -> None:
     assert sum(p.numel() for p in model.parameters()) == 54_413_955 + 2_768_705
     defaults = model.optimizer_factory(model.parameters()).defaults
     assert (defaults["lr"], tuple(defaults["betas"])) == (2e-4, (0.5, 0.999))
-
-
-@pytest.mark.gpu
-def test_the_default_trainer_takes_the_gpu(tmp_path: Path) -> None:
-    assert make_trainer(config(tmp_path).trainer, []).strategy.root_device.type == "cuda"

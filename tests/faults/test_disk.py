@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_PIX2PIX, Command, make_comic_root
+from conftest import TINY_PIX2PIX, Command
 from helpers.processes import finish, results_unlike, start, status, wait_for
 
 from image_translation.runs.files import write_text
@@ -18,11 +19,6 @@ from image_translation.training.checkpoint_io import AtomicCheckpointIO
 
 MIB = 2**20
 OPTIONS = (*TINY_PIX2PIX, "trainer.max_epochs=10", "checkpoint.every_n_steps=2")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_comic_root(tmp_path_factory.mktemp("data") / "pairs")
 
 
 @pytest.fixture
@@ -40,13 +36,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(folder: Path, leave: int = 0) -> Path:
     """Take all the room there is."""
     file = folder / "filler"
-    with file.open("wb") as taken:
-        try:
-            while shutil.disk_usage(folder).free > leave:
-                taken.write(bytes(4096))
-                taken.flush()
-        except OSError:
-            pass
+    with suppress(OSError), file.open("wb", buffering=0) as taken:
+        while shutil.disk_usage(folder).free > leave:
+            taken.write(bytes(4096))
     return file
 
 
@@ -70,23 +62,28 @@ def test_a_file_is_complete_or_as_it_was(write, small_disk: Path) -> None:  # ty
     assert sorted(p.name for p in small_disk.iterdir()) == ["file", "filler"]
 
 
-def test_a_full_disk(root: Path, small_disk: Path, command: Command, tmp_path: Path) -> None:
+def message_of(process: "subprocess.Popen[bytes]", run: Path) -> str:
+    """What a training says that fails."""
+    assert process.wait(120) == 1
+    said = run.with_suffix(".txt").read_text()
+    assert said.count("Error: ") == 1
+    assert str(run) in said
+    assert "Traceback" not in said
+    return said
+
+
+def test_a_full_disk(comic_root: Path, small_disk: Path, command: Command, tmp_path: Path) -> None:
     """The run ends with a message, its last checkpoint is intact, and it can be resumed when there is room again."""
     whole, run = tmp_path / "whole", tmp_path / "run"
-    undisturbed = start(whole, *OPTIONS, f"data.root={root}")
+    undisturbed = start(whole, *OPTIONS, f"data.root={comic_root}")
     (small_disk / "run").mkdir()
     run.symlink_to(small_disk / "run")  # what is printed goes to the larger disk
-    process = start(run, *OPTIONS, f"data.root={root}")
+    process = start(run, *OPTIONS, f"data.root={comic_root}")
     assert wait_for(process, (run / "checkpoints" / "last.ckpt").exists)
     os.killpg(process.pid, signal.SIGSTOP)
     filler = fill(small_disk)
     os.killpg(process.pid, signal.SIGCONT)
-    assert process.wait(120) == 1
-    said = (tmp_path / "run.txt").read_text()
-    assert said.count("Error: ") == 1
-    assert "No space left on device" in said
-    assert str(run) in said
-    assert "Traceback" not in said
+    assert "No space left on device" in message_of(process, run)
     filler.unlink()
     assert find_resume_checkpoint(run, required=True) is not None
     assert not list(run.rglob("*.tmp"))
@@ -97,15 +94,11 @@ def test_a_full_disk(root: Path, small_disk: Path, command: Command, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_gone(root: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_gone(comic_root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = start(run, *OPTIONS, f"data.root={root}", "trainer.max_epochs=1000")
+    process = start(run, *OPTIONS, f"data.root={comic_root}", "trainer.max_epochs=1000")
     assert wait_for(process, (run / "checkpoints" / "last.ckpt").exists)
     while run.exists():  # it writes meanwhile
         shutil.rmtree(run, ignore_errors=True)
-    assert process.wait(60) == 1
-    said = (tmp_path / "run.txt").read_text()
-    assert "Error: " in said
-    assert str(run) in said
-    assert "Traceback" not in said
+    message_of(process, run)
     assert not list(run.rglob("*.ckpt"))

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY_PIX2PIX, Command, make_comic_root
+from conftest import TINY_PIX2PIX, Command, make_comic_root, train
 from helpers.processes import epochs, finish, kill, results_unlike, start, status, wait_for
 
-EPOCHS, STEPS_PER_EPOCH = 6, 3
+EPOCHS = 6  # of three steps
 OPTIONS = (*TINY_PIX2PIX, f"trainer.max_epochs={EPOCHS}", "model/scheduler=linear", "model.scheduler.decay_epochs=3",
            "checkpoint.every_n_steps=2")  # fmt: skip
 TWO_DEVICES = ("trainer.strategy=ddp", "trainer.devices=2")
@@ -21,20 +21,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_comic_root(tmp_path_factory.mktemp("data") / "pairs")
 
 
-def undisturbed(folder: Path, *arguments: str) -> Path:
-    process = start(folder, *arguments)
-    assert process.wait(300) == 0, folder.with_suffix(".txt").read_text()
-    return folder
+@pytest.fixture(scope="module")
+def whole(root: Path) -> Path:
+    train(root.parent, *OPTIONS, f"data.root={root}", "hydra.run.dir=whole")
+    return root.parent / "whole"
 
 
 @pytest.fixture(scope="module")
-def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return undisturbed(tmp_path_factory.mktemp("whole") / "run", *OPTIONS, f"data.root={root}")
-
-
-@pytest.fixture(scope="module")
-def whole_of_two(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return undisturbed(tmp_path_factory.mktemp("whole") / "run", *OPTIONS, *TWO_DEVICES, f"data.root={root}")
+def whole_of_two(root: Path) -> Path:
+    train(root.parent, *OPTIONS, *TWO_DEVICES, f"data.root={root}", "hydra.run.dir=two")
+    return root.parent / "two"
 
 
 @pytest.mark.parametrize("attempt", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 6))])
@@ -71,30 +67,6 @@ def test_killed_while_it_writes_a_checkpoint(
     assert last.exists() or attempt == 1  # the one before is there until the next is complete
     finish(command, run)
     assert results_unlike(whole, run) == []
-
-
-@pytest.mark.slow
-def test_two_that_resume_one_run(root: Path, whole: Path, tmp_path: Path) -> None:
-    """One does, the other is told so."""
-    run = tmp_path / "run"
-    process = start(run, *OPTIONS, f"data.root={root}")
-    assert wait_for(process, lambda: epochs(run) >= 2)
-    kill(process)
-    both = [start(tmp_path / name, f"resume={run}") for name in ("one", "two")]
-    assert sorted(process.wait(300) for process in both) == [0, 1]
-    said = "".join((tmp_path / f"{name}.txt").read_text() for name in ("one", "two"))
-    assert "another process works there" in said or "this run is finished" in said
-    assert results_unlike(whole, run) == []
-
-
-@pytest.mark.slow
-def test_a_finished_run_is_trained_longer(root: Path, command: Command, tmp_path: Path) -> None:
-    """Six epochs, or four and then six: the same, with a constant learning rate."""
-    options, one, two = (*TINY_PIX2PIX, f"data.root={root}"), tmp_path / "one", tmp_path / "two"
-    undisturbed(one, *options, f"trainer.max_epochs={EPOCHS}")
-    undisturbed(two, *options, "trainer.max_epochs=4")
-    finish(command, two, f"trainer.max_epochs={EPOCHS}")
-    assert results_unlike(one, two) == []
 
 
 @pytest.mark.slow

@@ -7,11 +7,6 @@ from conftest import PROJECT, TINY_PIX2PIX, Command, read_json, succeeded
 from helpers.wandb_runs import read_offline_run
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    return state
-
-
 def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Command, tmp_path: Path) -> None:
     """A job that fails stops no other. Of earlier jobs nothing stays."""
     options, sweep, alone = [*TINY_PIX2PIX, f"data.root={comic_root}", "logger=wandb"], tmp_path / "s", tmp_path / "a"
@@ -36,11 +31,12 @@ def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Comm
         assert (run.id, run.config["seed"]) == (manifests[index]["wandb_id"], manifests[index]["seed"])
 
     succeeded(command("train", *options, "seed=1", "model.norm=instance", f"hydra.run.dir={alone}"))
-    assert all(torch.equal(value, weights(alone)[name]) for name, value in weights(jobs[3]).items())
-    assert not all(torch.equal(value, weights(jobs[0])[name]) for name, value in weights(jobs[3]).items())
+    weights, same, other = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+                            for run in (alone, jobs[3], jobs[0]))  # fmt: skip
+    assert all(torch.equal(value, same[name]) for name, value in weights.items())
+    assert not all(torch.equal(value, other[name]) for name, value in weights.items())  # of another seed
 
-    counts = read_json(tmp_path / "counts.json")["before each job"]
-    early, late = counts[1], counts[5]
+    _, early, *_, late = read_json(tmp_path / "counts.json")["before each job"]
     assert late["objects"] - early["objects"] < 4 * 500  # W&B keeps 220 of each job; a job's config has 1,500
     assert late["threads"] == early["threads"]
     assert late["open files"] == early["open files"]

@@ -1,5 +1,6 @@
 """Run folders of strangers: nothing that their files name is run, and any damage ends in one message."""
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,8 @@ class Touch:
 
 
 def options_of(node: str, trace: Path) -> list[str]:
-    return [
-        f"+{node}._target_=pathlib.Path.touch",
-        f"+{node}.self._target_=pathlib.Path",
-        f"+{node}.self._args_=[{trace}]",
-    ]
+    options = ("_target_=pathlib.Path.touch", "self._target_=pathlib.Path", f"self._args_=[{trace}]")
+    return [f"+{node}.{option}" for option in options]
 
 
 def refused(command: Command, run: Path, trace: Path, *, message: str) -> None:
@@ -88,10 +86,17 @@ def test_a_class_in_the_config_is_not_constructed(node: str, run: Path, command:
 
 
 def test_code_in_a_checkpoint_is_not_run(run: Path, command: Command, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
+    trace, best = tmp_path / "trace", run / "checkpoints" / "best.ckpt"
     for path in (run / "checkpoints").glob("*.ckpt"):
         torch.save(torch.load(path, weights_only=True) | {"more": Touch(trace)}, path)
     refused(command, run, trace, message="it holds more than tensors and plain values. Nothing was run.")
+    torch.load(best, weights_only=False)
+    assert trace.exists()  # it would have run
+    trace.unlink()
+    best.write_bytes(pickle.dumps({"more": Touch(trace)}))  # as torch wrote them long ago
+    with pytest.raises(UserError, match=r"best\.ckpt: damaged, or no checkpoint"):
+        image_translation.load(run)
+    assert not trace.exists()
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,177 +1,147 @@
 """Runs that can be typed again: finished ones are skipped, others are resumed or started again; and the whole study."""
 
-import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, succeeded
+from conftest import TINY_AUTOENCODER, TINY_PIX2PIX, Command, make_comic_root, read_json, succeeded
+from helpers.processes import start, status, wait_for
 
-from image_translation.runs.files import file_lock
-
-EPOCHS = 12
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+from image_translation.runs.files import file_lock, write_json
 
 
-def test_a_finished_run_is_skipped(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=resume", f"hydra.run.dir={run}"]
-    succeeded(command(*arguments))
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.suffix != ".log" and path.is_file()}
-    again = succeeded(command(*arguments, "data.num_workers=1"))  # changes no result
-    assert "finished already" in again.stdout
-    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.suffix != ".log" and p.is_file()}
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
 
-    changed = command(*arguments, "model.optimizer.lr=1e-3", "trainer.max_epochs=2")
-    assert changed.returncode == 1
-    assert "model.optimizer.lr: was 0.0002, now 0.001" in changed.stderr
-    assert "trainer.max_epochs: was 1, now 2" in changed.stderr
 
+@pytest.fixture
+def typed(run: Path, comic_root: Path, command: Command) -> Command:
+    """Types the run, with more options, once or again."""
+    options = [*TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=resume", f"hydra.run.dir={run}"]
+    return partial(command, "train", *options)
+
+
+def change(run: Path, **facts: Any) -> dict[str, Any]:
+    """Change the manifest."""
+    manifest = read_json(run / "run.json") | facts
+    write_json(run / "run.json", manifest)
+    return manifest
+
+
+def times(run: Path) -> dict[Path, int]:
+    """When each file was written."""
+    files = (path for path in run.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_a_finished_run_is_skipped(comic_root: Path, run: Path, typed: Command) -> None:
+    succeeded(typed())
+    before = times(run)
+    assert "finished already" in succeeded(typed("data.num_workers=1")).stdout  # changes no result
+    changed = typed("model.optimizer.lr=1e-3", "trainer.max_epochs=2")
     for side in ("face", "comics"):
         (comic_root / "train" / side / "train0.png").unlink()
-    other = command(*arguments)
-    assert other.returncode == 1
+    other = typed()
+    assert changed.returncode == other.returncode == 1
+    assert "model.optimizer.lr: was 0.0002, now 0.001" in changed.stderr
+    assert "trainer.max_epochs: was 1, now 2" in changed.stderr
     assert "a run on other images" in other.stderr
-    assert read_json(run / "run.json")["status"] == "finished"
-    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.suffix != ".log" and p.is_file()}
+    assert times(run) == before
 
 
-def test_a_failed_run_is_started_again(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    run, image = tmp_path / "run", comic_root / "train" / "face" / "train0.png"
-    arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=resume", f"hydra.run.dir={run}"]
+def test_a_run_that_failed_at_once_is_started_again(comic_root: Path, run: Path, typed: Command) -> None:
+    image = comic_root / "train" / "face" / "train0.png"
     good = image.read_bytes()
     image.write_bytes(good[:50])
-    assert command(*arguments).returncode == 1
-    assert read_json(run / "run.json")["status"] == "failed"
+    assert typed().returncode == 1
+    assert status(run) == "failed"
     (run / "rest.txt").write_text("of the failed attempt")
     (run / "test").mkdir()
-    assert command(*arguments).returncode == 1  # still damaged: nothing is touched
+    assert typed().returncode == 1  # still damaged: nothing is touched
     assert (run / "test").exists()
     image.write_bytes(good)
-    result = succeeded(command(*arguments))
-    assert "failed earlier, started again" in result.stdout
-    assert read_json(run / "run.json")["status"] == "finished"
+    assert "failed earlier, started again" in succeeded(typed()).stdout
+    assert status(run) == "finished"
     assert "error" not in read_json(run / "run.json")
     assert (run / "rest.txt").read_text() == "of the failed attempt"  # who knows whose it is
     assert "cannot be decoded" in (run / "train.log").read_text()  # the log keeps the earlier attempt
 
 
-@pytest.mark.parametrize(("sent", "options"), [(signal.SIGTERM, TINY_PIX2PIX), (signal.SIGKILL, TINY_AUTOENCODER)])
-def test_an_interrupted_run_is_resumed(
-    sent: signal.Signals, options: tuple[str, ...], comic_root: Path, command: Command, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    arguments = [*options, f"data.root={comic_root}", f"trainer.max_epochs={EPOCHS}", "logger=wandb", "seed=null",
-                 "if_exists=resume", f"hydra.run.dir={run}"]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "image_translation.train", *arguments],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints" / "last.ckpt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(sent)
-    process.wait(timeout=120)
+def test_an_interrupted_run_is_resumed(comic_root: Path, run: Path, typed: Command) -> None:
+    options = ["trainer.max_epochs=12", "seed=null"]
+    process = start(run, *TINY_AUTOENCODER, f"data.root={comic_root}", *options)
+    assert wait_for(process, (run / "checkpoints" / "last.ckpt").exists)
+    process.send_signal(signal.SIGTERM)
+    process.wait(120)
     before = read_json(run / "run.json")
-    assert before["status"] == ("interrupted" if sent == signal.SIGTERM else "running")
-
-    # What goes wrong in between takes nothing of it: pairs that are away, pairs that are others.
+    assert before["status"] == "interrupted"
     comic_root.rename(comic_root.with_name("away"))
-    assert "does not exist" in command("train", *arguments).stderr
+    assert "does not exist" in typed(*options).stderr
     comic_root.with_name("away").rename(comic_root)
-    extra = [comic_root / "train" / side / "extra.png" for side in ("face", "comics")]
-    for path in extra:
-        path.write_bytes((path.parent / "train0.png").read_bytes())
-    assert "a run on other images" in command("train", *arguments).stderr
-    for path in extra:
-        path.unlink()
     assert read_json(run / "run.json") == before
 
     (run / "evaluate" / "train").mkdir(parents=True)  # measured on a checkpoint that training will replace
-    result = succeeded(command("train", *arguments))
-    assert "resumed from last.ckpt" in result.stdout
+    assert "resumed from last.ckpt" in succeeded(typed(*options)).stdout
     after = read_json(run / "run.json")
-    assert (after["status"], after["epochs"], after["steps"]) == ("finished", EPOCHS, 3 * EPOCHS)
-    assert after["wandb_id"] == before["wandb_id"]
-    assert after["seed"] == before["seed"]  # which was drawn
-    rows = [line.split(",")[:2] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
-    assert rows == [[str(epoch), str(3 * epoch)] for epoch in range(1, EPOCHS + 1)]
-    assert {f"{path.stem}" for path in (run / "panels").iterdir()} >= {"epoch_0000", f"epoch_{EPOCHS:04}"}
-    folders = list((run / "wandb").glob("offline-run-*"))
-    assert [folder.name.rpartition("-")[2] for folder in folders] == [before["wandb_id"]] * len(folders)
-    assert after["cost"]["training_s"] > 0
+    assert (after["status"], after["epochs"], after["steps"]) == ("finished", 12, 36)
+    assert after["seed"] == before["seed"] is not None  # it was drawn
+    assert {path.stem for path in (run / "panels").iterdir()} >= {"epoch_0000", "epoch_0012"}
     assert not (run / "evaluate").exists()
 
 
-def test_a_run_that_had_barely_begun_is_started_again(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    (tmp_path / "run" / ".hydra").mkdir(parents=True)
-    (tmp_path / "run" / ".hydra" / "config.yaml").write_text("cut off")
-    arguments = ["train", "model=identity", "logger=none", "data.image_size=64", f"data.root={comic_root}",
-                 "if_exists=resume", f"hydra.run.dir={tmp_path / 'run'}"]  # fmt: skip
-    succeeded(command(*arguments))
-    assert read_json(tmp_path / "run" / "run.json")["status"] == "finished"
-    (tmp_path / "run" / "run.json").write_text("{}")  # no manifest any more, and much that must not be lost
-    result = command(*arguments)
+def test_a_run_that_had_barely_begun_is_started_again(run: Path, typed: Command) -> None:
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text("cut off")
+    succeeded(typed())
+    assert status(run) == "finished"
+    (run / "run.json").write_text("{}")  # no manifest any more, and much that must not be lost
+    result = typed()
     assert result.returncode == 1
     assert "run.json is damaged" in result.stderr
-    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+    assert (run / "checkpoints" / "best.ckpt").exists()
 
 
-def test_a_running_run_is_left_alone(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=resume", f"hydra.run.dir={run}"]
-    succeeded(command(*arguments))
-    manifest = read_json(run / "run.json") | {"status": "running"}  # as of one that was killed, or is running
-    (run / "run.json").write_text(json.dumps(manifest))
+def test_a_run_with_a_checkpoint_is_resumed_unless_it_still_runs(run: Path, typed: Command) -> None:
+    succeeded(typed())
+    manifest = change(run, status="running")  # as of one that was killed, or is running
     with file_lock(run):
-        result = command(*arguments)
+        result = typed()
     assert result.returncode == 1
     assert "another process works there" in result.stderr
     assert read_json(run / "run.json") == manifest
-    assert "killed earlier, resumed from last.ckpt" in succeeded(command(*arguments)).stdout
+    assert "killed earlier, resumed from last.ckpt" in succeeded(typed()).stdout
+    change(run, status="failed", error="the disk was full")
+    assert "failed earlier, resumed from last.ckpt" in succeeded(typed()).stdout
+    change(run, status="failed")
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert "failed earlier, started again" in succeeded(typed()).stdout
 
 
 def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_path: Path) -> None:
     roots = {task: make_comic_root(tmp_path / "data" / task) for task in ("comic", "monet")}
-    for source, name in (("face", "photo"), ("comics", "monet")):
-        for split in ("train", "val", "test"):
-            (roots["monet"] / split / source).rename(roots["monet"] / split / name)
+    for folder in roots["monet"].iterdir():
+        (folder / "face").rename(folder / "photo")
+        (folder / "comics").rename(folder / "monet")
     root = f"{tmp_path}/data/${{data.task}}"
     arguments = ["train", "experiment=study", "task=comic,monet", "seed=0,1", f"data.root={root}", *TINY_PIX2PIX[1:]]
-    first = succeeded(command(*arguments))
+    assert "On comic" in succeeded(command(*arguments)).stdout
     study = tmp_path / "cwd" / "multirun" / "study"
-    runs = sorted(study.glob("*/run.json"))
-    assert [run.parent.name for run in runs] == [
-        f"{task}_{model}_{seed}"
-        for task in ("comic", "monet")
-        for model in ("autoencoder", "pix2pix")
-        for seed in (0, 1)
-    ]
-    assert "On comic" in first.stdout
-    page = (study / "compare" / "report.html").read_text()
-    assert "Every run that was found is in the table." in page
+    kinds = product(("comic", "monet"), ("autoencoder", "pix2pix"), (0, 1))
+    assert {path.parent.name for path in study.glob("*/run.json")} == {"_".join(map(str, kind)) for kind in kinds}
+    assert "Every run that was found is in the table." in (study / "compare" / "report.html").read_text()
     assert (study / "compare" / "table.csv").read_text().count(",train,") == 2 * 3 * 3 + 2 * 3 * 3  # and report/…
     metrics = read_json(study / "monet_pix2pix_1" / "test" / "metrics.json")
     assert {"test/psnr", "report/ssim", "identity/report/ssim"} <= set(metrics)
 
     # Typed again, with one run gone and one of them failed: two are made, the others are skipped.
-    manifest = read_json(study / "comic_pix2pix_0" / "run.json") | {"status": "failed"}
-    (study / "comic_pix2pix_0" / "run.json").write_text(json.dumps(manifest))
-    (study / "monet_autoencoder_1" / "run.json").unlink()
-    for path in sorted((study / "monet_autoencoder_1").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    change(study / "comic_pix2pix_0", status="failed")
+    shutil.rmtree(study / "monet_autoencoder_1")
     again = succeeded(command(*arguments))
     assert again.stdout.count("finished already") == 6
     assert again.stdout.count("failed earlier, resumed from last.ckpt") == 1
@@ -179,24 +149,9 @@ def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_
 
 
 def test_a_study_that_fails_says_so(command: Command, tmp_path: Path) -> None:
-    result = command(
-        "train", "experiment=study", "task=comic", "seed=0", f"data.root={tmp_path}/nowhere", *TINY_PIX2PIX[1:]
-    )
+    result = command("train", "experiment=study", "task=comic", "seed=0", f"data.root={tmp_path}", *TINY_PIX2PIX[1:])
     assert result.returncode == 1
     assert "no finished run to compare" in result.stderr
-
-
-def test_a_failed_run_with_a_checkpoint_is_resumed(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    arguments = ["train", *TINY_AUTOENCODER, f"data.root={comic_root}", "if_exists=resume", f"hydra.run.dir={run}"]
-    succeeded(command(*arguments))
-    manifest = read_json(run / "run.json") | {"status": "failed", "error": "the disk was full"}
-    (run / "run.json").write_text(json.dumps(manifest))
-    assert "failed earlier, resumed from last.ckpt" in succeeded(command(*arguments)).stdout
-    last = run / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:1000])
-    (run / "run.json").write_text(json.dumps(manifest))
-    assert "failed earlier, started again" in succeeded(command(*arguments)).stdout
 
 
 @pytest.mark.slow
@@ -204,9 +159,8 @@ def test_the_study_on_two_processes_each(comic_root: Path, command: Command, tmp
     arguments = ["task=comic", "model=autoencoder", "seed=0,1", f"data.root={comic_root}", *TINY_AUTOENCODER[1:]]
     arguments += ["trainer.strategy=ddp", "trainer.devices=2", f"hydra.sweep.dir={tmp_path / 'study'}"]
     result = succeeded(command("train", "experiment=study", *arguments))
-    assert sorted(path.name for path in (tmp_path / "study").iterdir() if (path / "run.json").exists()) == [
-        "comic_autoencoder_0", "comic_autoencoder_1",
-    ]  # fmt: skip
+    runs = {path.parent.name for path in (tmp_path / "study").glob("*/run.json")}
+    assert runs == {"comic_autoencoder_0", "comic_autoencoder_1"}
     assert len(list((tmp_path / "study" / "comic_autoencoder_0" / "test" / "images").iterdir())) == 4
     assert result.stdout.count("Report: ") == 1
     assert not (tmp_path / "cwd" / "multirun").exists()

@@ -7,20 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from image_translation.training import device as module
-from image_translation.training.device import (
-    choose_precision,
-    device_type,
-    free_memory,
-    peak_memory,
-    prepare_device,
-    reset_peak_memory,
-)
+from image_translation.training import device as devices
 
-CPU = torch.device("cpu")
-
-
-AMX, AVX512 = {"amx_bf16": True}, {"avx512_bf16": True}
+CPU, AMX, AVX512 = torch.device("cpu"), {"amx_bf16": True}, {"avx512_bf16": True}
 
 
 @pytest.mark.parametrize(("accelerator", "gpu", "capabilities", "device", "precision"), [
@@ -38,68 +27,61 @@ def test_bf16_where_the_device_is_fast_at_it(
 ) -> None:  # fmt: skip
     found = torch.device(gpu.split()[-1]) if gpu else None
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: found)
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation: gpu == "cuda" or including_emulation
-    )
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **emulation: gpu == "cuda" or any(emulation.values()))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert device_type(accelerator) == device
-    assert choose_precision("auto", accelerator) == precision
-    assert choose_precision("16-mixed", accelerator) == "16-mixed"
+    assert devices.device_type(accelerator) == device
+    assert devices.choose_precision("auto", accelerator) == precision
+    assert devices.choose_precision("16-mixed", accelerator) == "16-mixed"
 
 
 def test_free_memory_is_at_most_the_machines() -> None:
-    free = free_memory(CPU)
+    free = devices.free_memory(CPU)
     assert free is not None
     assert 0 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert free_memory(torch.device("meta")) is None
+    assert devices.free_memory(torch.device("meta")) is None
 
 
-@pytest.mark.parametrize(
-    ("groups", "limits", "expected"),
-    [
-        ("0::/", {}, 800),
-        ("0::/job/step", {"job/step/memory.max": "max", "job/memory.max": "500", "memory.max": "700"}, 500),
-        ("0::/job", {"job/memory.max": "900", "other/memory.max": "5"}, 800),
-        ("1:cpu:/\n0::/path/of/the/host", {"memory.max": "400"}, 400),
-    ],
-    ids=["none", "parent", "larger", "container"],
-)
+@pytest.mark.parametrize(("groups", "limits", "expected"), [
+    ("0::/", {}, 800 * 1024),
+    ("0::/job/step", {"job/step": "max", "job": "500000", "": "700000"}, 500000),
+    ("0::/job", {"job": "900000", "other": "5000"}, 800 * 1024),
+    ("1:cpu:/\n0::/path/of/the/host", {"": "400000"}, 400000),
+], ids=["none", "parent", "larger", "container"])  # fmt: skip
 def test_limits_of_containers_and_jobs_count(
     groups: str, limits: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {"proc/meminfo": "MemTotal:  9 kB\nMemAvailable:  800 kB\n", "proc/self/cgroup": f"{groups}\n"}
-    files |= {
-        f"cgroup/{name}": f"{int(limit) * 1024 if limit.isdigit() else limit}\n" for name, limit in limits.items()
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(module, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
-    assert free_memory(CPU) == expected * 1024
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(f"{groups}\n")
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:  800 kB\n")
+    for group, limit in limits.items():
+        (tmp_path / "cgroup" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / group / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(devices, "PROC", tmp_path)
+    monkeypatch.setattr(devices, "CGROUPS", tmp_path / "cgroup")
+    assert devices.free_memory(CPU) == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is of the whole process")
 def test_the_peak_is_of_what_came_since() -> None:
-    reset_peak_memory(CPU)
-    before = peak_memory(CPU)
+    devices.reset_peak_memory(CPU)
+    before = devices.peak_memory(CPU)
     ballast = torch.ones(2**27, dtype=torch.uint8)
-    assert peak_memory(CPU) - before == pytest.approx(2**27, rel=0.2)
+    assert devices.peak_memory(CPU) - before == pytest.approx(2**27, rel=0.2)
     del ballast
-    reset_peak_memory(CPU)
-    assert peak_memory(CPU) - before < 2**26
+    devices.reset_peak_memory(CPU)
+    assert devices.peak_memory(CPU) - before < 2**26
 
 
 @pytest.mark.gpu
 def test_settings_and_memory_of_cuda() -> None:
-    prepare_device("gpu")
+    devices.prepare_device("gpu")
     assert torch.backends.cudnn.benchmark
     assert torch.backends.cuda.matmul.allow_tf32
     device = torch.device("cuda")
-    assert 0 < (free_memory(device) or 0) <= torch.cuda.get_device_properties(0).total_memory
-    reset_peak_memory(device)
+    assert 0 < (devices.free_memory(device) or 0) <= torch.cuda.get_device_properties(0).total_memory
+    devices.reset_peak_memory(device)
     ballast = torch.zeros(2**26, dtype=torch.uint8, device=device)
-    assert peak_memory(device) >= 2**26
+    assert devices.peak_memory(device) >= 2**26
     del ballast
-    reset_peak_memory(device)
-    assert peak_memory(device) < torch.cuda.memory_allocated() + 2**26
+    devices.reset_peak_memory(device)
+    assert devices.peak_memory(device) < torch.cuda.memory_allocated() + 2**26

@@ -9,23 +9,18 @@ from image_translation.cli.errors import UserError
 from image_translation.training.schedules import linear_decay, warmup_cosine
 
 
-@pytest.mark.parametrize(("epochs", "decay", "expected"), [
-    (5, 3, [1, 1, 0.75, 0.5, 0.25]),
-    (3, 0, [1, 1, 1]),
-    (3, 3, [0.75, 0.5, 0.25]),
-    (2, 1, [1, 0.5, 0, 0]),  # and never below zero
+@pytest.mark.parametrize(("schedule", "options", "expected"), [
+    (linear_decay, {"max_epochs": 5, "decay_epochs": 3}, [1, 1, 0.75, 0.5, 0.25]),
+    (linear_decay, {"max_epochs": 3, "decay_epochs": 0}, [1, 1, 1]),
+    (linear_decay, {"max_epochs": 3, "decay_epochs": 3}, [0.75, 0.5, 0.25]),
+    (linear_decay, {"max_epochs": 2, "decay_epochs": 1}, [1, 0.5, 0, 0]),  # and never below zero
+    (warmup_cosine, {"total_steps": 6, "warmup_steps": 2},
+     [1 / 3, 2 / 3, 1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0]),
+    (warmup_cosine, {"total_steps": 2, "warmup_steps": 0, "final_factor": 0.5}, [1, 0.75, 0.5, 0.5]),
+    (warmup_cosine, {"total_steps": 2, "warmup_steps": 3}, [0.25, 0.5, 0.75, 1]),
 ])  # fmt: skip
-def test_linear_decay(epochs: int, decay: int, expected: list[float]) -> None:
-    assert rates_of(linear_decay, len(expected), max_epochs=epochs, decay_epochs=decay) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("options", "expected"), [
-    ({"total_steps": 6, "warmup_steps": 2}, [1 / 3, 2 / 3, 1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0]),
-    ({"total_steps": 2, "warmup_steps": 0, "final_factor": 0.5}, [1, 0.75, 0.5, 0.5]),
-    ({"total_steps": 2, "warmup_steps": 3}, [0.25, 0.5, 0.75, 1]),
-])  # fmt: skip
-def test_warmup_cosine(options: dict[str, Any], expected: list[float]) -> None:
-    assert rates_of(warmup_cosine, len(expected), **options) == pytest.approx(expected)
+def test_rates(schedule: Any, options: dict[str, Any], expected: list[float]) -> None:
+    assert rates_of(schedule, len(expected), **options) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("schedule", "options", "text"), [

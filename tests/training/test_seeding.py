@@ -11,17 +11,17 @@ import torch
 from helpers.training import fit, make_data, make_model
 
 from image_translation.cli.errors import UserError
-from image_translation.training.seeding import derive_seed, seed_everything
+from image_translation.training.seeding import seed_everything
+
+
+def draw() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), torch.rand(1).item()
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "one"])
 def test_a_seed_is_a_whole_number(seed: Any) -> None:
     with pytest.raises(UserError, match=rf"^seed must be a whole number from 0 to 4294967295.*got {seed!r}"):
         seed_everything(seed)
-
-
-def draw() -> tuple[float, float, float]:
-    return random.random(), float(np.random.rand()), torch.rand(1).item()
 
 
 def test_without_a_seed_one_is_drawn_for_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,8 +47,3 @@ def test_batches_draw_the_same_whatever_was_drawn_before(comic_root: Path) -> No
             limit_val_batches=0, callbacks=[drawing])  # fmt: skip
     assert draws[0].drawn == draws[1].drawn
     assert len({*draws[0].drawn, *draws[2].drawn}) == 8
-
-
-def test_every_place_has_a_seed_of_its_own() -> None:
-    places = [(epoch, batch, rank) for epoch in range(5) for batch in range(5) for rank in (0, 1)]
-    assert len({derive_seed(7, *place) for place in places}) == len(places)
