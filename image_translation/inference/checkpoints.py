@@ -38,16 +38,18 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
         path = path / "checkpoints" / BEST_CHECKPOINT
     if path.suffix == ".safetensors":
         about, weights = _read_safetensors(path)
-        name, options, part = about["model"], about["options"], "generator"
+        options, part = about["options"], "generator"
     else:
         checkpoint = read_checkpoint(path)
-        name, options, part = checkpoint[ABOUT]["model"], checkpoint["hyper_parameters"], ""
+        about, options, part = checkpoint[ABOUT], checkpoint["hyper_parameters"], ""
         weights = checkpoint["state_dict"]
+    name = about["model"]
     try:
         model = _known_models(path, name)(**options)
         model.get_submodule(part).load_state_dict(weights)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: can't be loaded into {name}: {error}") from error
+    model.background = about.get("background", model.background)
     return model.to(device).eval()
 
 
@@ -72,7 +74,7 @@ def _known_models(path: Path, name: str) -> type[ImageTranslationModule]:
 def save_generator(model: ImageTranslationModule, path: Path) -> None:
     """Write a model's generator as safetensors, with what ``load`` needs to rebuild it."""
     name = f"{type(model).__module__}:{type(model).__qualname__}"
-    about = json.dumps({"model": name, "options": dict(model.hparams)})
+    about = json.dumps({"model": name, "options": dict(model.hparams), "background": model.background})
     weights = {key: tensor.contiguous() for key, tensor in model.generator.state_dict().items()}
     with atomic_write(path) as file:
         file.write(save(weights, {ABOUT: about}))

@@ -40,6 +40,7 @@ class ImageTranslationModule(LightningModule):
     """
 
     generator: nn.Module
+    background = "white"  # the color below transparent images: that of the training, once it is loaded
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class ImageTranslationModule(LightningModule):
     # Before training
 
     def setup(self, stage: str) -> None:
+        self.background = getattr(self.trainer.datamodule, "background", self.background)  # type: ignore[attr-defined]
         # On a CPU, convolutions choose a layout of their own, and fused Adam would copy channels_last weights.
         if self.trainer.strategy.root_device.type != "cpu":
             self.to(memory_format=torch.channels_last)
@@ -183,8 +185,6 @@ class ImageTranslationModule(LightningModule):
         axes = {name: torch.full((), float(count), device=self.device) for name, count in counts.items()}
         self.log_dict(axes, sync_dist=not options.get("on_step"), **options)
 
-    # Use
-
     def predict(self, image: Image) -> Image:
         """The output for one PIL image or uint8 array (H, W, 3) of any size; see ``inference.predictor``."""
         return predict_image(self, image)
@@ -195,4 +195,4 @@ class ImageTranslationModule(LightningModule):
                 checkpoint["state_dict"] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         checkpoint.setdefault("hyper_parameters", {})  # a model without arguments has none
         model = f"{type(self).__module__}:{type(self).__qualname__}"
-        checkpoint["image_translation"] = {"model": model, "version": __version__}
+        checkpoint["image_translation"] = {"model": model, "version": __version__, "background": self.background}

@@ -29,6 +29,7 @@ class ConvAutoencoder(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size) - BOTTLENECK
         self.size_divisibility = 2**depth
+        self.smallest_size = 2 * self.size_divisibility  # a 1×1 map has no statistics to be normalized by
         widths = [base_channels * min(2 ** max(level - 1, 0), 4) for level in range(depth)]
 
         self.encoder = nn.ModuleList()

@@ -5,11 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
 from helpers.training import make_data
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from image_translation import load
 
 
 def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
@@ -172,3 +176,15 @@ def test_only_one_checkpoint_is_the_best(change: str, comic_root: Path, command:
     result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", f"callbacks.best.{change}")
     assert result.returncode == 1
     assert "Error: callbacks.best writes the one checkpoint that is tested, best.ckpt." in result.stderr
+
+
+def test_a_model_knows_the_background_that_it_was_trained_on(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    run, file = tmp_path / "run", tmp_path / "generator.safetensors"
+    succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", f"hydra.run.dir={run}",
+                      "data.background=black"))  # fmt: skip
+    succeeded(command("export", f"run={run}", f"output={file}"))
+    clear, black = Image.new("RGBA", (40, 24), (255, 255, 255, 0)), Image.new("RGB", (40, 24))
+    for model in (load(run), load(file)):
+        assert np.array_equal(model.predict(clear), model.predict(black))

@@ -13,6 +13,7 @@ from image_translation.models import Identity
 
 @pytest.mark.parametrize(("name", "size"), [
     ("pix2pix", (2 * SIZE, SIZE)), ("pix2pix", (100, 70)), ("pix2pix", (7, 5)), ("autoencoder", (100, 70)),
+    ("autoencoder", (8, 3)),
 ])  # fmt: skip
 def test_any_size_and_kind_comes_back_as_it_came(name: str, size: tuple[int, int]) -> None:
     model, source = make_model(name), image(3, size)
@@ -24,9 +25,9 @@ def test_any_size_and_kind_comes_back_as_it_came(name: str, size: tuple[int, int
     assert np.array_equal(Identity().predict(source), source)
     assert model.training  # as it was
     # The network gets the image mirrored at the right and at the bottom, again and again.
-    divisor = model.generator.size_divisibility
+    divisor, least = model.generator.size_divisibility, 16 if name == "autoencoder" else SIZE  # no norm of a 1×1 map
     rows, columns = (
-        [min(i % (2 * side), 2 * side - 1 - i % (2 * side)) for i in range(-(-side // divisor) * divisor)]
+        [min(i % (2 * side), 2 * side - 1 - i % (2 * side)) for i in range(max(least, -(-side // divisor) * divisor))]
         for side in size[::-1]
     )
     x = torch.tensor(np.asarray(source)[rows][:, columns] / 127.5 - 1).float().permute(2, 0, 1)[None]
@@ -43,6 +44,16 @@ def test_images_are_read_as_the_dataset_reads_them() -> None:
     assert np.array_equal(Identity().predict(gray), np.stack([gray] * 3, axis=-1))
     deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
     assert np.array_equal(Identity().predict(deep), np.stack([gray] * 3, axis=-1))
+
+
+def test_a_network_that_names_no_sizes_says_which_it_cannot_take() -> None:
+    model = Identity()
+    model.generator = torch.nn.Sequential(torch.nn.PixelUnshuffle(4), torch.nn.PixelShuffle(4))
+    assert np.array_equal(model.predict(image(1)), image(1))
+    with pytest.raises(UserError, match=r"Sequential can't take an image of 481×321.*set its size_divisibility"):
+        model.predict(image(1, (481, 321)))
+    model.generator.size_divisibility = 4  # type: ignore[assignment]
+    assert np.array_equal(model.predict(image(1, (481, 321))), image(1, (481, 321)))
 
 
 @pytest.mark.parametrize("wrong", [
