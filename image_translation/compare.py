@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.cli.app import command, folder_of
 from image_translation.cli.console import print_table
-from image_translation.cli.errors import UserError, one_of
+from image_translation.cli.errors import UserError, command_line, one_of
 from image_translation.metrics.names import METRICS, title
 from image_translation.runs.files import write_csv, write_json, write_text
 
@@ -64,7 +64,8 @@ def compare(
     values: dict[str, Any] = {
         "tasks": tasks, "excluded": excluded, "verdicts": verdicts, "winners": winners(tasks, verdicts),
         "headings": {metric: title(metric) for metric in METRICS}, "reference": reference, "version": __version__,
-        "roots": runs, "group_by": group_by, "output": output, "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
+        "command": command_line("compare", runs=runs, group_by=group_by), "group_by": group_by,
+        "output": output, "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
         "collect": collect, "tables": tables, "plots": plots, "images": images, "album": album, "galleries": galleries,
     }  # fmt: skip
     findings = {

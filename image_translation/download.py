@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import DictConfig
 
 from image_translation.cli.app import command, folder_of
-from image_translation.cli.errors import UserError, at_least, one_of
+from image_translation.cli.errors import UserError, at_least, command_line, one_of
 
 MARK = ".downloaded"  # a file with the dataset's name in a complete folder
 TORCHVISION = "torchvision."
@@ -29,8 +29,8 @@ def main(cfg: DictConfig) -> None:
         dataset = cfg.sets[one_of("name", name, [*cfg.sets, f"{TORCHVISION}<class>"])]
         train, fill = dataset.train, partial(fetch_archives, dataset.archives, cfg.retries)
     download(name, output, fill)
-    print(f"python -m image_translation.check {train} data.root={output}")
-    print(f"python -m image_translation.train {train} data.root={output}")
+    for command_name in ("check", "train"):
+        print(command_line(command_name, train, **{"data.root": output}))
 
 
 def download(name: str, output: Path, fill: Callable[[Path], None]) -> None:

@@ -9,7 +9,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.cli.app import command, folder_of, instantiate
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import UserError, command_line
 from image_translation.runs.config import compose_saved, require_unchanged
 from image_translation.runs.folder import BEST_CHECKPOINT, read_manifest
 
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> float:
     manifest = read_manifest(folder)
     if not (folder / "checkpoints" / BEST_CHECKPOINT).exists():
         raise UserError(f"{folder}: this run is {manifest['status']} and has no best checkpoint yet. "
-                        f"Resume it first: python -m image_translation.train resume={folder}")  # fmt: skip
+                        f"Resume it first: {command_line('train', resume=folder)}")  # fmt: skip
     if manifest["status"] != "finished":
         log.warning("This run is %s; its best checkpoint so far is evaluated.", manifest["status"])
     output = folder / "evaluate" if cfg.output is None else folder_of("output", cfg.output)

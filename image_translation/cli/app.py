@@ -4,6 +4,7 @@ import functools
 import io
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from image_translation.cli.errors import UserError
 from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
-from image_translation.cli.process import TERMINATED, exit_status
+from image_translation.cli.process import TERMINATED, exit_status, provide_home
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries its conf in the package; a checkout has it beside the package.
@@ -37,6 +38,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(function)
         def job(cfg: DictConfig) -> Any:
+            provide_home()
             hydra_config = HydraConfig.get()
             try:
                 refuse_new_keys(config_name, hydra_config)
@@ -60,6 +62,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):  # queues send the last before their limit
                 if hasattr(signal, name):
                     signal.signal(getattr(signal, name), _terminate)
+            # Hydra would make a folder called ~.
+            place = r"^(hydra\.(?:run|sweep)\.dir=['\"]?)~(?=/|$)"
+            sys.argv = [re.sub(place, lambda found: found[1] + str(Path.home()), word) for word in sys.argv]
             try:
                 refuse_flags(config_name)
                 application()

@@ -2,6 +2,8 @@
 
 import difflib
 import math
+import re
+import shlex
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -10,6 +12,19 @@ T = TypeVar("T")
 
 class UserError(ValueError):
     """A mistake that the user can correct: the text says what was found, what was expected and what to do."""
+
+
+def command_line(command: str, *options: str, **values: object) -> str:
+    """A command to paste into a shell, with values quoted for Hydra and for the shell where they need it."""
+
+    def quoted(value: object) -> str:
+        if isinstance(value, list | tuple):
+            return f"[{','.join(map(quoted, value))}]"
+        text = str(value)
+        return text if re.fullmatch(r"[\w./:+-]+", text, re.ASCII) else "'" + re.sub(r"(\\*)'", r"\1\1\'", text) + "'"
+
+    words = [*options, *(shlex.quote(f"{name}={quoted(value)}") for name, value in values.items())]
+    return " ".join(["python -m", f"image_translation.{command}", *words])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,11 @@
 """The process that runs a command: its rank, and the exit status it ends with."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 TERMINATED = 143
 INTERRUPTED = 130
@@ -9,6 +14,22 @@ INTERRUPTED = 130
 def is_main_process() -> bool:
     """False in the further processes of a run on several devices, which write and print nothing."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def provide_home() -> None:
+    """Let caches go to a temporary folder if there is no home folder, as in many containers, or none to write to."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache.mkdir(parents=True, exist_ok=True)
+        if os.access(cache, os.W_OK):
+            return
+        reason = f"{cache} can't be written"
+    except (OSError, RuntimeError) as error:  # RuntimeError: HOME is not set and the user is in no list
+        reason = str(error).rstrip(".")
+    folder = tempfile.mkdtemp(prefix="image_translation-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ |= {"HOME": folder, "XDG_CACHE_HOME": folder}
+    print(f"{reason}: caches are temporary. Set XDG_CACHE_HOME to a folder that can be written.", file=sys.stderr)
 
 
 def exit_status(error: BaseException | None) -> int:

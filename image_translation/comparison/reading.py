@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import UserError, command_line
 from image_translation.metrics.names import METRICS
 from image_translation.runs.config import WITHOUT_EFFECT, flatten_config
 from image_translation.runs.files import read_json
@@ -65,7 +65,7 @@ def read_finished(folder: Path) -> FinishedRun:
     splits = {place: read_split(folder / place) for place in places if (folder / place / "metrics.json").exists()}
     test = next((place for place in places[:2] if place in splits), None)
     if test is None:
-        raise UserError(f"test/metrics.json is missing. Test it: python -m image_translation.evaluate run={folder}")
+        raise UserError(f"test/metrics.json is missing. Test it: {command_line('evaluate', run=folder)}")
     scores, identity, means = splits[test]
     further = splits.get("evaluate/test", splits[test])[2]
     if all(math.isclose(further[metric], means[metric], rel_tol=1e-3) for metric in METRICS):

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     for metric, higher in HIGHER_IS_BETTER.items():  # what the table of runs shows: the best value, not the last
         run.define_metric(f"val/{metric}", step_metric=STEP, step_sync=True, summary="max" if higher else "min")
     if run.settings.mode == "offline":
-        log.info("W&B: offline. To upload this run: wandb sync %s", Path(run.dir).parent)
+        log.info("W&B: offline. To upload this run: wandb sync %s", shlex.quote(str(Path(run.dir).parent)))
     return WandbLogger(experiment=run)
 
 

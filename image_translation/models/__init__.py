@@ -1,7 +1,9 @@
 """What trains: LightningModules."""
 
+from image_translation.models.base import ImageTranslationModule  # first: a model's file may import it from here
+
+# isort: split
 from image_translation.models.autoencoder import UNetAutoencoder
-from image_translation.models.base import ImageTranslationModule
 from image_translation.models.identity import Identity
 from image_translation.models.pix2pix import Pix2Pix
 

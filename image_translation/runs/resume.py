@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.process import is_main_process
 from image_translation.runs.config import LIMITS, compose_saved, require_unchanged
 from image_translation.runs.files import is_locked
@@ -70,7 +70,7 @@ def resumed_config(folder: Path) -> tuple[DictConfig, list[str], dict[str, Any]]
         OmegaConf.select(saved, name) == OmegaConf.select(config, name) for name in LIMITS
     ):
         raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=… To evaluate it on "
-                        f"other splits: python -m image_translation.evaluate run={folder} split=all")  # fmt: skip
+                        f"other splits: {command_line('evaluate', 'split=all', run=folder)}")  # fmt: skip
     return config, overrides, manifest
 
 

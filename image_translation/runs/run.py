@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from image_translation import __version__
-from image_translation.cli.errors import UserError, one_of
+from image_translation.cli.errors import UserError, command_line, one_of
 from image_translation.cli.process import exit_status, is_main_process
 from image_translation.runs.config import WITHOUT_EFFECT, differences, save_config
 from image_translation.runs.files import file_lock, write_json
@@ -134,7 +134,7 @@ class Run:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: Any) -> None:
         status = {0: "finished", 1: "failed"}.get(exit_status(error), "interrupted")
         if status == "interrupted" and is_main_process():
-            log.info("Stopped. To resume: python -m image_translation.train resume=%s", self.folder)
+            log.info("Stopped. To resume: %s", command_line("train", resume=self.folder))
         if not self.begun:
             return
         facts: dict[str, Any] = {"status": status, "wall_time_s": round(time.perf_counter() - self.start, 1)}

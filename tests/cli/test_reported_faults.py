@@ -1,6 +1,11 @@
 """Faults that people met, each on the command line: what was typed, and the right answer."""
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
+from conftest import PROJECT, TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
 from helpers.training import make_data
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -188,3 +193,75 @@ def test_a_model_knows_the_background_that_it_was_trained_on(
     clear, black = Image.new("RGBA", (40, 24), (255, 255, 255, 0)), Image.new("RGB", (40, 24))
     for model in (load(run), load(file)):
         assert np.array_equal(model.predict(clear), model.predict(black))
+
+
+NOBODY = """import pwd, runpy, sys
+pwd.getpwuid = {}.__getitem__  # as for the user of a container who is in no list
+sys.argv = [sys.argv[1], *sys.argv[2:]]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)"""
+
+
+@pytest.mark.parametrize("home", [None, "/proc/nowhere"], ids=["none", "not writable"])
+@pytest.mark.parametrize("name", ["check", "train"])
+def test_without_a_home_folder_caches_are_temporary(name: str, home: str | None, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = {key: value for key, value in environment.items() if key not in ("HOME", "XDG_CACHE_HOME")}
+    environment |= {"HOME": home} if home else {}
+    options = (*TINY_AUTOENCODER, "trainer.limit_train_batches=1", "logger=wandb") if name == "train" else ()
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    command = [sys.executable, "-c", NOBODY, f"image_translation.{name}", *options]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.endswith("caches are temporary. Set XDG_CACHE_HOME to a folder that can be written.\n")
+    assert (home or "home directory") in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("image_translation-*"))
+    assert "~" not in {path.name for path in folder.rglob("*")}
+
+
+def test_a_run_folder_below_the_home_folder_and_commands_to_paste(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    place = "~/my runs (1), it's=$x"
+    quoted = place.replace("'", "\\'")
+    options = (*TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.limit_val_batches=0")
+    for word in (f"hydra.run.dir='{quoted}'", "hydra.run.dir=~/plain"):
+        succeeded(command("train", *options, word, HOME=str(tmp_path)))
+    assert not (tmp_path / "cwd" / "~").exists()
+    assert (tmp_path / "plain" / "run.json").exists()
+    run = tmp_path / place.removeprefix("~/")
+    error = command("train", f"resume='{str(run).replace(chr(39), chr(92) + chr(39))}'", HOME=str(tmp_path)).stderr
+    words = shlex.split(error[error.index("python -m image_translation.evaluate") :])
+    succeeded(command("evaluate", *words[3:], HOME=str(tmp_path)))
+    assert (run / "evaluate" / "train" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("place", ["inside", "inside, from the package", "outside"])
+def test_the_model_of_the_readme_runs_as_printed(place: str, comic_root: Path, tmp_path: Path) -> None:
+    code, config = re.findall(r"```(?:python|yaml)\n(.*?)```", (PROJECT / "README.md").read_text().split("## Add a model")[1],
+                              flags=re.DOTALL)  # fmt: skip
+    folder, package, more = tmp_path / "work", PROJECT, []
+    folder.mkdir()
+    if place == "outside":
+        module, yaml, more = folder / "my_model.py", folder / "my_conf/model/my_model.yaml", ["--config-dir=my_conf"]
+        config = config.replace("image_translation.models.my_model.MyModel", "my_model.MyModel")
+    else:
+        package = tmp_path / "checkout"
+        for part in ("image_translation", "conf"):
+            shutil.copytree(PROJECT / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+        module, yaml = package / "image_translation/models/my_model.py", package / "conf/model/my_model.yaml"
+    if place == "inside, from the package":
+        code = code.replace("models.base import Batch, Image", "models import Image").replace("batch: Batch", "batch")
+    yaml.parent.mkdir(parents=True, exist_ok=True)
+    module.write_text(code)
+    yaml.write_text(config)
+    options = [option for option in TINY_AUTOENCODER if not option.startswith("model")]
+    for name, arguments in (
+        ("train", ["model=my_model", *options, f"data.root={comic_root}", "hydra.run.dir=run"]),
+        ("evaluate", ["run=run"]), ("export", ["run=run", "output=my.safetensors"]),
+    ):  # fmt: skip
+        command = [sys.executable, "-m", f"image_translation.{name}", *more, *arguments]
+        environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
