@@ -19,9 +19,7 @@ log = logging.getLogger(__name__)
 @command("evaluate")
 def main(cfg: DictConfig) -> float:
     # Imported here, because --help and --cfg must not wait for torch.
-    from pytorch_lightning.callbacks import RichProgressBar
-
-    from image_translation.callbacks import TestResultsWriter
+    from image_translation.callbacks import EpochProgress, TestResultsWriter
     from image_translation.callbacks.perceptual import Perceptual
     from image_translation.data.sample import sample_folder
     from image_translation.inference.checkpoints import load
@@ -61,7 +59,7 @@ def main(cfg: DictConfig) -> float:
         )
 
     kinds = list(cfg.perceptual) if isinstance(cfg.perceptual, ListConfig) else [cfg.perceptual]
-    callbacks = [RichProgressBar(), *([Perceptual(kinds)] if kinds else []), TestResultsWriter(str(output))]
+    callbacks = [EpochProgress(cfg.progress), *([Perceptual(kinds)] if kinds else []), TestResultsWriter(str(output))]
     OmegaConf.update(cfg, "trainer.precision", cfg.trainer.precision or manifest.get("precision", "auto"))
     trainer = make_trainer(cfg.trainer, callbacks, limit_test_batches=trained.trainer.limit_test_batches)
     scores = evaluate(trainer, model, datamodule, manifest["model"], splits, cfg.protocol)

@@ -1,5 +1,6 @@
 """Tables on the terminal."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from image_translation.cli.process import is_main_process
 from image_translation.metrics.names import METRICS, title
 
 
+def console() -> Console:
+    """The terminal; no terminal in a notebook, which would keep what moves a bar and colors words as text."""
+    return Console(force_terminal=False if "JPY_PARENT_PID" in os.environ else None)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str | None = None) -> None:
     """A table on the terminal; numbers are rounded to three decimals."""
     table = Table(title=None if caption is None else Text(caption))
@@ -19,7 +25,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], captio
     for row in rows:
         cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
-    Console().print(table)
+    console().print(table)
 
 
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:

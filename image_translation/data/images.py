@@ -11,9 +11,9 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageFile, ImageOps, UnidentifiedImageError
-from rich.console import Console
 from rich.progress import track
 
+from image_translation.cli.console import console
 from image_translation.cli.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ U = TypeVar("U")
 
 def in_threads(work: Callable[[T], U], items: Sequence[T], title: str = "") -> Iterator[U]:
     """Results in order, with a progress bar if there is a title and a terminal. Pillow decodes without the GIL."""
-    starts, quiet = range(0, len(items), CHUNK), not title or not Console().is_terminal
+    starts, quiet = range(0, len(items), CHUNK), not title or not console().is_terminal
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in track(starts, title, transient=True, disable=quiet):
             yield from pool.map(work, items[start : start + CHUNK])

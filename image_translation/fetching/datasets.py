@@ -15,6 +15,7 @@ from typing import Any
 import pooch
 from rich.progress import track
 
+from image_translation.cli.console import console
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.sources.base import EXTENSIONS
 
@@ -50,7 +51,7 @@ def unpack(file: str, folder: Path) -> None:
         if not images:
             raise ValueError("the archive holds no images")
         common = os.path.commonpath([Path(image.name).parent for image in images])
-        for image in track(images, "Unpacking", transient=True):
+        for image in track(images, "Unpacking", transient=True, console=console()):
             tar.extract(image.replace(name=os.path.relpath(image.name, common)), folder, filter="data")
 
 
@@ -80,7 +81,7 @@ def fetch_torchvision(name: str, folder: Path) -> None:
 def save(dataset: Any, folder: Path) -> None:
     """Save the images of a dataset by number; where it gives their paths, by copying the files."""
     folder.mkdir(exist_ok=True)
-    for index in track(range(len(dataset)), f"Saving {folder.name}", transient=True):
+    for index in track(range(len(dataset)), f"Saving {folder.name}", transient=True, console=console()):
         image, path = dataset[index][0], folder / f"{index:06}"
         if isinstance(image, Path):
             shutil.copy(image, path.with_suffix(image.suffix))

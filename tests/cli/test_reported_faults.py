@@ -239,8 +239,8 @@ def test_a_run_folder_below_the_home_folder_and_commands_to_paste(
 
 @pytest.mark.parametrize("place", ["inside", "inside, from the package", "outside"])
 def test_the_model_of_the_readme_runs_as_printed(place: str, comic_root: Path, tmp_path: Path) -> None:
-    code, config = re.findall(r"```(?:python|yaml)\n(.*?)```", (PROJECT / "README.md").read_text().split("## Add a model")[1],
-                              flags=re.DOTALL)  # fmt: skip
+    text = (PROJECT / "README.md").read_text().split("## Add a model")[1]
+    code, config = re.findall(r"```(?:python|yaml)\n(.*?)```", text, flags=re.DOTALL)
     folder, package, more = tmp_path / "work", PROJECT, []
     folder.mkdir()
     if place == "outside":
