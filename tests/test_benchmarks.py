@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import PROJECT, read_json
-from torch import nn
+from helpers.training import multiply_adds
 
 from benchmarks import gpu
 from benchmarks.__main__ import middle, rate, summary
@@ -90,19 +90,10 @@ def test_bytes_are_those_that_are_read_and_written() -> None:
 
 def test_a_steps_operations_are_those_of_its_layers() -> None:
     found = step_costs("autoencoder", 2, 64, {"base_channels": 4}, torch.device("cpu"), "32-true")
-    forward: list[int] = []
-
-    def count(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output  # where the kernel is laid
-        forward.append(2 * len(positions) * positions[0, 0].numel() * layer.weight.numel())
-
     network = UNetAutoencoder(64, base_channels=4).generator
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            layer.register_forward_hook(count)
-    network(torch.zeros(2, 3, 64, 64))
+    forward = multiply_adds(network, torch.zeros(2, 3, 64, 64))
     # The gradients of weights and input take as much again each; the first layer's input needs none.
-    assert found["flops"] == 3 * sum(forward) - forward[0]
+    assert found["flops"] == 2 * (3 * sum(forward) - forward[0])
     assert found["bytes"] > sum(p.numel() * 4 for p in network.parameters())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SIZE
-from helpers.training import fit, make_data, make_model
+from helpers.training import fit, make_data
 from torch import Tensor
 
 from image_translation.callbacks import GANMonitor, TrainingMetrics
@@ -43,28 +43,3 @@ def test_a_gan_that_does_not_learn_is_warned_of_once(
     warnings = [record.message for record in caplog.records if record.name.endswith("gan_monitor")]
     assert len(warnings) == bool(text)
     assert all(str(text) in warning and "Try " in warning for warning in warnings)
-
-
-def test_the_logged_norms_are_those_of_all_gradients(
-    comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before they are clipped."""
-    model, norms = make_model("pix2pix", gradient_clip_val=0.5), list[tuple[float, float]]()
-    original = model.on_before_optimizer_step
-
-    def watched(optimizer: torch.optim.Optimizer) -> None:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        expected = sum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5
-        name = "generator" if gradients[0].shape == next(model.generator.parameters()).shape else "discriminator"
-        original(optimizer)
-        norms.append((float(model.gradient_norms[f"gradient_{name}"]), expected))
-
-    monkeypatch.setattr(model, "on_before_optimizer_step", watched)
-    callbacks = [TrainingMetrics(str(tmp_path / "metrics.csv"))]
-    trainer = fit(model, make_data(comic_root, batch_size=2), callbacks=callbacks)
-    assert len(norms) == 6
-    for got, expected in norms:
-        assert got == pytest.approx(expected, rel=1e-4)
-    assert norms[1][1] > 0.5  # it was clipped
-    mean = sum(expected for _, expected in norms[1::2]) / 3  # the generator's
-    assert trainer.callback_metrics["train/gradient_generator"].item() == pytest.approx(mean, rel=1e-4)

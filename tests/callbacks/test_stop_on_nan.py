@@ -1,8 +1,9 @@
 """Losses and gradients that are NaN or infinite end a run before its weights are saved."""
 
+import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -61,11 +62,8 @@ def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: 
 @pytest.mark.parametrize("hook", ["on_validation_start", "on_train_epoch_end", "on_save_checkpoint"])
 def test_several_steps_are_looked_at_together(hook: str) -> None:
     """As on a GPU, which would have to be waited for; before a checkpoint at the latest."""
-    strategy = SimpleNamespace(reduce=lambda total, **_: total * 2)
-    trainer: Any = SimpleNamespace(
-        global_step=7, precision="32-true", world_size=2, log_every_n_steps=3, strategy=strategy
-    )
-    model: Any = SimpleNamespace(device=torch.device("cpu"), gradient_norms={})
+    trainer, model = Mock(global_step=7, world_size=2, log_every_n_steps=3), Mock(gradient_norms={})
+    trainer.strategy.reduce = lambda total, **_: total * 2
 
     def train(callback: StopOnNaN, *losses: float) -> None:
         for batch, loss in enumerate(losses):
@@ -74,12 +72,12 @@ def test_several_steps_are_looked_at_together(hook: str) -> None:
     train(StopOnNaN(), float("nan"), 1.0)  # not yet
     with pytest.raises(UserError, match="diverged by step 7"):
         train(StopOnNaN(), float("nan"), 1.0, 1.0)
-    callback = StopOnNaN()
+    callback, arguments = StopOnNaN(), [trainer, model, {}][: 3 if "save" in hook else 2]
     train(callback, 1.0, 1.0)
-    getattr(callback, hook)(trainer, model, *([{}] if "save" in hook else []))
+    getattr(callback, hook)(*arguments)
     train(callback, float("inf"))
     with pytest.raises(UserError, match="diverged by step 7"):
-        getattr(callback, hook)(trainer, model, *([{}] if "save" in hook else []))
+        getattr(callback, hook)(*arguments)
 
 
 def test_a_run_that_diverges_fails_with_one_message(comic_root: Path, command: Command, tmp_path: Path) -> None:
@@ -87,8 +85,6 @@ def test_a_run_that_diverges_fails_with_one_message(comic_root: Path, command: C
     result = command("train", *TINY_PIX2PIX, f"data.root={comic_root}", f"hydra.run.dir={run}", "trainer.max_epochs=5",
                      "model.optimizer.lr=1e20", "checkpoint.every_n_steps=1")  # fmt: skip
     assert result.returncode == 1
-    assert "Error: Training diverged by step" in result.stderr
-    assert "Images: train" in result.stderr
+    assert re.search("^Error: Training diverged by step .* Images: train", result.stderr)
     assert "Traceback" not in result.stderr
     assert read_manifest(run)["status"] == "failed"
-    assert "diverged" in read_manifest(run)["error"]

@@ -3,7 +3,6 @@
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,32 @@ MAGIC, HEADER, BLOCK = b":W&B", 7, 32768
 ENDS = (1, 4)  # kinds of chunks that complete a record
 
 
-@dataclass
 class OfflineRun:
-    folder: Path
-    config: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
-    exit_code: int | None = None
-    artifacts: dict[str, Path] = field(default_factory=dict)  # the files of all artifacts by their paths
-    metrics: dict[str, Any] = field(default_factory=dict)  # what define_metric said, by name
-    id: str = ""
-    name: str = ""
-    group: str = ""
-    job_type: str = ""
-    tags: list[str] = field(default_factory=list)
+    """The content of a .wandb file; ``about`` is W&B's record of the run: its group, its tags …"""
+
+    def __init__(self, file: Path) -> None:
+        self.folder, self.exit_code, self.history = file.parent, None, list[dict[str, Any]]()
+        self.config, self.summary = dict[str, Any](), dict[str, Any]()
+        self.artifacts = dict[str, Path]()  # the files of all artifacts by their paths
+        self.metrics = dict[str, Any]()  # what define_metric said, by name
+        for record in _records(file):
+            match record.WhichOneof("record_type"):
+                case "run":
+                    self.about, self.id = record.run, record.run.run_id
+                    self.config |= _values(record.run.config.update)
+                case "config":
+                    self.config |= _values(record.config.update)
+                case "history":
+                    self.history.append(_values(record.history.item))
+                case "summary":
+                    self.summary |= _values(record.summary.update)
+                case "metric":
+                    self.metrics[record.metric.name or record.metric.glob_name] = record.metric
+                case "artifact":
+                    files = record.artifact.manifest.contents
+                    self.artifacts |= {entry.path: Path(entry.local_path) for entry in files}
+                case "exit":
+                    self.exit_code = record.exit.exit_code
 
 
 def read_offline_run(run_folder: Path) -> OfflineRun:
@@ -37,7 +48,7 @@ def read_offline_run(run_folder: Path) -> OfflineRun:
 
 def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
     """The offline runs below a run folder, the earliest first."""
-    return [_read(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
+    return [OfflineRun(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -57,27 +68,3 @@ def _records(path: Path) -> Iterator[Any]:
 
 def _values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def _read(path: Path) -> OfflineRun:
-    run = OfflineRun(path.parent)
-    for record in _records(path):
-        match record.WhichOneof("record_type"):
-            case "run":
-                run.id, run.name = record.run.run_id, record.run.display_name
-                run.group, run.job_type = record.run.run_group, record.run.job_type
-                run.tags = list(record.run.tags)
-                run.config |= _values(record.run.config.update)
-            case "config":
-                run.config |= _values(record.config.update)
-            case "history":
-                run.history.append(_values(record.history.item))
-            case "summary":
-                run.summary |= _values(record.summary.update)
-            case "metric":
-                run.metrics[record.metric.name or record.metric.glob_name] = record.metric
-            case "artifact":
-                run.artifacts |= {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
-            case "exit":
-                run.exit_code = record.exit.exit_code
-    return run
