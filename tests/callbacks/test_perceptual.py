@@ -57,8 +57,9 @@ def test_evaluate_adds_the_distances_between_outputs_and_targets(
         torch.stack([pil_to_tensor(Image.open(path)) for path in sorted((finished_run / "test" / kind).iterdir())])
         for kind in ("images", "targets")
     )
+    inception = perceptual_metric("fid").inception
     with torch.no_grad():
-        features = [perceptual_metric("fid").inception(x).double().numpy() for x in (outputs, targets)]
+        features = [inception(x).double().numpy() for x in (outputs, targets)]
     # With the factors of both covariances, the trace of their product's root is a sum of singular values.
     means, factors = [f.mean(0) for f in features], [(f - f.mean(0)) / 3**0.5 for f in features]  # of four images
     root = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()

@@ -126,17 +126,15 @@ def test_gray_targets_of_colored_inputs_look_swapped(comic_root: Path, command: 
     assert found(tmp_path / "r") == {"gray": ["100% of the images."]}
 
 
-def test_folders_that_are_no_split_are_named(comic_root: Path, command: Command, tmp_path: Path) -> None:
+def test_a_mistake_leaves_nothing_and_folders_that_are_no_split_are_named(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    result = command("check", "data.root=/no/such/folder", f"output={tmp_path / 'r'}")
+    assert result.returncode == 1
+    assert "Error: data.root=/no/such/folder does not exist" in result.stderr
+    assert not (tmp_path / "r").exists()
     (comic_root / "train").rename(comic_root / "training")
     result = command("check", "task=comic", f"data.root={comic_root}", f"output={tmp_path / 'r'}")
     assert result.returncode == 1
     assert ": training" in result.stdout + result.stderr
     assert list(found(tmp_path / "r")) == ["empty"]
-
-
-def test_a_mistake_leaves_nothing(command: Command, tmp_path: Path) -> None:
-    result = command("check", "data.root=/no/such/folder", "output=report")
-    assert result.returncode == 1
-    assert "data.root=/no/such/folder does not exist" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not list((tmp_path / "cwd").iterdir())

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,29 +34,27 @@ def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
     (tmp_path / "multirun" / "run.json").write_text("{}")  # hides no runs below it
     assert compared([tmp_path]) == {"autoencoder": [0], "pix2pix": [0, 1]}
     assert compared([tmp_path], task=1) == {"autoencoder": [0]}
-    assert [(task.task, task.experiments[-1].label) for task in collect([tmp_path])[0]] == [
-        ("comic", "identity"), ("monet", "identity"),
-    ]  # fmt: skip
-    assert "run.json is damaged" in reasons(tmp_path).pop("multirun")
+    assert [task.experiments[-1].label for task in collect([tmp_path])[0]] == ["identity"] * 2
+    assert "run.json is damaged" in reasons(tmp_path)["multirun"]
 
 
 def test_options_make_experiments_and_group_by_pools_the_others(tmp_path: Path) -> None:
-    for index, (loss, weight) in enumerate(itertools.product(("bce", "hinge"), (10, 100))):
+    choices = list(itertools.product(("bce", "hinge"), (10, 100)))
+    for index, (loss, weight) in enumerate(choices):
         make_run(tmp_path / str(index), options={"model.gan_loss": loss, "model.lambda_l1": weight})
-    assert compared([tmp_path]) == {
-        f"pix2pix (gan_loss={loss}, lambda_l1={weight})": [0] for loss in ("bce", "hinge") for weight in (10, 100)
-    }
-    assert compared([tmp_path], ["model.gan_loss"]) == {
-        "pix2pix (gan_loss=bce)": [0, 0], "pix2pix (gan_loss=hinge)": [0, 0],
-    }  # fmt: skip
+    labels = [f"pix2pix (gan_loss={loss}, lambda_l1={weight})" for loss, weight in choices]
+    assert compared([tmp_path]) == {label: [0] for label in labels}
+    pooled = {"pix2pix (gan_loss=bce)": [0, 0], "pix2pix (gan_loss=hinge)": [0, 0]}
+    assert compared([tmp_path], ["model.gan_loss"]) == pooled
     with pytest.raises(UserError, match=r"group_by=model\.gan_los.*Did you mean 'model\.gan_loss'"):
         collect([tmp_path], ["model.gan_los"])
 
 
 def test_which_options_make_experiments(tmp_path: Path) -> None:
+    by_psnr = {"callbacks.best": {"monitor": "val/psnr"}}
     without_effect = {"data.root": "elsewhere", "trainer.accelerator": "gpu"}
-    make_run(tmp_path / "0", options={"callbacks.best": {"monitor": "val/psnr"}})
-    run = make_run(tmp_path / "1", seed=3, options=without_effect | {"callbacks.best": {"monitor": "val/psnr"}})
+    make_run(tmp_path / "0", options=by_psnr)
+    run = make_run(tmp_path / "1", seed=3, options=by_psnr | without_effect)
     edit_text(run / ".hydra" / "config.yaml", lambda text: text.replace("seed: 3", "seed: ${oc.env:SLURM_TASK}"))
     make_run(tmp_path / "2", options={"callbacks.best": {"monitor": "val/ssim"}})
     assert compared([tmp_path]) == {"pix2pix (monitor=val/psnr)": [0, 3], "pix2pix (monitor=val/ssim)": [0]}
@@ -112,12 +109,11 @@ NEEDED = ("run.json", ".hydra/config.yaml", "test/per_image.csv", "test/identity
 OPTIONAL = ("metrics.csv", "evaluate/train/metrics.json")
 
 
-@pytest.mark.parametrize(
-    ("file", "damage"),
-    [*itertools.product(["run.json"], ["failed", "interrupted", "cut"]),
-     *itertools.product(NEEDED, ["removed", "binary"]), *itertools.product(OPTIONAL, ["binary"]),
-     *itertools.product(["test/per_image.csv"], ["rows lost", "other columns"]), ("metrics.csv", "other columns")],
-)  # fmt: skip
+@pytest.mark.parametrize(("file", "damage"), [
+    *itertools.product(NEEDED, ["removed", "binary"]), *itertools.product(OPTIONAL, ["binary"]),
+    ("run.json", "failed"), ("run.json", "interrupted"), ("run.json", "cut"), ("test/per_image.csv", "rows lost"),
+    ("test/per_image.csv", "other columns"), ("metrics.csv", "other columns"),
+])  # fmt: skip
 def test_an_unfinished_or_damaged_run_is_named_and_the_rest_compared(file: str, damage: str, tmp_path: Path) -> None:
     make_run(tmp_path / "good")
     bad = make_run(tmp_path / "bad", seed=1, train=5.0)
@@ -128,18 +124,12 @@ def test_an_unfinished_or_damaged_run_is_named_and_the_rest_compared(file: str, 
     assert expected.get(damage, Path(file).name) in reason or "can't be read (" in reason
 
 
-def test_not_every_run_has_every_file(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", train=5.0)
-    for file in OPTIONAL:
-        (run / file).unlink()
-    assert compared([tmp_path]) == {"pix2pix": [0]}
-
-
 def test_a_run_that_was_not_tested_can_be_tested_later(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    (run / "test").rename(tmp_path / "results")
+    (run / "evaluate").mkdir()
+    (run / "test").rename(run / "evaluate" / "other")
     assert f"image_translation.evaluate run={run}" in reasons(tmp_path)["run"]
-    shutil.copytree(tmp_path / "results", run / "evaluate" / "test")
+    (run / "evaluate" / "other").rename(run / "evaluate" / "test")
     assert compared([tmp_path]) == {"pix2pix": [0]}
 
 
@@ -148,13 +138,16 @@ def test_a_later_evaluation_adds_its_metrics_if_it_is_of_the_same_outputs(
     noise: float, found: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = make_run(tmp_path / "runs" / "run")
-    again = make_run(tmp_path / "again", noise=noise, report={"mse": 600.0}) / "test"
-    shutil.copytree(again, run / "evaluate" / "test")
+    (run / "evaluate").mkdir()
+    make_run(tmp_path / "again", noise=noise, report={"mse": 600.0}).joinpath("test").rename(run / "evaluate" / "test")
     assert collect([tmp_path / "runs"])[0][0].trained[0].means("report/mse") == found
     assert ("evaluate/test is left out" in caplog.text) == (not found)
 
 
 def test_train_and_test_are_of_the_same_runs(tmp_path: Path) -> None:
-    make_run(tmp_path / "0", seed=0, train=5)
-    make_run(tmp_path / "1", seed=1, noise=40)
+    for seed in range(3):
+        make_run(tmp_path / str(seed), seed=seed, train=None if seed == 1 else 5)
+    for file in OPTIONAL:
+        (tmp_path / "2" / file).unlink()  # an evaluation that was cut short
     assert [run.seed for run in collect([tmp_path])[0][0].trained[0].with_train.runs] == [0]
+    assert compared([tmp_path]) == {"pix2pix": [0, 1, 2]}

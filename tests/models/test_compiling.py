@@ -1,7 +1,6 @@
 """What makes training fast changes nothing that it computes: torch.compile, and never waiting for the device."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
 from shutil import which
@@ -23,13 +22,15 @@ SMALL = {"image_size": 32}  # fewer layers compile in less time
 NEEDS_COMPILER = pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
 
 
-@contextmanager
-def compiled_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks are compiled by another backend than torch's own, which takes a minute."""
-    with monkeypatch.context() as patch:
-        patch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
-        yield
+@pytest.fixture(autouse=True)
+def _torchs_own_compiler_afterwards() -> Iterator[None]:
+    yield
     torch.compiler.reset()
+
+
+def compile_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let networks be compiled by another backend than torch's own, which takes a minute."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,10 +43,10 @@ def test_compiling_leaves_no_trace_in_checkpoints(
         graphs.append(graph)
         return graph.forward
 
+    compile_by(backend, monkeypatch)
     data, model = make_data(comic_root, batch_size=3), make_model(name, compile="default")
-    with compiled_by(backend, monkeypatch):
-        fit(model, data).save_checkpoint(tmp_path / "last.ckpt")
-        assert graphs
+    fit(model, data).save_checkpoint(tmp_path / "last.ckpt")
+    assert graphs
     trainer = fit(make_model(name), data, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
     assert trainer.global_step == 4
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
@@ -64,10 +65,10 @@ def test_compiling_leaves_no_trace_in_checkpoints(
 def test_compiled_gradients_are_equal(
     name: str, backend: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    compile_by(backend, monkeypatch)
     models = [without_dropout(name, optimizer=SGD, compile=mode, **SMALL) for mode in ("off", "default", "off")]
-    with compiled_by(backend, monkeypatch):
-        for model in models[:2]:
-            fit(model, make_data(comic_root, image_size=32, batch_size=6), limit_val_batches=0)
+    for model in models[:2]:
+        fit(model, make_data(comic_root, image_size=32, batch_size=6), limit_val_batches=0)
     moved_alike(*models)
 
 
@@ -85,14 +86,15 @@ def test_accumulated_gradients_are_kept_out_of_cuda_graphs(
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_compiled_networks_use_gradient_checkpointing_too(norm: str) -> None:
-    x, kept, results = torch.rand(2, 3, 32, 32), [], []
-    for choice in (False, True):
-        torch.compiler.reset()
-        network = without_dropout("pix2pix", norm=norm, gradient_checkpointing=choice, **SMALL).generator.train()
-        network.compile(dynamic=False, fullgraph=True, backend="aot_eager")  # fails if it breaks into parts
-        held: dict[int, int] = {}
+    x = torch.rand(2, 3, 32, 32)
 
-        def hold(tensor: Tensor, held: dict[int, int] = held) -> Tensor:
+    def backward(gradient_checkpointing: bool) -> tuple[int, list[Tensor]]:
+        """The bytes that are kept for the backward pass, and what it ends with."""
+        options = SMALL | {"norm": norm, "gradient_checkpointing": gradient_checkpointing}
+        network, held = without_dropout("pix2pix", **options).generator.train(), dict[int, int]()
+        network.compile(dynamic=False, fullgraph=True, backend="aot_eager")  # fails if it breaks into parts
+
+        def hold(tensor: Tensor) -> Tensor:
             if not isinstance(tensor, nn.Parameter):
                 held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
@@ -100,11 +102,11 @@ def test_compiled_networks_use_gradient_checkpointing_too(norm: str) -> None:
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
             y = network(x)
         y.square().mean().backward()
-        kept.append(sum(held.values()))
-        results.append([*network.buffers(), *(p.grad for p in network.parameters())])
-    torch.compiler.reset()
-    assert kept[1] < 0.7 * kept[0]
-    for one, other in zip(*results, strict=True):
+        return sum(held.values()), [*network.buffers(), *(p.grad for p in network.parameters())]
+
+    (kept, results), (kept_less, again) = backward(False), backward(True)
+    assert kept_less < 0.7 * kept
+    for one, other in zip(results, again, strict=True):
         assert torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-6)
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from conftest import SIZE
 from helpers.training import SGD, fit, make_data, make_model
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
 
 from image_translation.cli.errors import UserError
@@ -27,14 +27,13 @@ def test_no_loss_reaches_the_other_network(comic_root: Path) -> None:
     model, seen = make_model("pix2pix"), []
     generated, judged = calls_of(model.generator), calls_of(model.discriminator)
 
-    class Watch(pl.Callback):
-        def on_before_optimizer_step(self, *_: Any) -> None:
-            with_gradient = (any(p.grad is not None for p in network.parameters()) for network in model.children()
-                             if any(True for _ in network.parameters()))  # fmt: skip
-            trained = (all(p.requires_grad for p in network.parameters()) for network in model.children())
-            seen.append((*with_gradient, all(trained)))
+    def watch(*_: Any) -> None:
+        networks = (model.generator, model.discriminator)
+        with_gradient = (any(p.grad is not None for p in network.parameters()) for network in networks)
+        seen.append((*with_gradient, all(p.requires_grad for p in model.parameters())))
 
-    fit(model, make_data(comic_root, batch_size=3), limit_val_batches=0, callbacks=[Watch()])
+    watching = LambdaCallback(on_before_optimizer_step=watch)
+    fit(model, make_data(comic_root, batch_size=3), limit_val_batches=0, callbacks=[watching])
     assert seen == [(False, True, True), (True, False, False)] * 2  # gradients of generator and discriminator
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert len(generated) == 2
