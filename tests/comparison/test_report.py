@@ -34,9 +34,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[playwright.Browser]":
     with playwright.sync_playwright() as p, tempfile.TemporaryDirectory() as home:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-                 "--disable-sync", "--no-first-run"]  # fmt: skip
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=flags, env={"HOME": home})
+        browser = p.chromium.launch(executable_path=CHROMIUM, env={"HOME": home})
         yield browser
         browser.close()
 
@@ -65,15 +63,12 @@ def test_names_are_escaped_and_images_are_loaded_near_the_window(page: "playwrig
     image = page.locator("button.open img").nth(5)
     image.scroll_into_view_if_needed()
     page.wait_for_function("img => img.naturalWidth === 32", arg=image.element_handle())
-    decoded = page.evaluate("""async () => {
-        const images = [...document.querySelectorAll('img[data-key]')].map(({ dataset }) => {
-            const probe = new Image();
-            probe.src = album[dataset.key];
-            return probe.decode();
-        });
-        return (await Promise.all(images)).length;
-    }""")
-    assert decoded == every
+    decoded = page.evaluate("""() => Promise.all([...document.querySelectorAll('img[data-key]')].map(img => {
+        const probe = new Image();
+        probe.src = album[img.dataset.key];
+        return probe.decode();
+    }))""")
+    assert len(decoded) == every
 
 
 def test_tables_sort_by_value_both_ways(page: "playwright.Page") -> None:
