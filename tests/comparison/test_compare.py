@@ -1,6 +1,6 @@
 """The command, on run folders made without training."""
 
-import statistics
+import itertools
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -32,30 +32,29 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("compare")
     reference = {"name": "elsewhere", "note": "printed", "scores": {"comic": {"pix2pix": {"mse": 519.9}}}}
-    compare([runs], output, reference=reference)
+    compare([runs], output := tmp_path_factory.mktemp("compare"), reference=reference)
     return output
 
 
-def scores(runs: Path, name: str, metric: str) -> list[list[float]]:
-    return [[float(row[metric]) for row in read_csv(runs / f"{name}_{seed}" / "test" / "per_image.csv")]
-            for seed in range(3)]  # fmt: skip
+def scores(runs: Path, name: str, metric: str) -> "np.ndarray":
+    """Of each seed and image."""
+    tables = [read_csv(runs / f"{name}_{seed}" / "test" / "per_image.csv") for seed in range(3)]
+    return np.array([[float(row[metric]) for row in table] for table in tables])
 
 
 def test_table_csv_has_the_means_and_the_spread_of_the_seeds(results: Path, runs: Path) -> None:
     rows = {(r["task"], r["model"], r["split"], r["metric"]): r for r in read_csv(results / "table.csv")}
-    for name in ("comic_pix2pix", "monet_autoencoder"):
-        for metric in ("mse", "psnr", "ssim"):
-            means = [statistics.fmean(run) for run in scores(runs, name, metric)]
-            row = rows[(*name.split("_"), "test", metric)]
-            assert float(row["mean"]) == pytest.approx(statistics.fmean(means))
-            assert float(row["standard_deviation"]) == pytest.approx(statistics.stdev(means))
-            assert (row["runs"], row["images"]) == ("3", "12")
+    for name, metric in itertools.product(("comic_pix2pix", "monet_autoencoder"), ("mse", "psnr", "ssim")):
+        means = scores(runs, name, metric).mean(axis=1)
+        row = rows[(*name.split("_"), "test", metric)]
+        assert float(row["mean"]) == pytest.approx(means.mean())
+        assert float(row["standard_deviation"]) == pytest.approx(means.std(ddof=1))
+        assert (row["runs"], row["images"]) == ("3", "12")
     assert float(rows["comic", "pix2pix", "test", "report/mse"]["mean"]) == 600.0
     identity = [float(row["psnr"]) for row in read_csv(runs / "comic_pix2pix_0" / "test" / "identity.csv")]
-    assert float(rows["comic", "identity", "test", "psnr"]["mean"]) == pytest.approx(statistics.fmean(identity))
-    assert rows["comic", "identity", "test", "psnr"]["standard_deviation"] == ""
+    row = rows["comic", "identity", "test", "psnr"]
+    assert (float(row["mean"]), row["standard_deviation"]) == (pytest.approx(np.mean(identity)), "")
     train, test = (float(rows["comic", "pix2pix", split, "psnr"]["mean"]) for split in ("train", "test"))
     assert train > test
     assert len(read_csv(results / "per_image.csv")) == 2 * 2 * 3 * 12 + 2 * 12
@@ -64,13 +63,10 @@ def test_table_csv_has_the_means_and_the_spread_of_the_seeds(results: Path, runs
 def test_tables_have_the_studys_arrangement_with_the_best_in_bold(results: Path, runs: Path) -> None:
     lines = (results / "table.md").read_text().splitlines()
     header, comic, monet = ([cell.strip() for cell in lines[i].strip("|").split("|")] for i in (0, 2, 3))
-    assert header[1:] == [
-        f"{metric} {model}" for metric in ("MSE ↓", "PSNR ↑", "SSIM ↑")
-        for model in ("autoencoder", "pix2pix", "identity")
-    ]  # fmt: skip
-    means = [statistics.fmean(run) for run in scores(runs, "comic_pix2pix", "psnr")]
-    assert comic[0] == "comic"
-    assert comic[5] == f"**{statistics.fmean(means):.2f} ± {statistics.stdev(means):.2f}**"
+    columns = itertools.product(("MSE ↓", "PSNR ↑", "SSIM ↑"), ("autoencoder", "pix2pix", "identity"))
+    assert header[1:] == [" ".join(column) for column in columns]
+    means = scores(runs, "comic_pix2pix", "psnr").mean(axis=1)
+    assert (comic[0], comic[5]) == ("comic", f"**{means.mean():.2f} ± {means.std(ddof=1):.2f}**")
     assert ["**" in cell for cell in comic[1:]] == [False, True, False] * 3
     assert not any("**" in cell for cell in monet)  # two models with the same noise differ by chance only
     assert "Mean over 3 seeds of each model" in lines[-1]
@@ -83,7 +79,7 @@ def test_sentences_say_what_scipy_finds(results: Path, runs: Path) -> None:
     findings = read_json(results / "comparison.json")
     comic, monet = findings["between_models"]
     assert len(findings["against_identity"]) == 4
-    a, b = (np.mean(scores(runs, f"comic_{model}", "psnr"), axis=0) for model in ("pix2pix", "autoencoder"))
+    a, b = (scores(runs, f"comic_{model}", "psnr").mean(axis=0) for model in ("pix2pix", "autoencoder"))
     # 18 comparisons, and 12 images that all agree: p is 2 / 2**12, so all those of equal p are first in Holm's order.
     assert stats.wilcoxon(a - b).pvalue == pytest.approx(2 / 2**12)
     assert comic.startswith("On comic, pix2pix is better than autoencoder by MSE, PSNR and SSIM (PSNR ")
@@ -144,19 +140,20 @@ def test_a_ranking_that_training_images_turn_is_named(tmp_path: Path) -> None:
     assert "the ranking differs on the training images: autoencoder is better than pix2pix by MSE" in page
 
 
-def test_a_single_model_is_compared_with_identity(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run = make_run(tmp_path / "a", noise=5)
-    (run / "test" / "images" / "p001.png").unlink()
-    (run / "test" / "images" / "p002.png").write_bytes(b"\x89PNG broken")
+def test_images_that_are_missing_and_splits_that_were_not_evaluated_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = make_run(tmp_path / "a", noise=5) / "test" / "images"
+    (images / "p001.png").unlink()
+    (images / "p002.png").write_bytes(b"\x89PNG broken")
     compare([tmp_path], tmp_path / "out")
-    assert "pix2pix" in (tmp_path / "out" / "table.md").read_text()
     assert "training images of pix2pix were not evaluated" in (tmp_path / "out" / "report.html").read_text()
-    assert f"{run / 'test' / 'images'}: 2 images are missing or damaged" in caplog.text
+    assert f"{images}: 2 images are missing or damaged" in caplog.text
 
 
 def test_cautions(tmp_path: Path) -> None:
-    for index, weight in enumerate((10, 100)):
-        make_run(tmp_path / f"pix{index}", options={"model.lambda_l1": weight}, noise=5 + index, count=4)
+    for weight in (10, 100):
+        make_run(tmp_path / f"{weight}", options={"model.lambda_l1": weight}, count=4)
     run = make_run(tmp_path / "auto", model="autoencoder", count=4, options={"trainer.max_epochs": 9})
     edit_json(run / "run.json", data=read_json(run / "run.json")["data"] | {"sample": True})
     compare([tmp_path], tmp_path / "out", group_by=["model._target_"])
@@ -178,8 +175,7 @@ def test_any_name_can_be_shown(
         first, *others = read_csv(run / "test" / file)
         write_csv(run / "test" / file, [first | {"name": name}, *others], list(first))
     compare([tmp_path], tmp_path / "out")
-    assert name in capsys.readouterr().out
-    assert caplog.text == ""  # no image is missing
+    assert (name in capsys.readouterr().out, caplog.text) == (True, "")  # no image is missing
     rows = (tmp_path / "out" / "table.md").read_text().split("\n")
     assert rows[0].replace("\\|", "").count("|") == rows[2].replace("\\|", "").count("|") == 8
     assert read_csv(tmp_path / "out" / "table.csv")[0]["task"] == name

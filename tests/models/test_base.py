@@ -151,7 +151,6 @@ def test_checkpoints_hold_plain_values_and_are_loaded(model: Any, comic_root: Pa
     assert not {"optimizer", "scheduler"} & set(content["hyper_parameters"])
     loaded = image_translation.load(tmp_path / "last.ckpt")
     assert type(loaded) is type(model)
-    assert not loaded.training
     assert dict(loaded.hparams) == dict(model.hparams)
     x = torch.rand(2, 3, SIZE, SIZE)
     with torch.no_grad():
