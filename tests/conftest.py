@@ -61,6 +61,12 @@ def comic_of(source: Image.Image) -> Image.Image:
     return Image.fromarray(255 - np.asarray(source)[..., ::-1])
 
 
+@pytest.fixture(params=["pix2pix", "autoencoder"])
+def name(request: pytest.FixtureRequest) -> str:
+    """A test with this argument runs for both models: one has two optimizers, one has one."""
+    return str(request.param)
+
+
 @pytest.fixture
 def comic_root(tmp_path: Path) -> Path:
     """Pairs in the layout ``folders``, split by folders: 6 train, 2 val, 4 test."""

@@ -20,37 +20,24 @@ from image_translation.cli.errors import UserError
 WEIGHTS = {"lpips": Path(AlexNet_Weights.IMAGENET1K_V1.url).name, "fid": Path(URL_INCEPTION_V3).name}
 
 
-@pytest.fixture
-def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Random weights, in the files that the real ones would be in."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
+def torch_fidelity_state() -> dict[str, torch.Tensor]:
+    """A state for torch-fidelity's Inception, whose constructor insists on loading one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.load", Mock())
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", Mock())
+        return FeatureExtractorInceptionV3("", ["2048"], feature_extractor_weights_path="nowhere").state_dict()
+
+
+def test_evaluate_adds_the_distances_between_outputs_and_targets(
+    finished_run: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FID by the formula of the Fréchet distance; LPIPS image by image."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     torch.save(alexnet(weights=None).state_dict(), folder / WEIGHTS["lpips"])
     torch.save(torch_fidelity_state(), folder / WEIGHTS["fid"])
-    return tmp_path / "torch"
-
-
-def torch_fidelity_state() -> dict[str, torch.Tensor]:
-    """A state for torch-fidelity's Inception, whose constructor insists on loading one."""
-    made: dict[str, torch.Tensor] = {}
-
-    class Unloaded(FeatureExtractorInceptionV3):
-        def load_state_dict(self, *_: object, **__: object) -> None:  # type: ignore[override]
-            made.update(self.state_dict())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.load", lambda *_, **__: {})
-        Unloaded("inception-v3-compat", ["2048"], feature_extractor_weights_path="nowhere")
-    return made
-
-
-@pytest.mark.usefixtures("torch_home")
-def test_evaluate_adds_the_distances_between_outputs_and_targets(
-    finished_run: Path, command: Command, tmp_path: Path
-) -> None:
-    """FID by the formula of the Fréchet distance; LPIPS image by image."""
     succeeded(command("evaluate", f"run={finished_run}", "perceptual=[lpips,fid,kid]", f"output={tmp_path / 'out'}"))
     found = read_json(tmp_path / "out" / "test" / "metrics.json")
     outputs, targets = (
@@ -74,9 +61,7 @@ def test_evaluate_adds_the_distances_between_outputs_and_targets(
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
-def test_missing_weights_end_with_a_message_that_names_them(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_message_names_missing_weights(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     file = tmp_path / "hub" / "checkpoints" / WEIGHTS[kind]

@@ -9,7 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE, read_csv
-from helpers.training import NAMES, fit, make_data, make_model, multiply_adds, settings
+from helpers.training import fit, make_data, make_model, multiply_adds, settings
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
@@ -47,7 +47,6 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("name", NAMES)
 def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: Path, tmp_path: Path) -> None:
     """Three epochs of batches of 4 and 2 images, one of them validated."""
     own, trainers = settings(name, accumulate_grad_batches=accumulate, gradient_clip_val=0.1)
@@ -81,7 +80,6 @@ def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: 
         assert of_steps == [pytest.approx(pair, rel=1e-5) for pair in noted_l1]
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None:
     model = make_model(name)
     assert flops_per_image(model, SIZE) == 2 * sum(multiply_adds(model.generator, torch.zeros(1, 3, SIZE, SIZE)))

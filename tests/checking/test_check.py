@@ -122,9 +122,7 @@ def test_gray_targets_of_colored_inputs_look_swapped(comic_root: Path, command: 
     assert found(read_json(tmp_path / "r" / "check.json")) == {"gray": ["100% of the images."]}
 
 
-def test_a_mistake_leaves_nothing_and_folders_that_are_no_split_are_named(
-    comic_root: Path, command: Command, tmp_path: Path
-) -> None:
+def test_bad_roots_leave_nothing_and_odd_folders_are_named(comic_root: Path, command: Command, tmp_path: Path) -> None:
     result = command("check", "data.root=/no/such/folder", f"output={tmp_path / 'r'}")
     assert result.returncode == 1
     assert "Error: data.root=/no/such/folder does not exist" in result.stderr
@@ -158,10 +156,9 @@ def of_one_outline() -> Pairs:
         radius = np.hypot((columns - 128) / (85 + random.normal(0, 2)), (rows - 128) / (105 + random.normal(0, 2)))
         texture = ndimage.gaussian_filter(random.normal(0, 1, (256, 256)), 4)
         texture /= texture.std()
-        halves = [np.where(radius < 1, 120 + sign * 30 * texture, 5) for sign in (1, -1)]
-        for half, skull in zip(halves, (220, 60), strict=True):
-            half[(radius < 1) & (radius > 0.92)] = skull
-        first, second = (Image.fromarray(half.clip(0, 255).astype(np.uint8)) for half in halves)
+        parts, halves = [radius >= 1, radius > 0.92], ((30, 220), (-30, 60))
+        arrays = (np.select(parts, [5, skull], 120 + contrast * texture) for contrast, skull in halves)
+        first, second = (Image.fromarray(array.clip(0, 255).astype(np.uint8)) for array in arrays)
         yield first, second
 
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,20 @@ class OfflineRun:
     """The content of a .wandb file; ``about`` is W&B's record of the run: its group, its tags …"""
 
     def __init__(self, file: Path) -> None:
-        self.folder, self.exit_code, self.history = file.parent, None, list[dict[str, Any]]()
-        self.config, self.summary = dict[str, Any](), dict[str, Any]()
-        self.artifacts = dict[str, Path]()  # the files of all artifacts by their paths
-        self.metrics = dict[str, Any]()  # what define_metric said, by name
+        records = defaultdict[str, list[Any]](list)
         for record in _records(file):
-            match record.WhichOneof("record_type"):
-                case "run":
-                    self.about, self.id = record.run, record.run.run_id
-                    self.config |= _values(record.run.config.update)
-                case "config":
-                    self.config |= _values(record.config.update)
-                case "history":
-                    self.history.append(_values(record.history.item))
-                case "summary":
-                    self.summary |= _values(record.summary.update)
-                case "metric":
-                    self.metrics[record.metric.name or record.metric.glob_name] = record.metric
-                case "artifact":
-                    files = record.artifact.manifest.contents
-                    self.artifacts |= {entry.path: Path(entry.local_path) for entry in files}
-                case "exit":
-                    self.exit_code = record.exit.exit_code
+            kind = record.WhichOneof("record_type")
+            records[kind].append(getattr(record, kind))
+        self.folder, self.about = file.parent, next(reversed(records["run"]), None)
+        self.id = self.about and self.about.run_id
+        configs = [*(run.config for run in records["run"]), *records["config"]]
+        self.config = _values(item for config in configs for item in config.update)
+        self.history = [_values(row.item) for row in records["history"]]
+        self.summary = _values(item for summary in records["summary"] for item in summary.update)
+        self.metrics = {metric.name or metric.glob_name: metric for metric in records["metric"]}  # of define_metric
+        files = [entry for artifact in records["artifact"] for entry in artifact.manifest.contents]
+        self.artifacts = {entry.path: Path(entry.local_path) for entry in files}
+        self.exit_code = next((end.exit_code for end in records["exit"]), None)
 
 
 def read_offline_run(run_folder: Path) -> OfflineRun:

@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
-from helpers.training import NAMES, SGD, fit, make_data, make_model, moved_alike, without_dropout
+from helpers.training import SGD, fit, make_data, make_model, moved_alike, without_dropout
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
@@ -33,10 +33,7 @@ def compile_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_compiling_leaves_no_trace_in_checkpoints(
-    name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiling_leaves_no_mark(name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
@@ -62,9 +59,7 @@ def test_compiling_leaves_no_trace_in_checkpoints(
     ("pix2pix", "aot_eager"), pytest.param("autoencoder", "inductor", marks=NEEDS_COMPILER),
     pytest.param("pix2pix", "inductor", marks=[NEEDS_COMPILER, pytest.mark.slow]),
 ])  # fmt: skip
-def test_compiled_gradients_are_equal(
-    name: str, backend: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiled_gradients_agree(name: str, backend: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_by(backend, monkeypatch)
     models = [without_dropout(name, optimizer=SGD, compile=mode, **SMALL) for mode in ("off", "default", "off")]
     for model in models[:2]:
@@ -73,9 +68,7 @@ def test_compiled_gradients_are_equal(
 
 
 @pytest.mark.parametrize(("batches", "mode"), [(1, "max-autotune"), (2, "max-autotune-no-cudagraphs")])
-def test_accumulated_gradients_are_kept_out_of_cuda_graphs(
-    batches: int, mode: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_cuda_graph_accumulates(batches: int, mode: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda network, **options: compiled.append((network, options)))
     model = make_model("pix2pix", compile="max", accumulate_grad_batches=batches)
@@ -146,10 +139,7 @@ def train_watched(name: str, watches: list[pl.Callback], root: Path, folder: Pat
         logger=CSVLogger(folder), **options)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_step_waits_for_a_value(
-    name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_step_waits_for_values(name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count, copies, tensor = FetchedValues(), [], torch.tensor
 
     def watched(*args: Any, **kwargs: Any) -> Tensor:
@@ -168,7 +158,6 @@ def test_no_step_waits_for_a_value(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_the_gpu(name: str, precision: str, comic_root: Path, tmp_path: Path) -> None:
     try:
         train_watched(name, [Strict(), StopOnNaN()], comic_root, tmp_path, accelerator="gpu", devices=1,
