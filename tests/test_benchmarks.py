@@ -1,12 +1,10 @@
 """What `make bench` writes, and that its parts run."""
 
-import argparse
 import itertools
 import json
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -125,8 +123,7 @@ def test_values_are_compared_bit_for_bit(tmp_path: Path) -> None:
 
 def test_parts_that_fail_or_take_too_long_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that passes is among them."""
-    file, arguments = tmp_path / "device.json", argparse.Namespace(out=tmp_path, pairs=None, tiny=True)
-    end = time.monotonic() + 300
+    file, arguments, end = tmp_path / "device.json", Mock(out=tmp_path, pairs=None, tiny=True), float("inf")
     monkeypatch.setitem(gpu.LIMITS, "unknown", 200)
     monkeypatch.setitem(gpu.LIMITS, "resume", 0.4)
     assert [gpu.run(name, arguments, end, file) for name in ("tests", "unknown", "resume")] == [True, False, False]

@@ -11,16 +11,13 @@ import torch
 from conftest import SIZE, read_csv
 from helpers.training import fit, make_data, make_model, multiply_adds, settings
 from pytorch_lightning.loggers import CSVLogger
-from torch import nn
 
 from image_translation.callbacks import Throughput, TrainingMetrics
 from image_translation.callbacks.throughput import flops_per_image
 from image_translation.models import Identity
 
-LOSSES = {
-    "autoencoder": {"loss", "l1"},
-    "pix2pix": {"loss", "l1", "gan", "discriminator", "score_real", "score_fake", "accuracy"},
-}
+LOGGED = {"loss", "l1", "gradient_generator", "learning_rate"}
+OF_GAN = {"gan", "discriminator", "score_real", "score_fake", "accuracy", "gradient_discriminator"}
 VAL = {"val/mse", "val/psnr", "val/ssim"}
 
 
@@ -52,13 +49,12 @@ def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: 
     own, trainers = settings(name, accumulate_grad_batches=accumulate, gradient_clip_val=0.1)
     noted, logger = Noted(), CSVLogger(tmp_path, name="", version="")
     callbacks = [noted, TrainingMetrics(str(tmp_path / "rows.csv"))]
-    trainer = fit(make_model(name, **own), make_data(comic_root, batch_size=4), max_epochs=3, callbacks=callbacks,
-                  check_val_every_n_epoch=2, logger=logger, log_every_n_steps=1, **trainers)  # fmt: skip
+    fit(make_model(name, **own), make_data(comic_root, batch_size=4), max_epochs=3, callbacks=callbacks,
+        check_val_every_n_epoch=2, logger=logger, log_every_n_steps=1, **trainers)  # fmt: skip
     rows, logged = read(tmp_path / "rows.csv"), read(tmp_path / "metrics.csv")
     updates = 2 // accumulate
     assert [(row["epoch"], row["step"]) for row in rows] == [(epoch, epoch * updates) for epoch in (1, 2, 3)]
-    gradients = {f"gradient_{network}" for network in ("generator", "discriminator")[: len(trainer.optimizers)]}
-    names = LOSSES[name] | gradients | {"learning_rate"}
+    names = LOGGED | (OF_GAN if name == "pix2pix" else set())
     assert [{n for n in row if "/" in n} for row in rows] == [
         {f"train/{n}" for n in names} | val for val in (set(), VAL, set())
     ]
@@ -82,11 +78,10 @@ def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: 
 
 def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None:
     model = make_model(name)
-    assert flops_per_image(model, SIZE) == 2 * sum(multiply_adds(model.generator, torch.zeros(1, 3, SIZE, SIZE)))
-    assert flops_per_image(Identity(), SIZE) == 0
-    model.generator = nn.Conv2d(3, 8, 3, padding=1)
-    assert flops_per_image(model.train(), 16) == 2 * 16 * 16 * 3 * 8 * 9
+    found = flops_per_image(model, SIZE)
     assert model.training  # as it was
+    assert found == 2 * sum(multiply_adds(model.generator, torch.zeros(1, 3, SIZE, SIZE))) > 0
+    assert flops_per_image(Identity(), SIZE) == 0
 
 
 def test_training_time_is_without_validation(monkeypatch: pytest.MonkeyPatch) -> None:

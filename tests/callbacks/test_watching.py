@@ -12,6 +12,7 @@ import torch
 from conftest import SIZE, TINY_PIX2PIX, Command
 from helpers.results import leaves
 from helpers.training import fit, make_data
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor
 
 from image_translation.callbacks import GANMonitor, LastCheckpoint, StopOnNaN, TrainingMetrics
@@ -25,7 +26,7 @@ class Poisoned(Pix2Pix):
 
     def __init__(self, what: str, value: float) -> None:
         super().__init__(image_size=SIZE, base_channels=4)
-        self.what, self.value, self.names = what, value, list[str]()
+        self.what, self.value = what, value
         next(self.generator.parameters()).register_hook(lambda gradient: self.spoil("gradient", gradient))
 
     def spoil(self, what: str, tensor: Tensor) -> Tensor:
@@ -34,10 +35,6 @@ class Poisoned(Pix2Pix):
             tensor[(0,) * tensor.ndim] = self.value
         return tensor
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        self.names = batch["name"]
-        return super().training_step(batch, batch_idx)
-
     def generator_losses(self, *images: Tensor) -> dict[str, Tensor]:
         losses = super().generator_losses(*images)
         return losses | {"l1": self.spoil("loss", losses["l1"].detach())}
@@ -45,11 +42,13 @@ class Poisoned(Pix2Pix):
 
 @pytest.mark.parametrize(("what", "value"), [("loss", math.nan), ("loss", -math.inf), ("gradient", math.nan)])
 def test_the_step_and_its_images_are_named(what: str, value: float, comic_root: Path, tmp_path: Path) -> None:
-    model = Poisoned(what, value)
-    callbacks = [StopOnNaN(), LastCheckpoint(str(tmp_path), every_n_steps=1)]
+    batches: list[list[str]] = []
+    noting = LambdaCallback(on_train_batch_start=lambda _, __, batch, ___: batches.append(batch["name"]))
+    callbacks = [noting, StopOnNaN(), LastCheckpoint(str(tmp_path), every_n_steps=1)]
+    data = make_data(comic_root, batch_size=2)
     with pytest.raises(UserError, match=r"Training diverged by step 5: .*(nan|inf)") as raised:
-        fit(model, make_data(comic_root, batch_size=2), callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
-    assert f"Images: {model.names[0]}, {model.names[1]}." in str(raised.value)
+        fit(Poisoned(what, value), data, callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
+    assert f"Images: {', '.join(batches[4])}." in str(raised.value)
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 4
     tensors = [*kept["state_dict"].values(), *leaves([kept["optimizer_states"]]).values()]

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from benchmarks.textbook import Pix2PixLoop
 from image_translation.callbacks import LastCheckpoint, TrainingMetrics
 from image_translation.cli.errors import UserError
 from image_translation.losses.adversarial import GAN_LOSSES
@@ -41,21 +43,12 @@ def test_pix2pix_equals_a_textbook_loop(comic_root: Path) -> None:
     data = make_data(comic_root, batch_size=2, **PLAIN)
     data.setup()
     generator, discriminator = reference.generator, reference.discriminator
-    opt_g, opt_d, bce = SGD(generator.parameters()), SGD(discriminator.parameters()), nn.BCEWithLogitsLoss()
-    for raw in data.train_dataloader():
-        batch = data.finish_batch(raw)
-        x, y = batch["input"], batch["target"]
-        fake = generator(x)
-        real_logits, fake_logits = discriminator(x, y), discriminator(x, fake.detach())
-        ones, zeros = torch.ones_like(real_logits), torch.zeros_like(fake_logits)
-        loss = (bce(real_logits, ones) + bce(fake_logits, zeros)) / 2
-        opt_d.zero_grad()
-        loss.backward()
-        opt_d.step()
-        opt_g.zero_grad()
-        loss = bce(discriminator(x, fake), ones) + 100 * (fake - y).abs().mean()
-        loss.backward()
-        opt_g.step()
+    loop: Any = SimpleNamespace(
+        generator=generator, opt_g=SGD(generator.parameters()), l1=nn.L1Loss(),
+        discriminator=discriminator, opt_d=SGD(discriminator.parameters()), bce=nn.BCEWithLogitsLoss(),
+    )  # fmt: skip
+    for batch in map(data.finish_batch, data.train_dataloader()):
+        Pix2PixLoop.step(loop, batch["input"], batch["target"])
     moved_alike(reference, model, start)
 
 
