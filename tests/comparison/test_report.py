@@ -24,7 +24,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(2):
         for model, noise in (("pix2pix", 10), ("autoencoder", 30)):
             make_run(root / f"{model}{seed}", "comic", model, seed, noise, count=24, train=5.0)
-    make_run(root / "evil", task="<b>&bold", model="a|b_c")
+    make_run(root / "evil", task="<b>&bold", model="a|b_c", count=12)
     make_run(root / "failed", seed=7, status="failed")
     output = tmp_path_factory.mktemp("a folder with ünusual & <signs>")
     compare([root], output)
