@@ -20,6 +20,7 @@ PROJECT = Path(__file__).parents[1]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, the tests maybe, ignore it
 sys.path[:0] = [str(Path(__file__).parent), str(PROJECT)]  # for the tests' own modules, and for benchmarks
 REAL_DATA = PROJECT.parent / "shared" / "data"
+ENVIRONMENT = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
 SIZE = 64  # the smallest at which both networks have all their kinds of layer
 
 # Settings under which a run takes seconds.
@@ -60,6 +61,12 @@ def comic_of(source: Image.Image) -> Image.Image:
     return Image.fromarray(255 - np.asarray(source)[..., ::-1])
 
 
+@pytest.fixture(params=["pix2pix", "autoencoder"])
+def name(request: pytest.FixtureRequest) -> str:
+    """A test with this argument runs for both models: one has two optimizers, one has one."""
+    return str(request.param)
+
+
 @pytest.fixture
 def comic_root(tmp_path: Path) -> Path:
     """Pairs in the layout ``folders``, split by folders: 6 train, 2 val, 4 test."""
@@ -88,7 +95,7 @@ def command(tmp_path: Path) -> Command:
     folder.mkdir()
 
     def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        everything = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | environment
+        everything = os.environ | ENVIRONMENT | environment
         return run_module(f"image_translation.{name}", [*map(str, arguments)], folder, everything, tmp_path)
 
     return run
@@ -96,8 +103,7 @@ def command(tmp_path: Path) -> Command:
 
 def train(folder: Path, *options: str) -> None:
     """Train by the command line in a folder, for fixtures that several tests share."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "NETRC": os.devnull}
-    environment.pop("WANDB_API_KEY", None)
+    environment = os.environ | ENVIRONMENT | {"WANDB_MODE": "offline"}
     succeeded(run_module("image_translation.train", [*options], folder, environment, folder))
 
 
@@ -114,8 +120,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+    return dict(json.loads(path.read_text()))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

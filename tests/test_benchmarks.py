@@ -1,22 +1,19 @@
 """What `make bench` writes, and that its parts run."""
 
-import argparse
 import itertools
 import json
 import os
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from conftest import PROJECT, read_json
-from torch import nn
+from helpers.training import multiply_adds
 
 from benchmarks import gpu
 from benchmarks.__main__ import middle, rate, summary
@@ -36,10 +33,11 @@ MACHINE: dict[str, Any] = {
 def test_rates_and_the_ratios_within_a_round() -> None:
     assert rate([10.0, 11.0, 14.0], batch=8) == 2 * 8 / 4
     assert middle([{"a": 1, "b": 9}, {"a": 5, "b": 7}, {"a": 2, "b": 8}]) == {"a": 2, "b": 8}
-    rounds = {"train": [{"rate": 6.0}, {"rate": 8.0}], "textbook": [{"rate": 3.0}, {"rate": 2.0}]}
-    found = summary(rounds)
-    assert found == {"train": {"rate": 7}, "textbook": {"rate": 2.5}, "speed_up": 3, "speed_ups": [2, 4]}
-    assert summary(rounds | {"bare": [{"rate": 8.0}, {"rate": 16.0}]})["overheads"] == [0.25, 0.5]
+    rates = {"train": (6.0, 8.0), "textbook": (3.0, 2.0), "bare": (8.0, 16.0)}
+    found = summary({name: [{"rate": value} for value in values] for name, values in rates.items()})
+    assert [found[name]["rate"] for name in rates] == [7, 2.5, 12]
+    assert (found["speed_up"], found["speed_ups"], found["overheads"]) == (3, [2, 4], [0.25, 0.5])
+    assert summary({"textbook": [{"rate": 3.0}]}) == {"textbook": {"rate": 3}}
 
 
 def test_floor_by_hand() -> None:
@@ -81,77 +79,51 @@ def test_each_device_has_one_place_on_the_page(tmp_path: Path) -> None:
         assert part in page.read_text()
 
 
-def test_bytes_are_those_that_are_read_and_written() -> None:
+def test_a_steps_costs_are_those_of_its_layers() -> None:
     a, b = torch.ones(1000), torch.ones(1000)
     with BytesCounter() as moved:
-        (a + b).view(10, 100)
+        (a + b).view(10, 100)  # a view moves nothing
     assert moved.bytes == 3 * 4000
-
-
-def test_a_steps_operations_are_those_of_its_layers() -> None:
     found = step_costs("autoencoder", 2, 64, {"base_channels": 4}, torch.device("cpu"), "32-true")
-    forward: list[int] = []
-
-    def count(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output  # where the kernel is laid
-        forward.append(2 * len(positions) * positions[0, 0].numel() * layer.weight.numel())
-
     network = UNetAutoencoder(64, base_channels=4).generator
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            layer.register_forward_hook(count)
-    network(torch.zeros(2, 3, 64, 64))
+    forward = multiply_adds(network, torch.zeros(2, 3, 64, 64))
     # The gradients of weights and input take as much again each; the first layer's input needs none.
-    assert found["flops"] == 3 * sum(forward) - forward[0]
+    assert found["flops"] == 2 * (3 * sum(forward) - forward[0])
     assert found["bytes"] > sum(p.numel() * 4 for p in network.parameters())
 
 
-def count_syncs(file: Path, device: str, wait: Callable[[], Any]) -> dict[str, Any]:
-    """What ``Syncs`` notes of two epochs of three steps, which wait 0, 1 and 2 times."""
-    syncs: Any = Syncs(str(file))
-    module = SimpleNamespace(device=torch.device(device))
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_waits_for_the_gpu_are_counted_by_step_and_line(device: str, tmp_path: Path) -> None:
+    """Two epochs of three steps, which wait 0, 1 and 2 times; of the second epoch all but the last step count."""
+    syncs, module, value = Syncs(str(tmp_path / "syncs.json")), Mock(device=torch.device(device)), torch.ones(1)
     for epoch, index in itertools.product(range(2), range(3)):
-        trainer = SimpleNamespace(current_epoch=epoch, is_last_batch=index == 2)
+        trainer = Mock(current_epoch=epoch, is_last_batch=index == 2)
         syncs.on_train_batch_start(trainer, module, None, index)
         for _ in range(index):
-            wait()
+            value.to(device).item()
+            warnings.warn(f"called a synchronizing {'CUDA' if device == 'cpu' else 'other'} operation", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
         syncs.on_train_batch_end(trainer, module)
     syncs.on_train_end(trainer, module)
-    return read_json(file)
-
-
-def test_waits_are_counted_by_step_and_line(tmp_path: Path) -> None:
-    def wait() -> None:
-        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
-        warnings.warn("something else", stacklevel=1)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = count_syncs(tmp_path / "syncs.json", "cpu", wait)
-    assert found["steps"] == [0, 1]  # of the second epoch, without its last
-    ((place, count),) = found["places"].items()
-    assert ("test_benchmarks.py:" in place, count) == (True, 1)
-
-
-@pytest.mark.gpu
-def test_waits_for_the_gpu_are_seen(tmp_path: Path) -> None:
-    first, second = count_syncs(tmp_path / "syncs.json", "cuda", torch.ones(1, device="cuda").item)["steps"]
+    found = read_json(tmp_path / "syncs.json")
+    first, second = found["steps"]
     assert first == 0 < second
+    assert any("test_benchmarks.py:" in place for place in found["places"])
+    assert device == "cuda" or (second, sum(found["places"].values())) == (1, 1)
 
 
 def test_values_are_compared_bit_for_bit(tmp_path: Path) -> None:
-    state = {"a": [torch.zeros(2), 1.0]}
-    assert same(state, {"a": [torch.zeros(2), 1.0]})
-    assert not same(state, {"a": [torch.tensor([0.0, 1e-45]), 1.0]})
-    assert not same(state, {"a": [torch.zeros(2)]})
+    zeros = torch.zeros(2)
+    for other, equal in (([zeros, 1.0], True), ([torch.tensor([0.0, 1e-45]), 1.0], False), ([zeros], False)):
+        assert same({"a": [torch.zeros(2), 1.0]}, {"a": other}) == equal
     (tmp_path / "t.csv").write_text("name,mse,psnr\na,1.5,nan\nb,2,\n")
     assert str(read_table(tmp_path / "t.csv")) == "[[1.5, nan], [2.0]]"
 
 
 def test_parts_that_fail_or_take_too_long_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that passes is among them."""
-    file, arguments = tmp_path / "device.json", argparse.Namespace(out=tmp_path, pairs=None, tiny=True)
-    end = time.monotonic() + 300
+    file, arguments, end = tmp_path / "device.json", Mock(out=tmp_path, pairs=None, tiny=True), float("inf")
     monkeypatch.setitem(gpu.LIMITS, "unknown", 200)
     monkeypatch.setitem(gpu.LIMITS, "resume", 0.4)
     assert [gpu.run(name, arguments, end, file) for name in ("tests", "unknown", "resume")] == [True, False, False]

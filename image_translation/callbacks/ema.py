@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
-from image_translation.cli.errors import at_least
+from image_translation.cli.errors import UserError, at_least
 from image_translation.models import ImageTranslationModule
 from image_translation.training.lightning_private import move_average
 
@@ -24,6 +24,8 @@ class EMA(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.999) -> None:
         at_least("decay", decay, 0)
+        if decay >= 1:
+            raise UserError(f"decay must be below 1, got {decay}.")
         super().__init__(decay=decay)
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:

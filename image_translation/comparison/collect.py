@@ -58,6 +58,10 @@ class Experiment:
     def mean(self, metric: str, split: str = "test") -> float:
         return statistics.fmean(self.means(metric, split))
 
+    @property
+    def psnr(self) -> float:
+        return self.mean("psnr")
+
     def mean_fact(self, name: str) -> float | None:
         """The mean of a number in the runs' manifests, or in ``cost`` there; None if no run recorded it."""
         manifests = [run.manifest | (run.manifest.get("cost") or {}) for run in self.runs]

@@ -14,13 +14,9 @@ class Counting(Callback):
 
     def on_job_start(self, **kwargs: Any) -> None:
         gc.collect()
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        self.counts.append(
-            {
-                "objects": len(gc.get_objects()),
-                "threads": int(status["Threads"]),
-                "open files": len(list(Path("/proc/self/fd").iterdir())),
-                "KiB": int(status["VmRSS"].split()[0]),
-            }
-        )
+        status = Path("/proc/self/status").read_text().splitlines()
+        memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        threads, files = (len(list(Path("/proc/self", folder).iterdir())) for folder in ("task", "fd"))
+        counts = {"objects": len(gc.get_objects()), "threads": threads, "open files": files, "KiB": memory}
+        self.counts.append(counts)
         self.path.write_text(json.dumps({"before each job": self.counts}))

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from conftest import image
+from omegaconf import OmegaConf
 from PIL import Image
 from skimage.metrics import structural_similarity
 
@@ -31,7 +31,7 @@ def make_run(
     model: str = "pix2pix",
     seed: int = 0,
     noise: float = 20.0,
-    count: int = 12,
+    count: int = 3,
     status: str = "finished",
     fingerprint: str = "a" * 64,
     options: dict[str, Any] | None = None,
@@ -40,21 +40,19 @@ def make_run(
 ) -> Path:
     """A run whose outputs are its targets with so much ``noise`` (``train``: the noise on training images)."""
     rng = np.random.default_rng([seed, sum(map(ord, model))])
-    config: dict[str, Any] = {
-        "seed": seed,
-        "run": {"dir": str(folder)},
+    config = OmegaConf.create({
+        "seed": seed, "run": {"dir": str(folder)},
         "data": {"root": "pairs", "image_size": SIZE[0], "batch_size": 1, "resize": "crop"},
         "model": {"_target_": f"image_translation.models.{model}", "lambda_l1": 100},
         "trainer": {"max_epochs": 2, "accelerator": "auto"},
-    }
+    })  # fmt: skip
     for name, value in (options or {}).items():
-        group, _, key = name.partition(".")
-        config.setdefault(group, {})[key] = value
-    write_split(folder / "test", rng, noise, count, report)
+        OmegaConf.update(config, name, value)
+    write_split(folder / "test", rng, noise, count, report or {})
     if train is not None:
-        write_split(folder / "evaluate" / "train", rng, train, count)
+        write_split(folder / "evaluate" / "train", rng, train, count, {})
     (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     curves = [{"step": 10 * e, "train/l1": 1 / e, "val/psnr": 15 + e, "val/ssim": e / 9} for e in (1, 2)]
     write_csv(folder / "metrics.csv", curves, list(curves[0]))
     images = [image(900 + i, SIZE) for i in range(2)]
@@ -75,9 +73,7 @@ def make_run(
     return folder
 
 
-def write_split(
-    folder: Path, rng: np.random.Generator, noise: float, count: int, report: dict[str, float] | None = None
-) -> None:
+def write_split(folder: Path, rng: np.random.Generator, noise: float, count: int, report: dict[str, float]) -> None:
     """Write images and scores as ``TestResultsWriter`` does."""
     outputs, inputs = [], []
     for index in range(count):
@@ -88,14 +84,13 @@ def write_split(
         for kind, array in (("images", output), ("inputs", source), ("targets", target)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(folder / kind / f"{name}.png")
-        outputs.append({"name": name} | score(output, target) | {f"report/{m}": v for m, v in (report or {}).items()})
+        outputs.append({"name": name} | score(output, target) | report)
         inputs.append({"name": name} | score(source, target))
     write_csv(folder / "per_image.csv", outputs, list(outputs[0]))
     write_csv(folder / "identity.csv", inputs, list(inputs[0]))
     content = {f"{split}/{m}": float(np.mean([row[m] for row in rows]))
                for split, rows in ((folder.name, outputs), ("identity", inputs)) for m in METRICS}  # fmt: skip
-    content |= {f"report/{m}": value for m, value in (report or {}).items()}
-    (folder / "metrics.json").write_text(json.dumps(content | {"images": count}))
+    (folder / "metrics.json").write_text(json.dumps(content | report | {"images": count}))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -1,6 +1,5 @@
 """Trainings in processes of their own, which tests stop and kill."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,19 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import PROJECT, Command, succeeded
+from conftest import ENVIRONMENT, Command, read_csv, read_json, succeeded
 
 from helpers.results import unlike
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     """A training, in its own process group; what it prints goes to ``<folder>.txt``."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     place = [] if arguments[0].startswith("resume=") else [f"hydra.run.dir={folder}"]
     with folder.with_suffix(".txt").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "image_translation.train", *arguments, *place],
-            cwd=folder.parent, env=environment, stdout=output, stderr=output, start_new_session=True,
+            cwd=folder.parent, env=os.environ | ENVIRONMENT, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
 
@@ -43,13 +41,12 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def status(run: Path) -> str:
-    return str(json.loads((run / "run.json").read_text())["status"])
+    return str(read_json(run / "run.json")["status"])
 
 
 def epochs(run: Path) -> int:
     """How many rows ``metrics.csv`` has."""
-    path = run / "metrics.csv"
-    return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+    return len(read_csv(run / "metrics.csv")) if (run / "metrics.csv").exists() else 0
 
 
 def finish(command: Command, run: Path, *more: str) -> None:

@@ -6,20 +6,17 @@ from typing import Any
 import torch
 
 
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two nested values differ by a bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return [found for key in one for found in differences(one[key], other[key], f"{place}.{key}")]
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [
-            found
-            for i, pair in enumerate(zip(one, other, strict=True))
-            for found in differences(*pair, f"{place}[{i}]")
-        ]
-    same = (
-        torch.equal(one, other) if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor) else one == other
-    )
-    return [] if same else [place]
+def leaves(value: Any, place: str = "") -> dict[str, Any]:
+    """The single values in nested ones, by their places."""
+    if not isinstance(value, dict | list | tuple) or not value:
+        return {place: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {at: leaf for key, child in items for at, leaf in leaves(child, f"{place}.{key}").items()}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two single values are equal bit for bit."""
+    return type(one) is type(other) and (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other)
 
 
 def unlike(one: Path, other: Path) -> list[str]:
@@ -33,5 +30,6 @@ def unlike(one: Path, other: Path) -> list[str]:
                 del state["loops"]  # nothing is resumed from there
             else:  # a count on which nothing depends
                 del state["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-        found += differences(*states, name)
+        ours, theirs = (leaves(state, name) for state in states)
+        found += [at for at in ours | theirs if not same(ours.get(at, "absent"), theirs.get(at, "absent"))]
     return found

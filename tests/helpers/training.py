@@ -8,13 +8,14 @@ import pytorch_lightning as pl
 import torch
 from conftest import SIZE
 from pytorch_lightning.callbacks import Checkpoint
+from torch import nn
 
 from image_translation.data import PairedImageDataModule
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
 from image_translation.training.seeding import StepSeeding
 
 MODELS: dict[str, Any] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
-NAMES = ("pix2pix", "autoencoder")  # two optimizers, and one
+NAMES = tuple(MODELS)  # two optimizers, and one
 PLAIN = {"jitter": False, "hflip": False}  # for make_data
 SGD = partial(torch.optim.SGD, lr=0.01)  # shows a wrong scale of a loss, which Adam would hide
 
@@ -68,6 +69,21 @@ def moved_alike(one: Any, other: Any, start: Any, tolerance: float = 0.01) -> No
         moves.append((a - before).norm().item())
         assert (a - b).norm() <= tolerance * moves[-1] + 1e-7, name
     assert max(moves) > 1e-3
+
+
+def multiply_adds(network: nn.Module, x: torch.Tensor) -> list[int]:
+    """Those of each convolution, in the order of the computation, from the shapes that pass through it."""
+    counts: list[int] = []
+
+    def count(layer: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        positions = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output  # where the kernel is laid
+        counts.append(len(x) * positions[0, 0].numel() * layer.weight.numel())
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    network.eval()(x)
+    return counts
 
 
 def rates_of(schedule: Any, steps: int, lr: float = 1.0, **options: Any) -> list[float]:

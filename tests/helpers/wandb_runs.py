@@ -2,8 +2,8 @@
 
 import json
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,24 @@ MAGIC, HEADER, BLOCK = b":W&B", 7, 32768
 ENDS = (1, 4)  # kinds of chunks that complete a record
 
 
-@dataclass
 class OfflineRun:
-    folder: Path
-    config: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
-    exit_code: int | None = None
-    artifacts: dict[str, Path] = field(default_factory=dict)  # the files of all artifacts by their paths
-    metrics: dict[str, Any] = field(default_factory=dict)  # what define_metric said, by name
-    id: str = ""
-    name: str = ""
-    group: str = ""
-    job_type: str = ""
-    tags: list[str] = field(default_factory=list)
+    """The content of a .wandb file; ``about`` is W&B's record of the run: its group, its tags …"""
+
+    def __init__(self, file: Path) -> None:
+        records = defaultdict[str, list[Any]](list)
+        for record in _records(file):
+            kind = record.WhichOneof("record_type")
+            records[kind].append(getattr(record, kind))
+        self.folder, self.about = file.parent, next(reversed(records["run"]), None)
+        self.id = self.about and self.about.run_id
+        configs = [*(run.config for run in records["run"]), *records["config"]]
+        self.config = _values(item for config in configs for item in config.update)
+        self.history = [_values(row.item) for row in records["history"]]
+        self.summary = _values(item for summary in records["summary"] for item in summary.update)
+        self.metrics = {metric.name or metric.glob_name: metric for metric in records["metric"]}  # of define_metric
+        files = [entry for artifact in records["artifact"] for entry in artifact.manifest.contents]
+        self.artifacts = {entry.path: Path(entry.local_path) for entry in files}
+        self.exit_code = next((end.exit_code for end in records["exit"]), None)
 
 
 def read_offline_run(run_folder: Path) -> OfflineRun:
@@ -37,7 +41,7 @@ def read_offline_run(run_folder: Path) -> OfflineRun:
 
 def read_offline_runs(run_folder: Path) -> list[OfflineRun]:
     """The offline runs below a run folder, the earliest first."""
-    return [_read(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
+    return [OfflineRun(path) for path in sorted(run_folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
 def _records(path: Path) -> Iterator[Any]:
@@ -57,27 +61,3 @@ def _records(path: Path) -> Iterator[Any]:
 
 def _values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def _read(path: Path) -> OfflineRun:
-    run = OfflineRun(path.parent)
-    for record in _records(path):
-        match record.WhichOneof("record_type"):
-            case "run":
-                run.id, run.name = record.run.run_id, record.run.display_name
-                run.group, run.job_type = record.run.run_group, record.run.job_type
-                run.tags = list(record.run.tags)
-                run.config |= _values(record.run.config.update)
-            case "config":
-                run.config |= _values(record.config.update)
-            case "history":
-                run.history.append(_values(record.history.item))
-            case "summary":
-                run.summary |= _values(record.summary.update)
-            case "metric":
-                run.metrics[record.metric.name or record.metric.glob_name] = record.metric
-            case "artifact":
-                run.artifacts |= {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
-            case "exit":
-                run.exit_code = record.exit.exit_code
-    return run

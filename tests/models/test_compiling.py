@@ -1,7 +1,6 @@
 """What makes training fast changes nothing that it computes: torch.compile, and never waiting for the device."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partialmethod
 from pathlib import Path
 from shutil import which
@@ -11,41 +10,39 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import SIZE
-from helpers.training import NAMES, SGD, fit, make_data, make_model, moved_alike, without_dropout
-from pytorch_lightning.callbacks import RichProgressBar
+from helpers.training import SGD, fit, make_data, make_model, moved_alike, without_dropout
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from image_translation.callbacks import GANMonitor, Throughput, TrainingMetrics
+from image_translation.callbacks import EpochProgress, GANMonitor, Throughput, TrainingMetrics
 
 SMALL = {"image_size": 32}  # fewer layers compile in less time
 NEEDS_COMPILER = pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
 
 
-@contextmanager
-def compiled_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Networks are compiled by another backend than torch's own, which takes a minute."""
-    with monkeypatch.context() as patch:
-        patch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
-        yield
+@pytest.fixture(autouse=True)
+def _torchs_own_compiler_afterwards() -> Iterator[None]:
+    yield
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_compiling_leaves_no_trace_in_checkpoints(
-    name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def compile_by(backend: str | Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let networks be compiled by another backend than torch's own, which takes a minute."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+
+
+def test_compiling_leaves_no_mark(name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
         graphs.append(graph)
         return graph.forward
 
+    compile_by(backend, monkeypatch)
     data, model = make_data(comic_root, batch_size=3), make_model(name, compile="default")
-    with compiled_by(backend, monkeypatch):
-        fit(model, data).save_checkpoint(tmp_path / "last.ckpt")
-        assert graphs
+    fit(model, data).save_checkpoint(tmp_path / "last.ckpt")
+    assert graphs
     trainer = fit(make_model(name), data, max_epochs=2, ckpt_path=tmp_path / "last.ckpt")
     assert trainer.global_step == 4
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
@@ -61,20 +58,16 @@ def test_compiling_leaves_no_trace_in_checkpoints(
     ("pix2pix", "aot_eager"), pytest.param("autoencoder", "inductor", marks=NEEDS_COMPILER),
     pytest.param("pix2pix", "inductor", marks=[NEEDS_COMPILER, pytest.mark.slow]),
 ])  # fmt: skip
-def test_compiled_gradients_are_equal(
-    name: str, backend: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiled_gradients_agree(name: str, backend: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_by(backend, monkeypatch)
     models = [without_dropout(name, optimizer=SGD, compile=mode, **SMALL) for mode in ("off", "default", "off")]
-    with compiled_by(backend, monkeypatch):
-        for model in models[:2]:
-            fit(model, make_data(comic_root, image_size=32, batch_size=6), limit_val_batches=0)
+    for model in models[:2]:
+        fit(model, make_data(comic_root, image_size=32, batch_size=6), limit_val_batches=0)
     moved_alike(*models)
 
 
 @pytest.mark.parametrize(("batches", "mode"), [(1, "max-autotune"), (2, "max-autotune-no-cudagraphs")])
-def test_accumulated_gradients_are_kept_out_of_cuda_graphs(
-    batches: int, mode: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_cuda_graph_accumulates(batches: int, mode: str, comic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda network, **options: compiled.append((network, options)))
     model = make_model("pix2pix", compile="max", accumulate_grad_batches=batches)
@@ -85,14 +78,15 @@ def test_accumulated_gradients_are_kept_out_of_cuda_graphs(
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_compiled_networks_use_gradient_checkpointing_too(norm: str) -> None:
-    x, kept, results = torch.rand(2, 3, 32, 32), [], []
-    for choice in (False, True):
-        torch.compiler.reset()
-        network = without_dropout("pix2pix", norm=norm, gradient_checkpointing=choice, **SMALL).generator.train()
-        network.compile(dynamic=False, fullgraph=True, backend="aot_eager")  # fails if it breaks into parts
-        held: dict[int, int] = {}
+    x = torch.rand(2, 3, 32, 32)
 
-        def hold(tensor: Tensor, held: dict[int, int] = held) -> Tensor:
+    def backward(gradient_checkpointing: bool) -> tuple[int, list[Tensor]]:
+        """The bytes that are kept for the backward pass, and what it ends with."""
+        options = SMALL | {"norm": norm, "gradient_checkpointing": gradient_checkpointing}
+        network, held = without_dropout("pix2pix", **options).generator.train(), dict[int, int]()
+        network.compile(dynamic=False, fullgraph=True, backend="aot_eager")  # fails if it breaks into parts
+
+        def hold(tensor: Tensor) -> Tensor:
             if not isinstance(tensor, nn.Parameter):
                 held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
@@ -100,11 +94,11 @@ def test_compiled_networks_use_gradient_checkpointing_too(norm: str) -> None:
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
             y = network(x)
         y.square().mean().backward()
-        kept.append(sum(held.values()))
-        results.append([*network.buffers(), *(p.grad for p in network.parameters())])
-    torch.compiler.reset()
-    assert kept[1] < 0.7 * kept[0]
-    for one, other in zip(*results, strict=True):
+        return sum(held.values()), [*network.buffers(), *(p.grad for p in network.parameters())]
+
+    (kept, results), (kept_less, again) = backward(False), backward(True)
+    assert kept_less < 0.7 * kept
+    for one, other in zip(results, again, strict=True):
         assert torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-6)
 
 
@@ -139,15 +133,13 @@ class Strict(pl.Callback):
 
 
 def train_watched(name: str, watches: list[pl.Callback], root: Path, folder: Path, **options: Any) -> None:
-    callbacks = [*watches, RichProgressBar(), Throughput(), GANMonitor(), TrainingMetrics(str(folder / "metrics.csv"))]
+    metrics = TrainingMetrics(str(folder / "metrics.csv"))
+    callbacks = [*watches, EpochProgress("bar"), Throughput(), GANMonitor(), metrics]
     fit(make_model(name), make_data(root, batch_size=2), max_epochs=2, callbacks=callbacks, enable_progress_bar=True,
         logger=CSVLogger(folder), **options)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_step_waits_for_a_value(
-    name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_step_waits_for_values(name: str, comic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count, copies, tensor = FetchedValues(), [], torch.tensor
 
     def watched(*args: Any, **kwargs: Any) -> Tensor:
@@ -167,7 +159,6 @@ def test_no_step_waits_for_a_value(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_the_gpu(name: str, precision: str, comic_root: Path, tmp_path: Path) -> None:
     try:
         train_watched(name, [Strict()], comic_root, tmp_path, accelerator="gpu", devices=1,
