@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from image_translation.cli.app import command, folder_of, instantiate
 from image_translation.cli.errors import UserError, command_line
 from image_translation.runs.config import compose_saved, require_unchanged
-from image_translation.runs.folder import BEST_CHECKPOINT, read_manifest
+from image_translation.runs.folder import BEST_CHECKPOINT, read_manifest, trained_run
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> float:
 
     silence_lightning()
     splits = check_splits(cfg.split, cfg.protocol)
-    folder = folder_of("run", cfg.run)
+    folder = trained_run(str(folder_of("run", cfg.run)))
     manifest = read_manifest(folder)
     if not (folder / "checkpoints" / BEST_CHECKPOINT).exists():
         raise UserError(f"{folder}: this run is {manifest['status']} and has no best checkpoint yet. "

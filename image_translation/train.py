@@ -33,10 +33,9 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     from pytorch_lightning.callbacks import LambdaCallback
 
     from image_translation.callbacks import Throughput
-    from image_translation.inference.checkpoints import read_checkpoint
     from image_translation.loggers.wandb import log_best, open_loggers, wandb_id
     from image_translation.training.batch_size import find_batch_size, out_of_memory_hint
-    from image_translation.training.evaluation import check_splits, evaluate
+    from image_translation.training.evaluation import check_splits, evaluate, load_best
     from image_translation.training.seeding import seed_everything
     from image_translation.training.trainer import describe, make_trainer
 
@@ -53,12 +52,10 @@ def train(cfg: DictConfig, run: Run) -> float | None:
 
     model = instantiate(cfg.model, "model")
     if (best := cfg.callbacks.get("best")) and (best.get("filename"), best.get("save_top_k", 1)) != ("best", 1):
-        raise UserError(
-            "callbacks.best writes the one checkpoint that is tested, best.ckpt. More states: checkpoint.keep=3"
-        )
+        raise UserError("callbacks.best writes best.ckpt, which is tested. For more: checkpoint.keep=3")
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
-    begin = LambdaCallback(on_train_batch_end=lambda *_, **__: run.begin())
-    trainer = make_trainer(cfg.trainer, [*callbacks, begin], trains=model.trains)
+    keep = LambdaCallback(on_train_batch_end=lambda *_, **__: run.keep())
+    trainer = make_trainer(cfg.trainer, [*callbacks, keep], trains=model.trains)
     run.require_same_devices(trainer.world_size)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":
@@ -69,24 +66,25 @@ def train(cfg: DictConfig, run: Run) -> float | None:
 
     if "wandb" in cfg.logger and "wandb_id" in run.facts:
         cfg.logger.wandb.id = run.facts["wandb_id"]
-    with open_loggers(partial(instantiate, node, f"logger.{name}") for name, node in cfg.logger.items()) as loggers:
+    nodes = {} if trainer.fast_dev_run else cfg.logger  # type: ignore[attr-defined]
+    with open_loggers(partial(instantiate, node, f"logger.{name}") for name, node in nodes.items()) as loggers:
         trainer.loggers = loggers
         run.update(wandb_id=wandb_id(loggers) or run.facts.get("wandb_id"))
         for logger in loggers:
             logger.log_hyperparams(redact(OmegaConf.to_container(cfg, resolve=True)))
         with out_of_memory_hint(datamodule.batch_size, datamodule.image_size):
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.resume_from, weights_only=True)
-        run.begin()
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.test(model, datamodule=datamodule, verbose=False)
+            log.info("fast_dev_run: a batch of each split works. Nothing is kept.")
+            run.discard()
+            return None
+        run.keep()
 
-        best = run.folder / "checkpoints" / BEST_CHECKPOINT
-        if not best.exists():
-            if model.trains:
-                log.warning("There is no best checkpoint, so %s gets the last weights.", best.name)
-            trainer.save_checkpoint(best, weights_only=True)
         cost = next((callback.facts for callback in callbacks if isinstance(callback, Throughput)), None)
         run.update(epochs=trainer.current_epoch, steps=trainer.global_step, cost=cost)
         found = log_best(trainer)
-        model.load_state_dict(read_checkpoint(best)["state_dict"])
+        load_best(trainer, model, run.folder / "checkpoints" / BEST_CHECKPOINT)
         scores = evaluate(trainer, model, datamodule, cfg.run.model, splits, cfg.protocol)
     found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
     result = found.get(cfg.optimized_metric)  # None for a model without a validation

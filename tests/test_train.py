@@ -158,7 +158,10 @@ def test_a_folder_that_holds_a_run_or_images_is_not_used(
     finished_run: Path, comic_root: Path, command: Command
 ) -> None:
     def content(folder: Path) -> dict[Path, bytes]:
-        files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("train.log", ".lock"))
+        # W&B's process may still write its own log.
+        files = (
+            path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log" and path.name != ".lock"
+        )
         return {path: path.read_bytes() for path in files}
 
     for folder in (finished_run, comic_root):

@@ -29,6 +29,9 @@ class EpochProgress(ProgressBar):
         self.bars: Progress | None = None
         self.since = 0.0
 
+    def disable(self) -> None:
+        self.style = "none"
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         self.since = time.monotonic()
         self._show(_epoch(trainer), trainer.num_training_batches)

@@ -26,18 +26,19 @@ HABITS = dict.fromkeys(("epochs", "n_epochs", "num_epochs"), "trainer.max_epochs
 HABITS |= {"learning_rate": "model.optimizer.lr", "batch": "data.batch_size", "dataroot": "data.root"}
 HABITS |= dict.fromkeys(("imgsz", "img_size", "size", "load_size", "crop_size"), "data.image_size")
 HABITS |= {"workers": "data.num_workers", "device": "trainer.accelerator", "gpus": "trainer.devices"}
+CONNECTION = "Connection closed by peer"  # what a process sees of the failure of another one
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which don't always name a file
 
 
 def report(error: BaseException, debug: bool = False) -> None:
     """Print one message for a user's mistake, the traceback of anything else; both go to the run's log."""
-    if not is_main_process():
-        return
     is_mistake = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"  # Lightning's
     is_mistake |= isinstance(error, OSError) and bool(error.filename or error.errno in DISK_ERRORS)
+    text = _describe_os_error(error) if isinstance(error, OSError) else str(error)
+    if not is_main_process() and (is_mistake or CONNECTION in text):  # the main process says it
+        return
     if debug or not is_mistake:
         traceback.print_exception(error)
-    text = _describe_os_error(error) if isinstance(error, OSError) else str(error)
     if is_mistake:
         print(f"Error: {text}", file=sys.stderr)
     log.error(text, exc_info=error)

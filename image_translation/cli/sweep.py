@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from image_translation.cli.console import print_table
@@ -28,7 +29,7 @@ class SweepTable(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         self.succeeded[Path(config.hydra.runtime.output_dir)] = job_return.status == JobStatus.COMPLETED
-        if job_return.status == JobStatus.FAILED:  # which would end the sweep
+        if job_return.status == JobStatus.FAILED and config.hydra.mode == RunMode.MULTIRUN:  # it would end the sweep
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.nan
         job_return.cfg = job_return.hydra_cfg = None  # Hydra would keep every job's until the sweep ends
 

@@ -1,9 +1,11 @@
 """What a run folder holds, and how it is read. File names of a run stand here and nowhere else."""
 
+import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -12,8 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from image_translation.cli.errors import UserError
 from image_translation.runs.files import LOCK, read_json
 
-MANIFEST = "run.json"
+MANIFEST, LOG = "run.json", "train.log"
+REASON = ".reason"  # why a process other than the first has failed, until that one has read it
 CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
+CHILD_LOGS = "train_ddp_process_*.log"  # as Lightning calls them
 BEST_CHECKPOINT, LAST_CHECKPOINT, EARLIER_CHECKPOINTS = "best.ckpt", "last.ckpt", "step_{}.ckpt"
 RESULTS = ("test", "evaluate")
 # What a run writes.
@@ -36,12 +40,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path) -> DictConfig:
     """The config that a run was started with. Raises UserError if it is missing or damaged."""
-    return cast(DictConfig, _read_yaml(folder, CONFIG))
+    config = _read_yaml(folder, CONFIG)
+    if not isinstance(config, DictConfig) or not all(isinstance(config.get(k), DictConfig) for k in ("data", "model")):
+        raise UserError(f"{folder / CONFIG} is damaged: data and model are expected in it.")
+    return config
 
 
 def read_overrides(folder: Path) -> list[str]:
     """What was written on the command line of a run. Raises UserError if it is missing or damaged."""
-    return [str(override) for override in _read_yaml(folder, OVERRIDES)]
+    overrides = OmegaConf.to_container(_read_yaml(folder, OVERRIDES))
+    if not isinstance(overrides, list):
+        raise UserError(f"{folder / OVERRIDES} is damaged: a list is expected in it.")
+    return [str(override) for override in overrides]
 
 
 def _read_yaml(folder: Path, name: str) -> Any:
@@ -56,7 +66,25 @@ def _read_yaml(folder: Path, name: str) -> Any:
 
 def remove_outputs(folder: Path, only_results: bool) -> None:
     """Remove what an earlier run wrote, or its test results: no file of anybody else."""
-    for path in (folder / name for name in (RESULTS if only_results else OUTPUTS)):
+    _remove(folder, RESULTS if only_results else OUTPUTS)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove all that a run wrote, and its folder if nothing else is in there."""
+    for logger in (logging.root, logging.getLogger("image_translation.cli.messages")):  # see conf/hydra/job_logging
+        others = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
+        logger.handlers = others or [logging.NullHandler()]
+    _remove(
+        folder,
+        (*OUTPUTS, CONFIG, OVERRIDES, MANIFEST, LOG, REASON, LOCK, *(path.name for path in folder.glob(CHILD_LOGS))),
+    )
+    for place in ((folder / CONFIG).parent, folder):
+        with suppress(OSError):
+            place.rmdir()
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for path in (folder / name for name in names):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -75,6 +103,27 @@ def saved_checkpoints(folder: Path) -> list[Path]:
 def is_run_file(path: Path) -> bool:
     """Not so are logs, which Hydra begins before anything is checked, and the lock."""
     return path.suffix != ".log" and path.name != LOCK
+
+
+def latest_run(wanted: Callable[[Path, dict[str, Any]], bool]) -> Path | None:
+    """Of the runs in ``outputs`` and ``multirun`` the latest that is wanted, by its folder and manifest."""
+    found = []
+    for folder in find_runs("outputs", "multirun"):
+        with suppress(UserError):  # of a damaged manifest
+            manifest = read_manifest(folder)
+            if wanted(folder, manifest):
+                found.append((str(manifest.get("started")), folder))
+    return max(found)[1] if found else None
+
+
+def trained_run(name: str) -> Path:
+    """A run folder, or the ``last`` run that has a best checkpoint. UserError if there is none."""
+    if name != "last":
+        return Path(name).expanduser()
+    folder = latest_run(lambda folder, _: (folder / "checkpoints" / BEST_CHECKPOINT).exists())
+    if folder is None:
+        raise UserError("run=last: no run in outputs or multirun has a best checkpoint. Name its folder: run=…")
+    return folder
 
 
 def find_runs(*folders: str) -> Iterator[Path]:

@@ -13,10 +13,9 @@ from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.process import is_main_process
 from image_translation.runs.config import LIMITS, compose_saved, require_unchanged
 from image_translation.runs.files import is_locked
-from image_translation.runs.folder import find_runs, read_config, read_manifest, saved_checkpoints
+from image_translation.runs.folder import latest_run, read_config, read_manifest, saved_checkpoints
 
 log = logging.getLogger(__name__)
-SEARCHED = ("outputs", "multirun")  # where resume=last looks
 
 
 def run_folder(resume: str | None, new: str) -> str:
@@ -34,15 +33,15 @@ def run_folder(resume: str | None, new: str) -> str:
         folder = Path(str(resume)).expanduser()
         read_manifest(folder)
         return str(folder)
-    stopped = []
-    for folder in find_runs(*SEARCHED):
-        run = read_manifest(folder)
+
+    def stopped(folder: Path, run: dict[str, Any]) -> bool:
         failed_early = run["status"] == "failed" and not saved_checkpoints(folder)
-        if run["status"] != "finished" and not failed_early and not is_locked(folder):
-            stopped.append((str(run.get("started")), folder))
-    if not stopped:
-        raise UserError(f"resume=last: no run in {' or '.join(SEARCHED)} was stopped. Name its folder: resume=…")
-    return str(max(stopped)[1])
+        return run["status"] != "finished" and not failed_early and not is_locked(folder)
+
+    latest = latest_run(stopped)
+    if latest is None:
+        raise UserError("resume=last: no run in outputs or multirun was stopped. Name its folder: resume=…")
+    return str(latest)
 
 
 OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
@@ -70,7 +69,7 @@ def resumed_config(folder: Path) -> tuple[DictConfig, list[str], dict[str, Any]]
         OmegaConf.select(saved, name) == OmegaConf.select(config, name) for name in LIMITS
     ):
         raise UserError(f"{folder}: this run is finished. To train it longer: trainer.max_epochs=… To evaluate it on "
-                        f"other splits: {command_line('evaluate', 'split=all', run=folder)}")  # fmt: skip
+                        f"other splits: {command_line('evaluate', run=folder, split='all')}")  # fmt: skip
     return config, overrides, manifest
 
 

@@ -19,13 +19,15 @@ from image_translation import __version__
 from image_translation.cli.errors import UserError, command_line, one_of
 from image_translation.cli.process import exit_status, is_main_process
 from image_translation.runs.config import WITHOUT_EFFECT, differences, save_config
-from image_translation.runs.files import file_lock, write_json
+from image_translation.runs.files import file_lock, write_json, write_text
 from image_translation.runs.folder import (
     CONFIG,
     MANIFEST,
+    REASON,
     is_run_file,
     read_manifest,
     remove_outputs,
+    remove_run,
     saved_checkpoints,
 )
 from image_translation.runs.redact import redact
@@ -41,7 +43,8 @@ class Run:
     """One run and its folder. ``Run.open`` decides whether it is new, resumed, or skipped because it is finished.
 
     A new run writes its config and manifest at once, one that is started again when its data and options are sound, a
-    resumed one when it has taken a step. Until then its folder is as it was.
+    resumed one when it has taken a step. Until then its folder is as it was; a new run that ends before its first step
+    leaves none.
 
     Attributes: ``folder``; ``config``, of a resumed run its own; ``resume_from``, a checkpoint or None; ``earlier``,
     the manifest as it was, empty for a new run; ``skipped``; ``facts``, the manifest.
@@ -51,7 +54,7 @@ class Run:
         self.config, self.overrides, self.folder, self.earlier = config, overrides, folder, earlier
         self.skipped = earlier.get("status") == "finished" and config.resume is None
         self.resume_from = find_resume_checkpoint(folder, required=bool(config.resume)) if earlier else None
-        self.begun = False
+        self.begun = self.kept = self.discarded = False
         self.facts: dict[str, Any] = {
             "status": "running",
             "host": platform.node(),
@@ -78,13 +81,18 @@ class Run:
         folder = Path(cfg.run.dir)
         is_main = is_main_process()
         with file_lock(folder) if is_main else nullcontext():
-            if cfg.resume is not None:
-                config, overrides, earlier = resumed_config(folder)
-                config.resume = str(folder)
+            try:
+                if cfg.resume is not None:
+                    config, overrides, earlier = resumed_config(folder)
+                    config.resume = str(folder)
+                else:
+                    config, overrides = cfg, list(HydraConfig.get().overrides.task)
+                    earlier = _earlier_run(folder, cfg) if is_main else _manifest_if_any(folder)
                 run = cls(config, overrides, folder, earlier)
-            else:
-                overrides = list(HydraConfig.get().overrides.task)
-                run = cls(cfg, overrides, folder, _earlier_run(folder, cfg) if is_main else _manifest_if_any(folder))
+            except UserError:
+                if is_main and not any(map(is_run_file, folder.glob("*"))):
+                    remove_run(folder)
+                raise
             with run:
                 yield run
 
@@ -122,6 +130,15 @@ class Run:
             save_config(self.folder, self.config, self.overrides)
         self.update()
 
+    def keep(self) -> None:
+        """A step was taken: whatever happens, the folder stays."""
+        self.begin()
+        self.kept = True
+
+    def discard(self) -> None:
+        """Leave nothing in the end."""
+        self.discarded = True
+
     def __enter__(self) -> "Run":
         if self.earlier and not self.skipped:
             status = "killed" if self.earlier["status"] == "running" else self.earlier["status"]
@@ -133,6 +150,22 @@ class Run:
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: Any) -> None:
         status = {0: "finished", 1: "failed"}.get(exit_status(error), "interrupted")
+        reason, cause = self.folder / REASON, None
+        if status == "failed" and not is_main_process():
+            write_text(reason, f"process {os.environ.get('LOCAL_RANK')}: {str(error) or repr(error)}")
+        elif reason.exists() and is_main_process():
+            if status == "failed" and not isinstance(error, UserError):
+                cause = UserError(f"A process of this run failed, {reason.read_text(encoding='utf-8')}")
+            reason.unlink()
+        self._end(status, cause or error)
+        if cause:
+            raise cause from error
+
+    def _end(self, status: str, error: BaseException | None) -> None:
+        if self.discarded or (error and not self.kept and not self.earlier):
+            if is_main_process():
+                remove_run(self.folder)
+            return
         if status == "interrupted" and is_main_process():
             log.info("Stopped. To resume: %s", command_line("train", resume=self.folder))
         if not self.begun:

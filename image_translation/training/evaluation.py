@@ -1,6 +1,8 @@
 """Testing a model on the splits of its data: the end of ``train``, and the command ``evaluate``."""
 
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 from pytorch_lightning import Callback, Trainer
 
@@ -9,9 +11,12 @@ from image_translation.cli.console import print_results
 from image_translation.cli.errors import one_of
 from image_translation.data import PairedImageDataModule
 from image_translation.data.sources.base import SPLITS
+from image_translation.inference.checkpoints import read_checkpoint
 from image_translation.metrics.image_scores import Scores, mean_metrics
 from image_translation.metrics.names import PROTOCOLS
 from image_translation.models import ImageTranslationModule
+
+log = logging.getLogger(__name__)
 
 
 def check_splits(splits: str | Iterable[str], protocol: str) -> list[str]:
@@ -20,6 +25,15 @@ def check_splits(splits: str | Iterable[str], protocol: str) -> list[str]:
     names = [splits] if isinstance(splits, str) else splits
     chosen = [one_of("split", name, (*SPLITS, "all")) for name in names]
     return list(SPLITS) if "all" in chosen else chosen
+
+
+def load_best(trainer: Trainer, model: ImageTranslationModule, path: Path) -> None:
+    """Load the best checkpoint into the model; without one it gets the last weights."""
+    if not path.exists():
+        if model.trains:
+            log.warning("There is no best checkpoint, so %s gets the last weights.", path.name)
+        trainer.save_checkpoint(path, weights_only=True)
+    model.load_state_dict(read_checkpoint(path)["state_dict"])
 
 
 def evaluate(

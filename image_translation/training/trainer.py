@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -63,6 +64,10 @@ def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True
         options["max_epochs"] = 0
     options |= {"precision": precision, "callbacks": [StepSeeding(), *callbacks]}
     trainer: Trainer = instantiate(cfg, "trainer", **options)
+    asked = trainer.num_devices * trainer.num_nodes
+    if trainer.world_size != asked:  # as under srun --ntasks=1
+        raise UserError(f"{asked} devices were asked for, but there are {trainer.world_size} processes. Start as many "
+                        "tasks as devices: srun --ntasks-per-node=… (trainer.devices, trainer.num_nodes).")  # fmt: skip
     if "plugins" not in cfg:
         trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     if trainer.limit_test_batches == 0:
@@ -91,8 +96,8 @@ def child_processes(folder: Path) -> Iterator[None]:
     hydra: Any = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [arguments[0], *hydra.overrides.task, "hydra.mode=RUN"]  # an experiment may ask for a sweep
-        with read_write(hydra):
-            hydra.run.dir = str(folder.absolute())
+    with read_write(hydra):
+        hydra.run.dir = re.sub(r'(\\*)"', r'\1\1\\"', str(folder.absolute()))  # Lightning puts it between double quotes
     try:
         yield
     finally:

@@ -48,12 +48,9 @@ def test_one_message_and_nothing_lost(message: str, comic_root: Path, command: C
     options = [option for option, expected in OPTIONS.items() if expected == message]
     before = sorted(comic_root.rglob("*"))
     result = command("train", *TINY_PIX2PIX, f"data.root={comic_root}", *options, f"hydra.run.dir={tmp_path / 'run'}")
-    log, parts = (tmp_path / "run" / "train.log").read_text(), message.split(": ", 1)
-    refused(result, *parts)
-    assert all(part in log for part in parts)
-    assert "Traceback" in log  # for whoever looks into it later
+    refused(result, *message.split(": ", 1))
     assert sorted(comic_root.rglob("*")) == before
-    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -70,23 +67,16 @@ def test_one_message_and_nothing_lost(message: str, comic_root: Path, command: C
     ("compare runs=[???]", "Missing value at index 0"),
     ("compare reference=5", "Config group override must be a string or a list. Got int"),
     ("compare ~wandb", "wandb: Key 'wandb' is not in struct"),
-    # Runs that there are not, or that failed at once.
+    # Runs that there are not.
     ("train resume=nowhere", "nowhere is not a run folder: it has no readable run.json"),
     ("train resume=last", "resume=last: no run in outputs or multirun was stopped. Name its folder: resume=…"),
-    ("train resume={run}", "data.root=/no/such/folder does not exist"),
-    ("evaluate run={run}", "this run is failed and has no best checkpoint yet. Resume it first:"),
     ("evaluate run=5", "5 is not a run folder"),
     ("evaluate run=null", "run must be the name of a folder"),
     ("export run=nowhere output=a.pt", "output must end in .safetensors, got a.pt"),
     ("export run=nowhere", "nowhere"),
 ])  # fmt: skip
-def test_what_cannot_be_done_is_said_in_one_line(
-    arguments: str, message: str, command: Command, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    if "{run}" in arguments:
-        command("train", *TINY_PIX2PIX, "data.root=/no/such/folder", f"hydra.run.dir={run}")
-    result = command(*arguments.replace("{run}", str(run)).split())
+def test_what_cannot_be_done_is_said_in_one_line(arguments: str, message: str, command: Command) -> None:
+    result = command(*arguments.split())
     refused(result, message)
     assert len(result.stderr.strip().splitlines()) == 1
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
+from helpers.processes import epochs, start, status, wait_for
 from helpers.training import make_data
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -180,7 +181,7 @@ def test_metadata_of_any_size_or_state_are_ignored_with_a_warning(
 def test_only_one_checkpoint_is_the_best(change: str, comic_root: Path, command: Command) -> None:
     result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", f"callbacks.best.{change}")
     assert result.returncode == 1
-    assert "Error: callbacks.best writes the one checkpoint that is tested, best.ckpt." in result.stderr
+    assert "Error: callbacks.best writes best.ckpt, which is tested. For more: checkpoint.keep=3" in result.stderr
 
 
 def test_a_model_knows_the_background_that_it_was_trained_on(
@@ -265,3 +266,117 @@ def test_the_model_of_the_readme_runs_as_printed(place: str, comic_root: Path, t
         environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
+
+
+def test_a_trial_of_one_batch_keeps_nothing_and_warns_of_nothing(comic_root: Path, command: Command) -> None:
+    result = succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.fast_dev_run=true",
+                               "logger=wandb", "hydra.run.dir=run"))  # fmt: skip
+    assert "fast_dev_run: a batch of each split works. Nothing is kept." in result.stdout
+    assert "no best checkpoint" not in result.stdout + result.stderr
+    assert not (comic_root.parent / "cwd" / "run").exists()
+
+
+@pytest.mark.parametrize(("options", "lines"), [((), 2), (("progress=none",), 0), (("progress=bar",), 2)])
+def test_a_file_gets_one_plain_line_an_epoch(
+    options: tuple[str, ...], lines: int, comic_root: Path, command: Command
+) -> None:
+    result = succeeded(command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.max_epochs=2", *options,
+                               "hydra.run.dir=run", JPY_PARENT_PID="1"))  # fmt: skip
+    found = re.findall(r"^Epoch (\d)/2: train/loss \S+, val/mse \S+, val/psnr \S+, val/ssim \S+, \S+ s$", result.stdout,
+                       flags=re.MULTILINE)  # fmt: skip
+    assert found == ["1", "2"][:lines]
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+@pytest.mark.skipif(not shutil.which("script"), reason="needs a terminal, by util-linux")
+def test_a_terminal_shows_bars_that_leave_only_the_lines(comic_root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "image_translation.train", *TINY_AUTOENCODER, f"data.root={comic_root}",
+               "trainer.max_epochs=2", "hydra.run.dir=run"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+    shown = subprocess.run(["script", "-qec", shlex.join(command), os.devnull], cwd=tmp_path, env=environment,
+                           capture_output=True, text=True, check=True).stdout  # fmt: skip
+    for title in ("Epoch 1/2", "Epoch 2/2", "Validation", "Test"):
+        assert re.search(rf"{title} .*━", shown), title
+    assert len(re.findall(r"Epoch \d/2: train/loss", shown)) == 2
+
+
+def test_the_last_run_is_evaluated_and_a_stopped_one_concluded(
+    comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    options = (*TINY_AUTOENCODER, f"data.root={comic_root}")
+    assert "run=last: no run in outputs or multirun" in command("evaluate", "run=last").stderr
+    succeeded(command("train", *options))
+    (run,) = (tmp_path / "cwd" / "outputs" / "comic" / "autoencoder").iterdir()
+    place = tmp_path / "cwd" / "outputs" / "stopped"
+    process = start(place, *options, "trainer.max_epochs=1000")
+    assert wait_for(process, lambda: epochs(place) >= 2)
+    process.terminate()
+    process.wait(60)
+    (tmp_path / "cwd" / "outputs" / "damaged").mkdir()
+    (tmp_path / "cwd" / "outputs" / "damaged" / "run.json").write_text("{")
+    succeeded(command("evaluate", "run=last"))
+    assert (place / "evaluate" / "test" / "metrics.json").exists()
+    trained = read_csv(place / "metrics.csv")
+    succeeded(command("train", "resume=last", f"trainer.max_epochs={len(trained)}"))
+    assert status(place) == "finished"
+    assert read_csv(place / "metrics.csv") == trained
+    succeeded(command("compare", f"runs=[{run},{place}]", "output=both"))
+    compared = read_json(tmp_path / "cwd" / "both" / "comparison.json")["runs"]["comic"].values()
+    assert sorted(folder for folders in compared for folder in folders) == sorted(map(str, (run, place)))
+
+
+@pytest.mark.parametrize("mistake", ["model.norm=odd", "data.batch_size=7", "trainer.precision=bf17"])
+def test_a_start_that_fails_leaves_nothing(mistake: str, comic_root: Path, command: Command, tmp_path: Path) -> None:
+    mine = tmp_path / "cwd" / "mine"
+    mine.mkdir()
+    (mine / "notes.log").write_text("mine")
+    for more in ((), (f"hydra.run.dir={mine}",)):
+        result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", mistake, *more)
+        assert result.returncode == 1
+    assert not list((tmp_path / "cwd").rglob("run.json"))
+    assert [path.name for path in mine.iterdir()] == ["notes.log"]
+    assert not list((tmp_path / "cwd").glob("outputs/*/*/*"))
+
+
+DDP = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=run", "trainer.max_epochs=2")
+OWN_CALLBACK = """import pytorch_lightning as pl
+
+class Bad(pl.Callback):
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_rank == 1 and trainer.current_epoch == EPOCH:
+            raise RuntimeError("the disk of node 7 is on fire")
+"""
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_the_reason_of_a_failure_on_another_process_is_said(
+    epoch: int, comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "cwd" / "own.py").write_text(OWN_CALLBACK.replace("EPOCH", str(epoch)))
+    result = command("train", *TINY_AUTOENCODER, *DDP, f"data.root={comic_root}", "+callbacks.bad._target_=own.Bad",
+                     PYTHONPATH=f"{PROJECT}:{tmp_path / 'cwd'}")  # fmt: skip
+    reason = "A process of this run failed, process 1: the disk of node 7 is on fire"
+    assert result.returncode == 1
+    assert f"Error: {reason}\n" in result.stderr
+    assert "Connection closed by peer" not in result.stderr
+    run = tmp_path / "cwd" / "run"
+    assert run.exists() == bool(epoch)  # before the first step nothing is left
+    if epoch:
+        assert read_json(run / "run.json")["error"] == reason
+        assert reason in (run / "train.log").read_text()
+        assert not (run / ".reason").exists()
+
+
+def test_a_quote_in_the_name_of_a_folder_hinders_no_process(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    options = (*TINY_AUTOENCODER, *DDP[:3], f"data.root={comic_root}")
+    succeeded(command("train", *options, "hydra.run.dir='a \"b\"'"))
+    assert read_json(tmp_path / "cwd" / 'a "b"' / "run.json")["device"]["count"] == 2
+
+
+def test_fewer_processes_than_devices_are_refused(comic_root: Path, command: Command) -> None:
+    """As under ``srun --ntasks=1``."""
+    slurm = {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}
+    slurm |= {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "1"}
+    result = command("train", *TINY_AUTOENCODER, *DDP, f"data.root={comic_root}", **slurm)
+    assert result.returncode == 1
+    assert "Error: 2 devices were asked for, but there are 1 processes." in result.stderr

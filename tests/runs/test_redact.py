@@ -30,8 +30,14 @@ def test_a_run_in_a_home_folder(command: Command, tmp_path: Path) -> None:
     # The shortened path is still the place of the pairs.
     succeeded(command("evaluate", f"run={run}", **environment))
 
+    (tmp_path / "cwd" / "own.py").write_text(f"""import pytorch_lightning as pl
+
+class Failing(pl.Callback):
+    def on_train_epoch_end(self, *_):
+        raise ValueError("{home}/nowhere/{SECRETS["MY_TOKEN"]}")
+""")
     failed = command("train", *options[:-2], f"hydra.run.dir={home / 'other'}", "logger=none",
-                     f"data.root={home}/nowhere/{SECRETS['MY_TOKEN']}", **environment)  # fmt: skip
+                     "+callbacks.failing._target_=own.Failing", **environment)  # fmt: skip
     assert failed.returncode == 1
     for name in ("run.json", "train.log"):
         text = (home / "other" / name).read_text()

@@ -1,5 +1,6 @@
 """Runs that can be typed again: finished ones are skipped, others are resumed or started again; and the whole study."""
 
+import json
 import shutil
 import signal
 from functools import partial
@@ -57,19 +58,20 @@ def test_a_finished_run_is_skipped(comic_root: Path, run: Path, typed: Command) 
 def test_a_run_that_failed_at_once_is_started_again(comic_root: Path, run: Path, typed: Command) -> None:
     image = comic_root / "train" / "face" / "train0.png"
     good = image.read_bytes()
-    image.write_bytes(good[:50])
-    assert typed().returncode == 1
-    assert status(run) == "failed"
+    succeeded(typed())
+    manifest = read_json(run / "run.json") | {"status": "failed", "error": "the machine was switched off"}
+    (run / "run.json").write_text(json.dumps(manifest))
+    shutil.rmtree(run / "checkpoints")  # as if it had been killed before the first one
     (run / "rest.txt").write_text("of the failed attempt")
-    (run / "test").mkdir()
-    assert typed().returncode == 1  # still damaged: nothing is touched
+    image.write_bytes(good[:50])
+    assert typed().returncode == 1  # damaged: nothing is touched
     assert (run / "test").exists()
     image.write_bytes(good)
     assert "failed earlier, started again" in succeeded(typed()).stdout
     assert status(run) == "finished"
     assert "error" not in read_json(run / "run.json")
     assert (run / "rest.txt").read_text() == "of the failed attempt"  # who knows whose it is
-    assert "cannot be decoded" in (run / "train.log").read_text()  # the log keeps the earlier attempt
+    assert "cannot be decoded" in (run / "train.log").read_text()  # the log keeps the earlier attempts
 
 
 def test_an_interrupted_run_is_resumed(comic_root: Path, run: Path, typed: Command) -> None:
