@@ -12,12 +12,13 @@ from omegaconf import DictConfig
 from image_translation.cli.console import print_table
 from image_translation.cli.messages import report
 from image_translation.cli.process import is_main_process
-from image_translation.metrics.names import METRICS, title
-from image_translation.runs.folder import find_runs, read_manifest
+from image_translation.metrics.names import HIGHER_IS_BETTER, METRICS
+from image_translation.runs.files import write_csv
+from image_translation.runs.folder import find_runs, read_manifest, read_overrides
 
 
 class SweepTable(Callback):
-    """Ends a sweep with a table of its jobs, and with status 1 if one of them didn't finish.
+    """Ends a sweep with a table of its jobs, best first, also in ``sweep.csv``; and with status 1 if one failed.
 
     Args:
         compare: whether to compare the sweep's runs then, into the folder ``compare`` of the sweep.
@@ -25,10 +26,11 @@ class SweepTable(Callback):
 
     def __init__(self, compare: bool = False) -> None:
         self.compare = compare
-        self.succeeded: dict[Path, bool] = {}  # by the job's folder
+        self.jobs: dict[Path, tuple[list[str], bool]] = {}  # by folder: the job's overrides, and whether it succeeded
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        self.succeeded[Path(config.hydra.runtime.output_dir)] = job_return.status == JobStatus.COMPLETED
+        overrides, succeeded = list(config.hydra.overrides.task), job_return.status == JobStatus.COMPLETED
+        self.jobs[Path(config.hydra.runtime.output_dir)] = overrides, succeeded
         if job_return.status == JobStatus.FAILED and config.hydra.mode == RunMode.MULTIRUN:  # it would end the sweep
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.nan
         job_return.cfg = job_return.hydra_cfg = None  # Hydra would keep every job's until the sweep ends
@@ -36,14 +38,29 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if not is_main_process():
             return
-        sweep = Path(config.hydra.sweep.dir)
-        rows = []
+        sweep, wanted = Path(config.hydra.sweep.dir), str(config.optimized_metric)
         # A launcher that runs jobs elsewhere leaves their folders only.
-        for job, succeeded in self.succeeded.items() or ((job, True) for job in find_runs(str(sweep))):
+        jobs = self.jobs or {job: (read_overrides(job), True) for job in find_runs(str(sweep))}
+        options = {job: dict(word.split("=", 1) for word in words if "=" in word) for job, (words, _) in jobs.items()}
+        names = sorted({name for own in options.values() for name in own})
+        names = [name for name in names if len({own.get(name) for own in options.values()}) > 1]
+        rows = []
+        for job, (_, succeeded) in jobs.items():
             run: dict[str, Any] = read_manifest(job) if succeeded else {"status": "failed"}
-            rows.append([job.name, run["status"], *(run.get("test", {}).get(metric, "") for metric in METRICS)])
-        print_table(["job", "status", *map(title, METRICS)], rows, caption=str(sweep))
-        failed = not rows or any(row[1] != "finished" for row in rows)
+            row = {"job": job.name, **{name: options[job].get(name) for name in names}, "status": run["status"]}
+            test = {f"test/{metric}": run.get("test", {}).get(metric) for metric in METRICS}
+            rows.append(row | test | {wanted: run.get("optimized_metric")})
+        sign = -1 if HIGHER_IS_BETTER[wanted.rpartition("/")[2]] else 1
+        rows.sort(key=lambda row: math.inf if row[wanted] is None else sign * row[wanted])
+        columns = ["job", *names, "status", wanted, *(f"test/{metric}" for metric in METRICS)]
+        columns = list(dict.fromkeys(columns))
+        sweep.mkdir(parents=True, exist_ok=True)
+        write_csv(sweep / "sweep.csv", rows, columns)
+        cells = [["" if row[column] is None else row[column] for column in columns] for row in rows]
+        for row in cells:
+            row[0] = str(row[0]).partition("_")[0]  # a table on the terminal is narrow
+        print_table([column.rpartition(".")[2] for column in columns], cells, caption=str(sweep))
+        failed = not rows or any(row["status"] != "finished" for row in rows)
         if self.compare:
             from image_translation.compare import compare  # here, because it uses this module
 

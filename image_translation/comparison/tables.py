@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from image_translation.comparison.collect import TaskComparison
+from image_translation.comparison.collect import Experiment, TaskComparison, differing
 from image_translation.comparison.reading import IDENTITY
 from image_translation.metrics.names import METRICS
 
@@ -34,14 +34,23 @@ def columns(tasks: Sequence[TaskComparison], family: str = "") -> list[str]:
     return sorted(found, key=lambda label: (label == IDENTITY, label))
 
 
+def options_of(experiment: Experiment, tasks: Sequence[TaskComparison]) -> dict[str, Any]:
+    """The options in which any runs differ, with the experiment's values, as far as its runs have the same."""
+    names = differing([run for task in tasks for run in task.runs])
+    values = {name: {repr(run.options.get(name)) for run in experiment.runs} for name in names}
+    first = experiment.runs[0].options if experiment.label != IDENTITY else {}
+    return {name: first.get(name) if len(values[name]) == 1 else None for name in names}
+
+
 def mean_rows(tasks: Sequence[TaskComparison]) -> list[dict[str, Any]]:
-    """The content of ``table.csv``: one row for each mean."""
+    """The content of ``table.csv``: one row for each mean, with the options in which experiments differ."""
     return [
         {
             "task": task.task, "model": experiment.label, "split": split, "metric": metric,
             "mean": statistics.fmean(means),
             "standard_deviation": statistics.stdev(means) if len(means) > 1 else None,
             "runs": len(means), "images": len(task.names) if split == "test" else None,
+            **options_of(experiment, tasks),
         }
         for task in tasks
         for experiment in task.experiments

@@ -3,12 +3,17 @@
 import ctypes
 import platform
 import re
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource: Any = None  # type: ignore[no-redef]
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -70,7 +75,9 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes in use since ``reset_peak_memory``: of a GPU's memory, or of this process for other devices."""
+    """The most bytes in use since ``reset_peak_memory``: of a GPU's memory, or else of this process (0 on Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if resource is None:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT, TINY_AUTOENCODER, Command, comic_of, image, read_csv, read_json, succeeded
+from helpers.fake_runs import make_run
 from helpers.processes import epochs, start, status, wait_for
 from helpers.training import make_data
 from PIL import Image
@@ -26,11 +28,19 @@ def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
     comic_root: Path, command: Command, tmp_path: Path
 ) -> None:
     sweep = ("-m", *TINY_AUTOENCODER, f"data.root={comic_root}", f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=0,1")
-    assert succeeded(command("train", *sweep)).stdout.count("│ finished │") == 2
+    result = succeeded(command("train", *sweep))
+    scores = [row["val/psnr"] for row in read_csv(tmp_path / "sweep" / "sweep.csv")]
+    assert result.stdout.count("│ finished │") == len(scores) == 2
+    assert scores == sorted(scores, key=float, reverse=True)
+    shown = re.findall(r"^│ (\d)\s+│\s+(\d) │ finished │\s+(\S+) │", result.stdout, flags=re.MULTILINE)
+    assert [(job, seed, float(score)) for job, seed, score in shown] == [
+        (row["seed"], row["seed"], pytest.approx(float(row["val/psnr"]), abs=1e-3))
+        for row in read_csv(tmp_path / "sweep" / "sweep.csv")
+    ]
     before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("run.json")}
     result = command("train", *sweep, "model.optimizer.lr=1e-3")
     assert result.returncode == 1
-    assert re.findall(r"│ (\S+) │ +│ +│ +│", result.stdout) == ["failed", "failed"]
+    assert re.findall(r"│ +(\S+) │ +│ +│ +│ +│", result.stdout) == ["failed", "failed"]
     assert result.stderr.count("is not empty, and nothing is overwritten") == 2
     assert {path: path.read_bytes() for path in before} == before
 
@@ -380,3 +390,35 @@ def test_fewer_processes_than_devices_are_refused(comic_root: Path, command: Com
     result = command("train", *TINY_AUTOENCODER, *DDP, f"data.root={comic_root}", **slurm)
     assert result.returncode == 1
     assert "Error: 2 devices were asked for, but there are 1 processes." in result.stderr
+
+
+def test_the_installed_command_runs_them_all(comic_root: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [Path(sys.executable).with_name("image-translation"), *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    listed, wrong = run(), run("trian")
+    assert (listed.returncode, wrong.returncode) == (0, 1)
+    for name in ("train", "evaluate", "compare", "check", "download", "export"):
+        assert re.search(rf"^  {name} +\S", listed.stdout, flags=re.MULTILINE)
+        assert f"image_translation.{name}" in run(name, "--help").stdout
+    assert "Error: name is not set" in run("download").stderr
+    trained = run("train", *TINY_AUTOENCODER, *DDP, f"data.root={comic_root}")  # its further processes are started too
+    assert trained.returncode == 0, trained.stderr
+    assert read_json(tmp_path / "run" / "run.json")["device"]["count"] == 2
+
+
+def test_what_windows_lacks_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    module = runpy.run_module("image_translation.training.device")
+    assert module["peak_memory"](torch.device("cpu")) == 0
+
+
+def test_a_comparison_has_the_options_in_columns(tmp_path: Path, command: Command) -> None:
+    for number, rate in enumerate([1e-4, 1e-3]):
+        make_run(tmp_path / "runs" / str(number), options={"model": {"optimizer": {"lr": rate}}})
+    succeeded(command("compare", f"runs=[{tmp_path / 'runs'}]"))
+    rows = read_csv(tmp_path / "cwd" / "compare" / "table.csv")
+    assert {row["model.optimizer.lr"] for row in rows if row["model"] != "identity"} == {"0.0001", "0.001"}
+    assert {row["model.optimizer.lr"] for row in rows if row["model"] == "identity"} == {""}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from conftest import PROJECT, TINY_PIX2PIX, Command, read_json, succeeded
+from conftest import PROJECT, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
 from helpers.wandb_runs import read_offline_run
 
 
@@ -18,8 +18,13 @@ def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Comm
     assert "model.norm must be one of batch, instance; got 'odd'" in result.stderr
     assert "Traceback" not in result.stderr
     jobs = [sweep / f"{number}_comic_pix2pix" for number in range(6)]
-    table = [line.split("│")[2].strip() for line in result.stdout.splitlines() if line.startswith("│")]
-    assert table[-6:] == ["finished", "failed", "finished"] * 2
+    rows = {row["job"][0]: (row["seed"], row["model.norm"], row["status"]) for row in read_csv(sweep / "sweep.csv")}
+    assert [rows[job][1:] for job in "012345"] == [
+        ("instance", "finished"),
+        ("odd", "failed"),
+        ("batch", "finished"),
+    ] * 2
+    assert [rows[job][0] for job in "012345"] == ["0"] * 3 + ["1"] * 3
     finished = [0, 2, 3, 5]
     assert sorted(sweep.glob("*_comic_*")) == [jobs[index] for index in finished]
     manifests = {index: read_json(jobs[index] / "run.json") for index in finished}
