@@ -36,6 +36,7 @@ class Half:
     edges: Array  # (SIDE / 8, SIDE / 8), standardized
     is_gray: bool
     is_drawn: bool  # has few colors: a mask or a label map
+    peak: int  # the highest value, 0 … 255
 
 
 class Agreement(NamedTuple):
@@ -109,6 +110,7 @@ def _measure(image: Image.Image, small: Image.Image) -> Half:
         edges=standardize(edges.reshape(SIDE // 8, 8, SIDE // 8, 8).mean(axis=(1, 3))),
         is_gray=bool(np.percentile(np.ptp(np.asarray(small), axis=2), 99) <= GRAY_LEVELS),
         is_drawn=image.getcolors(FEW_COLORS) is not None,
+        peak=int(np.asarray(small).max()),
     )
 
 

@@ -29,6 +29,14 @@ WARNINGS = {
     "low agreement": ("Pairs with far less in common than the others", "Look at them. The target may be wrong."),
     "input is target": ("Pairs with the same image as input and target", "Check whether one was copied by mistake."),
     "duplicate": ("The same image twice in one split", "Remove one, unless it should count twice in training."),
+    "labels": (
+        "Images that look like label maps",
+        "Their numbers are mixed where images are resized. Use clear colors.",
+    ),
+    "range": (
+        "Images that use less than a quarter of their range",
+        "Scale them: 12 bits in 16-bit files look nearly black.",
+    ),
     "one color": ("Images of a single color", "Check whether they were saved correctly."),
     "gray": ("Gray images where color is expected", "Check whether the colors were lost."),
 }

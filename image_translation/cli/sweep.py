@@ -57,8 +57,8 @@ class SweepTable(Callback):
         sweep.mkdir(parents=True, exist_ok=True)
         write_csv(sweep / "sweep.csv", rows, columns)
         cells = [["" if row[column] is None else row[column] for column in columns] for row in rows]
-        for row in cells:
-            row[0] = str(row[0]).partition("_")[0]  # a table on the terminal is narrow
+        for cell in cells:
+            cell[0] = str(cell[0]).partition("_")[0]  # a table on the terminal is narrow
         print_table([column.rpartition(".")[2] for column in columns], cells, caption=str(sweep))
         failed = not rows or any(row["status"] != "finished" for row in rows)
         if self.compare:

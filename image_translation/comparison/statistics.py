@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 # differences can outweigh many small ones in the mean, but not in the ranks (DISAGREE).
 SIGNIFICANT, THESE_RUNS = "significant", "these runs only"
 DISAGREE, NOT_SIGNIFICANT = "mean and ranks disagree", "not significant"
+TOO_FEW = "too few images"  # for so many comparisons: no p could be below the level
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,13 @@ class Verdict:
     difference: Difference  # better minus worse
     train: float | None  # better minus worse on the training images, if they were evaluated
     p: float  # corrected by Holm's method for all comparisons
+    least: float  # that p could be, if all images agreed
 
     @property
     def conclusion(self) -> str:
-        return self.difference.conclusion if self.p < LEVEL else NOT_SIGNIFICANT
+        if self.p < LEVEL:
+            return self.difference.conclusion
+        return NOT_SIGNIFICANT if self.least < LEVEL else TOO_FEW
 
     @property
     def pair(self) -> tuple[str, ...]:
@@ -117,7 +121,8 @@ class Verdict:
     @property
     def claim(self) -> tuple[str, ...]:
         """The conclusion and its models: the better one first, unless there is none."""
-        return self.conclusion, *(self.pair if self.conclusion == NOT_SIGNIFICANT else (self.better, self.worse))
+        unknown = self.conclusion in (NOT_SIGNIFICANT, TOO_FEW)
+        return self.conclusion, *(self.pair if unknown else (self.better, self.worse))
 
 
 def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
@@ -132,7 +137,8 @@ def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
             train = better.mean(metric, "train") - worse.mean(metric, "train") if evaluated else None
             found.append((task.task, metric, better.label, worse.label, d, train))
     ps = holm([d.p for *_, d, _ in found])
-    return [Verdict(*fields, p) for fields, p in zip(found, ps, strict=True)]
+    least = [len(found) * 2 / 2**d.images for *_, d, _ in found]
+    return [Verdict(*fields, p, lowest) for fields, p, lowest in zip(found, ps, least, strict=True)]
 
 
 def winners(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict]) -> dict[str, dict[str, str | None]]:

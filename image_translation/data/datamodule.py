@@ -94,7 +94,7 @@ class PairedImageDataModule(LightningDataModule):
             return
         splits, errors, root, is_sample = self.scan()
         raise_for(errors)
-        fingerprint, leaks = check_images(splits, self.source, root, self.background)
+        fingerprint, leaks, cut = check_images(splits, self.source, root, self.background)
         self.datasets = {
             split: PairedImageDataset(pairs, self.source, self.image_size, self.resize, self.background)
             for split, pairs in splits.items()
@@ -102,6 +102,9 @@ class PairedImageDataModule(LightningDataModule):
         counts = {split: len(splits[split]) for split in SPLITS}
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
         self.description |= {"leaks": leaks} if leaks else {}
+        if cut and self.resize == "crop":
+            text = "Images that are not square lose what is outside their middle square, %.0f %% on average. "
+            log.info(text + "data.resize=stretch keeps it.", 100 * cut)
         log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
 
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,8 +20,8 @@ from image_translation.data.sources.base import Pair, PairSource, bullets
 from image_translation.runs.files import write_text
 
 log = logging.getLogger(__name__)
-VERSION = 2  # of what is remembered; raise it when a check finds more, or the same files get other digests
-Digests = tuple[list[str], str | None]  # of the files' bytes, and of the input's pixels
+VERSION = 3  # of what is remembered; raise it when a check finds more, or the same files get other digests
+Known = tuple[list[str], str | None, float]  # digests of files and of the input's pixels; what a crop cuts off
 
 
 @dataclass
@@ -75,11 +76,13 @@ def pixel_digest(image: Image.Image) -> str | None:
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
 
 
-def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str) -> tuple[str, int]:
+def check_images(
+    splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str
+) -> tuple[str, int, float]:
     """Decode every image in full, and report everything that is wrong at once, as a UserError that names each file.
 
-    Return a fingerprint of the content and the split of every pair, whatever their order and place; and how many inputs
-    are in several splits, pixel for pixel, which is a warning.
+    Return a fingerprint of the content and the split of every pair, whatever their order and place; how many inputs are
+    in several splits, pixel for pixel, which is a warning; and the mean share of an image outside its middle square.
 
     Sound pairs are remembered in the user's cache folder, in one file for each root and layout, and not decoded again
     as long as their files keep their paths, sizes and times of change.
@@ -87,18 +90,20 @@ def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, 
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
     place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background)).encode()
     memory = pooch.os_cache("image_translation") / "checked" / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
-    known: dict[str, Digests] = {}
+    known: dict[str, Known] = {}
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged
         known = json.loads(memory.read_text(encoding="utf-8"))
 
-    def examine(item: tuple[str, Pair]) -> tuple[str, Digests, list[str]]:
+    def examine(item: tuple[str, Pair]) -> tuple[str, Known, list[str]]:
         stats = [(str(path.absolute()), path.stat()) for path in item[1].files]
         key = json.dumps([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
         if key in known:
             return key, known[key], []
         found = decode(*item, source, background)
         # Of the input, or the only half: several inputs may share a target, as masks do.
-        return key, (found.digests, next(map(pixel_digest, found.halves.values()), None)), found.problems
+        first = next(iter(found.halves.values()), None)
+        cut = 1 - min(first.size) / max(first.size) if first else 0.0
+        return key, (found.digests, first and pixel_digest(first), cut), found.problems
 
     checked = list(in_threads(examine, pairs, "Checking images"))
     sound = {key: digests for key, digests, problems in checked if not problems}
@@ -110,7 +115,7 @@ def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, 
         raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
     lines = []
     same: dict[str, dict[str, str]] = defaultdict(dict)  # by the input's pixels one pair of each split
-    for (split, pair), (_, (digests, pixels), _) in zip(pairs, checked, strict=True):
+    for (split, pair), (_, (digests, pixels, _), _) in zip(pairs, checked, strict=True):
         lines.append(Decoded(split, pair, digests=digests).line)
         if pixels:
             same[pixels].setdefault(split, f"{split}/{pair.name}")
@@ -119,7 +124,7 @@ def check_images(splits: dict[str, list[Pair]], source: PairSource, root: Path, 
             "%d of the inputs are in more than one split; scores on val or test will be too good. "
             "`python -m image_translation.check` with your options shows them.%s", len(leaks), bullets(leaks, 10),
         )  # fmt: skip
-    return fingerprint(lines), len(leaks)
+    return fingerprint(lines), len(leaks), statistics.fmean(cut for _, (*_, cut), _ in checked)
 
 
 def fingerprint(lines: Iterable[str]) -> str:

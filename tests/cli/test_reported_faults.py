@@ -422,3 +422,40 @@ def test_a_comparison_has_the_options_in_columns(tmp_path: Path, command: Comman
     rows = read_csv(tmp_path / "cwd" / "compare" / "table.csv")
     assert {row["model.optimizer.lr"] for row in rows if row["model"] != "identity"} == {"0.0001", "0.001"}
     assert {row["model.optimizer.lr"] for row in rows if row["model"] == "identity"} == {""}
+
+
+def test_too_few_images_are_not_called_no_difference(tmp_path: Path, command: Command) -> None:
+    """Where every image agrees and no p could be below 0.05, nobody can tell."""
+    for number, (model, noise) in enumerate({"pix2pix": 10.0, "autoencoder": 40.0}.items()):
+        make_run(tmp_path / "runs" / str(number), model=model, noise=noise, count=5)
+    said = succeeded(command("compare", f"runs=[{tmp_path / 'runs'}]")).stdout
+    assert "there are too few images to tell autoencoder and pix2pix apart in MSE, PSNR and SSIM" in said
+    assert "better on 5 of 5 images" in said
+    assert "no significant difference" not in said
+    assert "5 test images are too few for 9 comparisons: no p can be below 0.05. Look at the intervals." in said
+
+
+def test_values_in_a_corner_of_their_range_and_label_maps_are_warned_of(command: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        photo = np.asarray(image(number).convert("L")).astype(np.uint16) * 16  # 12 bits
+        labels = np.kron(rng.integers(0, 32, (8, 8), np.uint8), np.ones((8, 8), np.uint8))
+        for folder, pixels in {"face": photo, "comics": labels}.items():
+            (tmp_path / "pairs" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "pairs" / folder / f"{number}.png")
+    said = command("check", f"data.root={tmp_path / 'pairs'}").stdout
+    assert "Images that use less than a quarter of their range" in said
+    assert "4 of 4 inputs" in said
+    assert "Images that look like label maps" in said
+    assert "4 of 4 targets" in said
+
+
+def test_what_a_crop_loses_is_said_once(comic_root: Path, command: Command) -> None:
+    for path in comic_root.rglob("*.png"):
+        Image.open(path).resize((96, 64)).save(path)
+    for _ in range(2):  # from the files, and from what is remembered of them
+        result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.fast_dev_run=true")
+        assert result.stdout.count("lose what is outside their middle square, 33 % on average.") == 1
+    result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.fast_dev_run=true",
+                     "data.resize=stretch")  # fmt: skip
+    assert "middle square" not in result.stdout

@@ -160,7 +160,7 @@ def test_cautions(tmp_path: Path) -> None:
     compare([tmp_path], tmp_path / "out", group_by=["model._target_"])
     cautions = read_json(tmp_path / "out" / "comparison.json")["cautions"]
     for part in ("the built-in sample", "trainer.max_epochs differs: 9 for autoencoder",
-                 "differ in model.lambda_l1; not", "4 test images are few for 9 comparisons"):  # fmt: skip
+                 "differ in model.lambda_l1; not", "4 test images are too few for 9 comparisons"):  # fmt: skip
         assert any(part in line for line in cautions), part
 
 
