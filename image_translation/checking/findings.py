@@ -9,6 +9,8 @@ from image_translation.data.sources.base import PAIRING_ERRORS
 
 FINE = "This is fine where they may be alike, as masks are."
 
+LABELS = "Give the numbers of label maps clear colors: they are mixed where images are resized."
+
 # Of each kind of finding the title and the advice, the worst first. Problems spoil training, warnings may do so.
 PROBLEMS = {kind: (before.rstrip(":."), after) for kind, (before, after) in PAIRING_ERRORS.items()} | {
     "unusable": ("Files that cannot be used", "Fix or remove them. Training refuses to start with them."),
@@ -29,14 +31,7 @@ WARNINGS = {
     "low agreement": ("Pairs with far less in common than the others", "Look at them. The target may be wrong."),
     "input is target": ("Pairs with the same image as input and target", "Check whether one was copied by mistake."),
     "duplicate": ("The same image twice in one split", "Remove one, unless it should count twice in training."),
-    "labels": (
-        "Images that look like label maps",
-        "Their numbers are mixed where images are resized. Use clear colors.",
-    ),
-    "range": (
-        "Images that use less than a quarter of their range",
-        "Scale them: 12 bits in 16-bit files look nearly black.",
-    ),
+    "range": ("Images that use less than a quarter of their range", f"Scale values of 10 or 12 bits. {LABELS}"),
     "one color": ("Images of a single color", "Check whether they were saved correctly."),
     "gray": ("Gray images where color is expected", "Check whether the colors were lost."),
 }

@@ -88,9 +88,7 @@ def judge_colors(facts: Sequence[Facts]) -> Iterator[Finding]:
         gray = [item for item in there if item.halves[half].is_gray and item.halves[half].digest]
         dark = [item for item in there if item.halves[half].peak < QUARTER and item.halves[half].digest]
         if len(dark) > len(there) / 2:
-            drawn = [item for item in dark if item.halves[half].is_drawn and item.halves[half].is_gray]
-            kind = "labels" if len(drawn) > len(dark) / 2 else "range"
-            yield Finding(kind, f"{len(dark)} of {len(there)} {half}s, as in {dark[0].name}.", [(dark[0], half)])
+            yield Finding("range", f"{len(dark)} of {len(there)} {half}s, as in {dark[0].name}.", [(dark[0], half)])
         gray_share[half] = len(gray) / max(len(there) - len(flat), 1)
         # If most have one color they may be meant so, as masks are; if most are gray, the others are the exception.
         for kind, odd, most in (("one color", flat, len(there)), ("gray", gray, len(there) - len(flat))):

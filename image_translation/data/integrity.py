@@ -103,7 +103,7 @@ def check_images(
         # Of the input, or the only half: several inputs may share a target, as masks do.
         first = next(iter(found.halves.values()), None)
         cut = 1 - min(first.size) / max(first.size) if first else 0.0
-        return key, (found.digests, first and pixel_digest(first), cut), found.problems
+        return key, (found.digests, pixel_digest(first) if first else None, cut), found.problems
 
     checked = list(in_threads(examine, pairs, "Checking images"))
     sound = {key: digests for key, digests, problems in checked if not problems}

@@ -446,7 +446,7 @@ def test_values_in_a_corner_of_their_range_and_label_maps_are_warned_of(command:
     said = command("check", f"data.root={tmp_path / 'pairs'}").stdout
     assert "Images that use less than a quarter of their range" in said
     assert "4 of 4 inputs" in said
-    assert "Images that look like label maps" in said
+    assert "Give the numbers of label maps clear colors" in said
     assert "4 of 4 targets" in said
 
 
