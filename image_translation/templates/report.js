@@ -3,15 +3,20 @@ const album = JSON.parse(document.getElementById("album").textContent);
 const views = JSON.parse(document.getElementById("views").textContent);
 const byId = (id) => document.getElementById(id);
 
-// Images are decoded as they come near the screen.
+// Images come first where they are near the screen, the others when there is time, or at once for a printer.
+const load = (img) => { img.src = album[img.dataset.key]; near.unobserve(img); };
 const near = new IntersectionObserver((entries) => {
-  for (const { isIntersecting, target } of entries) {
-    if (!isIntersecting) continue;
-    target.src = album[target.dataset.key];
-    near.unobserve(target);
-  }
+  for (const { isIntersecting, target } of entries) if (isIntersecting) load(target);
 }, { rootMargin: "600px" });
-document.querySelectorAll("img[data-key]").forEach((img) => near.observe(img));
+const waiting = () => [...document.querySelectorAll("img[data-key]:not([src])")];
+const loadAll = () => waiting().forEach(load);
+function loadSome() {
+  waiting().slice(0, 50).forEach(load);
+  if (waiting().length) requestIdleCallback(loadSome);
+}
+waiting().forEach((img) => near.observe(img));
+addEventListener("load", () => (window.requestIdleCallback ? requestIdleCallback(loadSome) : loadAll()));
+addEventListener("beforeprint", loadAll);
 
 // Tables sort by a click on a heading: numbers by value, and the other way round at the second click.
 function valueOf(row, column) {
