@@ -1,5 +1,6 @@
 """The Hydra application that all commands share: one grammar, one message for a user's mistake, one exit status."""
 
+import contextlib
 import functools
 import io
 import logging
@@ -19,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from image_translation.cli.errors import UserError
+from image_translation.cli.help import annotate
 from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
 
@@ -67,7 +69,13 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             sys.argv = [re.sub(place, lambda found: found[1] + str(Path.home()), word) for word in sys.argv]
             try:
                 refuse_flags(config_name)
-                application()
+                if {"--help", "-h"} & {*sys.argv}:
+                    text = io.StringIO()
+                    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
+                        application()
+                    print(annotate(text.getvalue(), CONF, config_name), end="")
+                else:
+                    application()
             except BrokenPipeError:  # the reader of our output has seen enough: --help | head
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.exit(1)

@@ -459,3 +459,15 @@ def test_what_a_crop_loses_is_said_once(comic_root: Path, command: Command) -> N
     result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.fast_dev_run=true",
                      "data.resize=stretch")  # fmt: skip
     assert "middle square" not in result.stdout
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "compare", "check", "export"])
+def test_help_has_a_sentence_for_each_option(name: str, command: Command) -> None:
+    said = succeeded(command(name, "--help", *(["model=autoencoder"] if name == "train" else []))).stdout
+    options = said.split("Options and their current values:")[1].split("Example")[0].splitlines()
+    bare = [line for line in options if re.match(r" *[a-z]\w*: ?\S", line) and " # " not in line]
+    assert not bare
+    assert any(re.match(r"debug: false +# show the traceback", line) for line in options)
+    if name == "train":
+        assert options.index("data:") < options.index("model:") < options.index("trainer:")
+        assert any(re.match(r"  base_channels: 128 +# width", line) for line in options)
