@@ -32,6 +32,7 @@ class Gallery:
     runs: dict[str, FinishedRun]  # by experiment the run whose images are shown
     names: list[str]
     groups: list[tuple[str, str, list[str]]]  # title, rule and names
+    glance: list[str]  # the images that the page opens with
 
 
 def choose(runs: Mapping[str, FinishedRun], most: int) -> list[tuple[str, str, list[str]]]:
@@ -73,7 +74,8 @@ def gather(task: TaskComparison, number: int, tasks: int, album: dict[str, str])
         album |= {key: image for key, image in zip(files, encoded, strict=True) if image}
     for folder, count in Counter(path.parent for key, (path, _) in files.items() if key not in album).items():
         log.warning("%s: %s images are missing or damaged.", folder, count)
-    return Gallery(runs, names, groups)
+    glance = list(dict.fromkeys(name for *_, chosen in groups[::-1] for name in chosen))[:3]  # typical ones first
+    return Gallery(runs, names, groups, glance)
 
 
 def encode(path: Path, side: int) -> str | None:

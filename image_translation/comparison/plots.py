@@ -52,6 +52,24 @@ def curves(task: TaskComparison, look: Looks) -> str:
 
 
 @mpl.rc_context(STYLE)
+def means(task: TaskComparison, look: Looks) -> str:
+    """Each experiment's mean over the test images with its 95 % interval, and identity as a line."""
+    rows = sorted(task.trained, key=lambda experiment: experiment.psnr)
+    figure = Figure(figsize=(8, 1 + 0.35 * len(rows)))
+    for ax, metric in zip(figure.subplots(1, 2, sharey=True), ("psnr", "ssim"), strict=True):
+        for y, experiment in enumerate(rows):
+            per_image = experiment.scores(metric).mean(axis=0)
+            half = 1.96 * per_image.std(ddof=1) / len(per_image) ** 0.5 if len(per_image) > 1 else 0.0
+            style = look[experiment.label] | {"linestyle": ""}
+            ax.errorbar(experiment.mean(metric), y, xerr=half, capsize=3, **style)
+        ax.axvline(task.identity.mean(metric), color="black", linestyle="--", linewidth=1, label="identity")
+        ax.set_yticks(range(len(rows)), [experiment.label for experiment in rows])
+        ax.set(xlabel=f"test {LABELS[metric]}", ylim=(-0.5, len(rows) - 0.5))
+    figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1))
+    return _url(figure, legend=False)
+
+
+@mpl.rc_context(STYLE)
 def costs(tasks: Sequence[TaskComparison], look: Looks) -> str:
     """Quality against cost."""
     trained = [(task.task, experiment) for task in tasks for experiment in task.trained]
@@ -87,11 +105,11 @@ def intervals(verdicts: Sequence[Verdict], metric: str) -> str:
     return _url(figure)
 
 
-def _url(figure: Figure) -> str:
+def _url(figure: Figure, legend: bool = True) -> str:
     """A figure as the data URL of an SVG file, with one legend for all of its axes."""
     labels = [ax.get_legend_handles_labels() for ax in figure.axes]
     handles = {label: handle for pair in labels for handle, label in zip(*pair, strict=True)}
-    if handles:
+    if handles and legend:
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
     buffer = io.BytesIO()
     with warnings.catch_warnings():

@@ -471,3 +471,17 @@ def test_help_has_a_sentence_for_each_option(name: str, command: Command) -> Non
     if name == "train":
         assert options.index("data:") < options.index("model:") < options.index("trainer:")
         assert any(re.match(r"  base_channels: 128 +# width", line) for line in options)
+
+
+def test_the_report_opens_with_images_and_has_a_row_for_each_of_many_models(tmp_path: Path, command: Command) -> None:
+    for number in range(5):
+        make_run(tmp_path / "runs" / str(number), model=f"m{number}", noise=50.0 - 10 * number)
+    succeeded(command("compare", f"runs=[{tmp_path / 'runs'}]"))
+    page = (tmp_path / "cwd" / "compare" / "report.html").read_text()
+    glance, rest = page.split('<section id="glance"')[1].split('<section id="table"')
+    assert re.findall(r"★ (m\d)", glance) == ["m4"]
+    assert glance.count('data-view="0/') == 3 * 5  # three images of each model
+    assert "data:image/svg+xml" in glance  # the means with their intervals
+    table = rest.split("</table>")[0]
+    assert re.findall(r'<td class="l">(\w+)</td>', table) == ["m0", "m1", "m2", "m3", "m4", "identity"]
+    assert "<summary>How they were compared" in rest
