@@ -55,7 +55,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         raise UserError("callbacks.best writes best.ckpt, which is tested. For more: checkpoint.keep=3")
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     keep = LambdaCallback(on_train_batch_end=lambda *_, **__: run.keep())
-    trainer = make_trainer(cfg.trainer, [*callbacks, keep], trains=model.trains)
+    trainer = make_trainer(cfg.trainer, [keep, *callbacks], trains=model.trains)
     run.require_same_devices(trainer.world_size)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":

@@ -50,7 +50,7 @@ class SweepTable(Callback):
             row = {"job": job.name, **{name: options[job].get(name) for name in names}, "status": run["status"]}
             test = {f"test/{metric}": run.get("test", {}).get(metric) for metric in METRICS}
             rows.append(row | test | {wanted: run.get("optimized_metric")})
-        sign = -1 if HIGHER_IS_BETTER[wanted.rpartition("/")[2]] else 1
+        sign = -1 if HIGHER_IS_BETTER.get(wanted.rpartition("/")[2], True) else 1
         rows.sort(key=lambda row: math.inf if row[wanted] is None else sign * row[wanted])
         columns = ["job", *names, "status", wanted, *(f"test/{metric}" for metric in METRICS)]
         columns = list(dict.fromkeys(columns))

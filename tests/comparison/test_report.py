@@ -55,7 +55,7 @@ def page(browser: "playwright.Browser", page_file: Path) -> "Iterator[playwright
 
 
 def test_names_are_escaped_and_every_image_is_loaded(page: "playwright.Page") -> None:
-    """Without scrolling too, as for a picture of the whole page; and at once for a printer."""
+    """Without scrolling too, as for a screenshot of the whole page; and at once for a printer."""
     assert page.locator("b").count() == 0
     assert page.locator("h2", has_text="Images: <b>&bold").count() == 1
     page.wait_for_function("""() => [...document.querySelectorAll('img[data-key]')]

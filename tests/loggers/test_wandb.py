@@ -113,18 +113,22 @@ def test_a_resumed_run_is_continued(sent: signal.Signals, comic_root: Path, comm
     assert read_json(run / "run.json")["wandb_id"] == known
 
 
-def test_a_logger_that_fails_does_not_taint_the_next_job(comic_root: Path, command: Command, tmp_path: Path) -> None:
-    """The W&B run that was open already is closed as failed; the next job has its own."""
+def test_a_job_that_fails_does_not_taint_the_next_one(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    """Its W&B run is closed as failed; the next job has its own."""
     sweep = tmp_path / "sweep"
+    (tmp_path / "cwd" / "own.py").write_text(
+        "import pytorch_lightning as pl\n\nclass Bad(pl.Callback):\n    def on_train_epoch_end(self, *_):\n"
+        "        raise ValueError('bad')\n"
+    )
     result = command(
         "train", "-m", *TINY_AUTOENCODER, "logger=wandb", f"data.root={comic_root}", f"hydra.sweep.dir={sweep}",
-        "+logger.other._target_=no.Such,pytorch_lightning.loggers.CSVLogger", f"+logger.other.save_dir={tmp_path}",
+        "+callbacks.other._target_=own.Bad,pytorch_lightning.callbacks.LambdaCallback",
         "hydra.sweep.subdir=deep/${hydra:job.num}",
     )  # fmt: skip
     assert result.returncode == 1
     runs = [read_offline_run(sweep / "deep" / job) for job in "01"]
-    assert [(run.exit_code, bool(run.history)) for run in runs] == [(1, False), (0, True)]
-    table = result.stdout[result.stdout.rindex("PSNR") :]
+    assert [(run.exit_code, bool(run.history)) for run in runs] == [(1, True), (0, True)]
+    table = result.stdout[result.stdout.rindex("status") :]
     assert "failed" in table
     assert "finished" in table
 
