@@ -26,12 +26,8 @@ HABITS = dict.fromkeys(("epochs", "n_epochs", "num_epochs", "niter"), "trainer.m
 HABITS |= {"learning_rate": "model.optimizer.lr", "dataroot": "data.root", "continue_train": "resume"}
 HABITS |= dict.fromkeys(("batch", "batchsize"), "data.batch_size")
 HABITS |= dict.fromkeys(("imgsz", "img_size", "size", "load_size", "crop_size"), "data.image_size")
-HABITS |= {
-    "workers": "data.num_workers",
-    "device": "trainer.accelerator",
-    "gpus": "trainer.devices",
-    "gpu_ids": "trainer.devices",
-}
+HABITS |= dict.fromkeys(("gpus", "gpu_ids"), "trainer.devices")
+HABITS |= {"workers": "data.num_workers", "device": "trainer.accelerator"}
 CONNECTION = "Connection closed by peer"  # what a process sees of the failure of another one
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which don't always name a file
 
@@ -110,7 +106,7 @@ def _unknown(name: str, known: list[str]) -> str:
 def _meant(name: str, known: list[str]) -> list[str]:
     """The options of that name, wherever they stand, or what other tools call so."""
     name = HABITS.get(name.lower(), name)
-    return [option for option in known if name in (option, option.rpartition(".")[2])]
+    return [name] if name in known else [option for option in known if option.rpartition(".")[2] == name]
 
 
 def _exists(name: str, known: list[str]) -> bool:

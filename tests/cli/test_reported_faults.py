@@ -77,6 +77,8 @@ HABITS = {
     "+tasks=comic": "unknown option 'tasks'. Did you mean 'task'",
     "--task comic": "--task: options are written key=value, as task=comic.",
     "--batch-size=4": "--batch-size=4: options are written key=value, as data.batch_size=4.",
+    "--continue_train": "--continue_train: options are written key=value, as resume=….",
+    "--batchSize 4": "--batchSize: options are written key=value, as data.batch_size=4.",
     "data=/my/pairs": "unknown data '/my/pairs'; there are pairs. Your pairs: data.root=/my/pairs.",
 }
 
@@ -485,3 +487,21 @@ def test_the_report_opens_with_images_and_has_a_row_for_each_of_many_models(tmp_
     table = rest.split("</table>")[0]
     assert re.findall(r'<td class="l">(\w+)</td>', table) == ["m0", "m1", "m2", "m3", "m4", "identity"]
     assert "<summary>How they were compared" in rest
+
+
+SPAWN = """import multiprocessing, runpy, sys
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    sys.argv[0] = "image_translation.train"
+    runpy.run_module("image_translation.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_workers_can_be_started_as_on_windows(comic_root: Path, tmp_path: Path) -> None:
+    """junyanz/pytorch-CycleGAN-and-pix2pix issues 203 and 947."""
+    (tmp_path / "spawn.py").write_text(SPAWN)
+    command = [sys.executable, "spawn.py", *TINY_AUTOENCODER, f"data.root={comic_root}", "data.num_workers=1",
+               "data.cache=none", "hydra.run.dir=run"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
