@@ -35,7 +35,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     from image_translation.callbacks import Throughput
     from image_translation.loggers.wandb import log_best, open_loggers, wandb_id
     from image_translation.training.batch_size import find_batch_size, out_of_memory_hint
-    from image_translation.training.evaluation import check_splits, evaluate, load_best
+    from image_translation.training.evaluation import check_splits, evaluate, load_best, validate
     from image_translation.training.seeding import seed_everything
     from image_translation.training.trainer import describe, make_trainer
 
@@ -86,6 +86,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         found = log_best(trainer)
         load_best(trainer, model, run.folder / "checkpoints" / BEST_CHECKPOINT)
         scores = evaluate(trainer, model, datamodule, cfg.run.model, splits, cfg.protocol)
+        if cfg.optimized_metric not in found:
+            found |= validate(trainer, model, datamodule)
     found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
     result = found.get(cfg.optimized_metric)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)

@@ -43,7 +43,6 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             provide_home()
             hydra_config = HydraConfig.get()
             try:
-                refuse_new_keys(config_name, hydra_config)
                 return function(cfg)
             except Exception as error:
                 mistake = _mistake(error, config_name) if isinstance(error, OmegaConfBaseException) else error
@@ -67,8 +66,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             # Hydra would make a folder called ~.
             place = r"^(hydra\.(?:run|sweep)\.dir=['\"]?)~(?=/|$)"
             sys.argv = [re.sub(place, lambda found: found[1] + str(Path.home()), word) for word in sys.argv]
+            # Hydra takes these in the first place only.
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun", "-h", "--help"))
             try:
                 refuse_flags(config_name)
+                refuse_new_keys(config_name)
                 if {"--help", "-h"} & {*sys.argv}:
                     text = io.StringIO()
                     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):

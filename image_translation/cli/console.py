@@ -25,7 +25,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], captio
     for row in rows:
         cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
-    console().print(table)
+    terminal = console()
+    terminal.print(table, width=None if terminal.is_terminal else max(terminal.width, 160))
 
 
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:

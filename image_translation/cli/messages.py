@@ -1,17 +1,17 @@
 """What a user is told when a command fails."""
 
+import difflib
 import errno
 import logging
 import sys
 import traceback
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from image_translation.cli.errors import UserError, nearest
@@ -23,11 +23,13 @@ HYDRA_FLAGS = ("help", "hydra-help", "version", "cfg", "resolve", "package", "ru
                "config-path", "config-name", "config-dir", "info")  # fmt: skip
 # What other tools call an option.
 HABITS = dict.fromkeys(("epochs", "n_epochs", "num_epochs", "niter"), "trainer.max_epochs")
-HABITS |= {"learning_rate": "model.optimizer.lr", "dataroot": "data.root", "continue_train": "resume"}
+HABITS |= {"learning_rate": "model.optimizer.lr", "continue_train": "resume"}
+HABITS |= dict.fromkeys(("dataroot", "data_root"), "data.root")
 HABITS |= dict.fromkeys(("batch", "batchsize"), "data.batch_size")
 HABITS |= dict.fromkeys(("imgsz", "img_size", "size", "load_size", "crop_size"), "data.image_size")
 HABITS |= dict.fromkeys(("gpus", "gpu_ids"), "trainer.devices")
 HABITS |= {"workers": "data.num_workers", "device": "trainer.accelerator"}
+NODES = ("data", "model", "trainer")  # whose options are arguments of one class
 CONNECTION = "Connection closed by peer"  # what a process sees of the failure of another one
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which don't always name a file
 
@@ -63,6 +65,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{error.full_key} is not set: {error.full_key}=… (--help lists the options)."
     if isinstance(error, OmegaConfBaseException):  # further lines are OmegaConf's own
         return f"{error.full_key or 'config'}: {text.splitlines()[0]}"
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return f"{error.override!r} is no option. Options are written key=value, as task=comic."
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return f"{error.override!r} cannot be read ({text.splitlines()[0]}). Quote unusual values: '{key}=\"{value}\"'."
@@ -70,7 +74,7 @@ def explain(error: Exception, config_name: str) -> str:
         known = _known_options(config_name)
         for argument in sys.argv[1:]:
             name = argument.partition("=")[0].partition("@")[0]
-            if "=" in argument and not name.startswith(("+", "~", "-")) and not _exists(name, known):
+            if "=" in argument and not name.startswith(("+", "~", "-", "hydra.")) and not _exists(name, known):
                 return _unknown(name, known)
     return text
 
@@ -85,14 +89,18 @@ def refuse_flags(config_name: str) -> None:
             raise UserError(f"{argument}: options are written key=value, as {option}={value or following}.")
 
 
-def refuse_new_keys(config_name: str, hydra_config: Any) -> None:
-    """UserError for ``+epochs=3``: nothing reads a new key at the top of the config."""
-    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task)
-    for override in overrides:
-        name = override.lstrip("+").partition("=")[0].partition("@")[0]
-        if override.startswith("+") and "." not in name and name not in hydra_config.runtime.choices:
-            known = _known_options(config_name)
-            if not _exists(name, known):
+def refuse_new_keys(config_name: str) -> None:
+    """UserError for ``+epochs=3``, which nothing reads, and for ``+trainer.max_epoch=3``, nearly an option."""
+    flags = [word.partition("=")[::2] for word in sys.argv]
+    own = [Path(value or following) for (flag, value), (following, _) in pairwise([*flags, ("", "")])
+           if flag in ("--config-dir", "-cd")]  # fmt: skip
+    for word in sys.argv[1:]:
+        name = word.lstrip("+").partition("=")[0].partition("@")[0]
+        is_group = any((folder / name).is_dir() for folder in own)
+        if word.startswith("+") and not name.startswith("hydra.") and not is_group:
+            known, node = _known_options(config_name), name.partition(".")[0]
+            near = node in NODES and difflib.get_close_matches(name, known, 1, cutoff=0.9)
+            if not _exists(name, known) and (node == name or node in ("run", "checkpoint") or near):
                 raise UserError(_unknown(name, known))
 
 

@@ -10,6 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from image_translation.cli.console import print_table
+from image_translation.cli.errors import UserError
 from image_translation.cli.messages import report
 from image_translation.cli.process import is_main_process
 from image_translation.metrics.names import HIGHER_IS_BETTER, METRICS
@@ -27,6 +28,13 @@ class SweepTable(Callback):
     def __init__(self, compare: bool = False) -> None:
         self.compare = compare
         self.jobs: dict[Path, tuple[list[str], bool]] = {}  # by folder: the job's overrides, and whether it succeeded
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep = Path(config.hydra.sweep.dir)
+        if config.if_exists != "resume" and next(find_runs(str(sweep)), None):
+            report(UserError(f"{sweep} holds another sweep, and nothing is overwritten. Use if_exists=resume, or name "
+                             "another folder: hydra.sweep.dir=…"))  # fmt: skip
+            raise SystemExit(1)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         overrides, succeeded = list(config.hydra.overrides.task), job_return.status == JobStatus.COMPLETED
@@ -47,15 +55,16 @@ class SweepTable(Callback):
         rows = []
         for job, (_, succeeded) in jobs.items():
             run: dict[str, Any] = read_manifest(job) if succeeded else {"status": "failed"}
-            row = {"job": job.name, **{name: options[job].get(name) for name in names}, "status": run["status"]}
+            row = {"job": job.name, "task": run.get("task"), "status": run["status"]}
+            row |= {name: options[job].get(name) for name in names}
             test = {f"test/{metric}": run.get("test", {}).get(metric) for metric in METRICS}
             rows.append(row | test | {wanted: run.get("optimized_metric")})
         sign = -1 if HIGHER_IS_BETTER.get(wanted.rpartition("/")[2], True) else 1
-        rows.sort(key=lambda row: math.inf if row[wanted] is None else sign * row[wanted])
+        rows.sort(key=lambda row: (str(row["task"] or "~"), math.inf if row[wanted] is None else sign * row[wanted]))
         columns = ["job", *names, "status", wanted, *(f"test/{metric}" for metric in METRICS)]
         columns = list(dict.fromkeys(columns))
-        sweep.mkdir(parents=True, exist_ok=True)
-        write_csv(sweep / "sweep.csv", rows, columns)
+        if any(row["status"] == "finished" for row in rows):  # else it would only replace what an earlier one has
+            write_csv(sweep / "sweep.csv", [{name: row[name] for name in columns} for row in rows], columns)
         cells = [["" if row[column] is None else row[column] for column in columns] for row in rows]
         for cell in cells:
             cell[0] = str(cell[0]).partition("_")[0]  # a table on the terminal is narrow

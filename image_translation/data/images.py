@@ -66,11 +66,13 @@ def open_image(content: bytes) -> ImageFile.ImageFile:
 
 
 def _open_without_texts(content: bytes, name: object) -> ImageFile.ImageFile:
-    """An image, if need be without the texts and the profile of a PNG file, of which Pillow unpacks 1 MiB only."""
+    """An image, if need be without the texts and the profile of a PNG file: damaged, or more than Pillow unpacks."""
     try:
         return open_image(content)
-    except ValueError:
-        _warn(f"{name}: its texts or its color profile are too large and are ignored.")
+    except (OSError, ValueError):
+        if not content.startswith(b"\x89PNG"):
+            raise
+        _warn(f"{name}: its texts or its color profile are too large or damaged and are ignored.")
         kept, place = [content[:8]], 8
         while place < len(content):  # length, kind, data and checksum
             start, place = place, place + 12 + int.from_bytes(content[place : place + 4], "big")

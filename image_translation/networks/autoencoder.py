@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.cli.errors import log2_of
+from image_translation.cli.errors import at_least, log2_of
 from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
 
 BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
@@ -26,6 +26,7 @@ class ConvAutoencoder(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        at_least("base_channels", base_channels, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size) - BOTTLENECK
         self.size_divisibility = 2**depth

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from image_translation.cli.errors import at_least
 from image_translation.networks.layers import Conv2d, apply_layer, initialize_weights, norm_layer
 
 
@@ -21,6 +22,7 @@ class PatchGANDiscriminator(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        at_least("base_channels", base_channels, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
         layers: list[nn.Module] = [Conv2d(in_channels, base_channels, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         width = base_channels

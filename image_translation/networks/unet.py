@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.cli.errors import log2_of
+from image_translation.cli.errors import at_least, log2_of
 from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
 
 DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the paper
@@ -27,6 +27,7 @@ class UNetGenerator(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        at_least("base_channels", base_channels, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size)
         self.size_divisibility = 2**depth

@@ -13,8 +13,8 @@ from image_translation.runs.files import write_text
 from image_translation.runs.folder import CONFIG, OVERRIDES, read_config, read_manifest, read_overrides
 
 # Options that change nothing in the results.
-WITHOUT_EFFECT = ("if_exists", "resume", "debug", "progress", "logger", "run", "trainer.default_root_dir",
-                  "data.num_workers", "data.eval_batch_size", "data.cache", "data.cache_folder",
+WITHOUT_EFFECT = ("if_exists", "resume", "debug", "progress", "optimized_metric", "logger", "run", "data.num_workers",
+                  "data.eval_batch_size", "data.cache", "data.cache_folder", "trainer.default_root_dir",
                   "model.gradient_checkpointing", "model.compile")  # fmt: skip
 LIMITS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 # What a resumed run may change as well: how long and where it trains, and what it writes.

@@ -69,18 +69,23 @@ def remove_outputs(folder: Path, only_results: bool) -> None:
     _remove(folder, RESULTS if only_results else OUTPUTS)
 
 
-def remove_run(folder: Path) -> None:
+def remove_run(folder: Path, with_log: bool) -> None:
     """Remove all that a run wrote, and its folder if nothing else is in there."""
+    _remove(folder, (*OUTPUTS, CONFIG, OVERRIDES, MANIFEST, REASON, LOCK))
+    with suppress(OSError):
+        (folder / CONFIG).parent.rmdir()
+    remove_start(folder, with_log)
+
+
+def remove_start(folder: Path, with_log: bool) -> None:
+    """End the log that Hydra has begun in a folder; remove it, ``with_log``, and the folder if it is empty then."""
     for logger in (logging.root, logging.getLogger("image_translation.cli.messages")):  # see conf/hydra/job_logging
         others = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
         logger.handlers = others or [logging.NullHandler()]
-    _remove(
-        folder,
-        (*OUTPUTS, CONFIG, OVERRIDES, MANIFEST, LOG, REASON, LOCK, *(path.name for path in folder.glob(CHILD_LOGS))),
-    )
-    for place in ((folder / CONFIG).parent, folder):
-        with suppress(OSError):
-            place.rmdir()
+    if with_log:
+        _remove(folder, (LOG, LOCK, *(path.name for path in folder.glob(CHILD_LOGS))))
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:

@@ -22,12 +22,14 @@ from image_translation.runs.config import WITHOUT_EFFECT, differences, save_conf
 from image_translation.runs.files import file_lock, write_json, write_text
 from image_translation.runs.folder import (
     CONFIG,
+    LOG,
     MANIFEST,
     REASON,
     is_run_file,
     read_manifest,
     remove_outputs,
     remove_run,
+    remove_start,
     saved_checkpoints,
 )
 from image_translation.runs.redact import redact
@@ -54,7 +56,7 @@ class Run:
         self.config, self.overrides, self.folder, self.earlier = config, overrides, folder, earlier
         self.skipped = earlier.get("status") == "finished" and config.resume is None
         self.resume_from = find_resume_checkpoint(folder, required=bool(config.resume)) if earlier else None
-        self.begun = self.kept = self.discarded = False
+        self.begun = self.kept = self.discarded = self.is_new_log = False
         self.facts: dict[str, Any] = {
             "status": "running",
             "host": platform.node(),
@@ -79,7 +81,7 @@ class Run:
             UserError: the folder holds another run, or files of somebody else, or another process works there.
         """
         folder = Path(cfg.run.dir)
-        is_main = is_main_process()
+        is_main, is_new_log = is_main_process(), not (folder / LOG).exists()
         with file_lock(folder) if is_main else nullcontext():
             try:
                 if cfg.resume is not None:
@@ -89,9 +91,10 @@ class Run:
                     config, overrides = cfg, list(HydraConfig.get().overrides.task)
                     earlier = _earlier_run(folder, cfg) if is_main else _manifest_if_any(folder)
                 run = cls(config, overrides, folder, earlier)
+                run.is_new_log = is_new_log
             except UserError:
-                if is_main and not any(map(is_run_file, folder.glob("*"))):
-                    remove_run(folder)
+                if is_main:
+                    remove_start(folder, is_new_log)
                 raise
             with run:
                 yield run
@@ -164,7 +167,7 @@ class Run:
     def _end(self, status: str, error: BaseException | None) -> None:
         if self.discarded or (error and not self.kept and not self.earlier):
             if is_main_process():
-                remove_run(self.folder)
+                remove_run(self.folder, with_log=self.is_new_log)
             return
         if status == "interrupted" and is_main_process():
             log.info("Stopped. To resume: %s", command_line("train", resume=self.folder))

@@ -36,6 +36,14 @@ def load_best(trainer: Trainer, model: ImageTranslationModule, path: Path) -> No
     model.load_state_dict(read_checkpoint(path)["state_dict"])
 
 
+def validate(trainer: Trainer, model: ImageTranslationModule, datamodule: PairedImageDataModule) -> dict[str, float]:
+    """The val metrics, ``val/psnr`` and so on, of the model as it is; loggers don't get them."""
+    loggers, trainer.loggers = trainer.loggers, []
+    (scores,) = trainer.validate(model, datamodule=datamodule, verbose=False)
+    trainer.loggers = loggers
+    return dict(scores)
+
+
 def evaluate(
     trainer: Trainer,
     model: ImageTranslationModule,

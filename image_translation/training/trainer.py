@@ -19,7 +19,7 @@ from omegaconf import DictConfig, read_write
 from pytorch_lightning import Callback, Trainer
 
 from image_translation.cli.app import instantiate
-from image_translation.cli.errors import UserError, one_of
+from image_translation.cli.errors import UserError, at_least, one_of
 from image_translation.cli.process import is_main_process
 from image_translation.models import ImageTranslationModule
 from image_translation.training.checkpoint_io import AtomicCheckpointIO
@@ -60,6 +60,8 @@ def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True
     prepare_device(cfg.accelerator)
     precision = choose_precision(cfg.precision, cfg.accelerator)
     one_of("trainer.precision", precision, PRECISIONS)
+    if cfg.get("max_epochs") is not None:
+        at_least("trainer.max_epochs", cfg.max_epochs, -1, whole=True)
     if not trains:
         options["max_epochs"] = 0
     options |= {"precision": precision, "callbacks": [StepSeeding(), *callbacks]}

@@ -37,11 +37,16 @@ def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
         (row["seed"], row["seed"], pytest.approx(float(row["val/psnr"]), abs=1e-3))
         for row in read_csv(tmp_path / "sweep" / "sweep.csv")
     ]
-    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("run.json")}
+    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.[cj]s*")}
     result = command("train", *sweep, "model.optimizer.lr=1e-3")
     assert result.returncode == 1
-    assert re.findall(r"│ +(\S+) │ +│ +│ +│ +│", result.stdout) == ["failed", "failed"]
-    assert result.stderr.count("is not empty, and nothing is overwritten") == 2
+    assert result.stderr.startswith(f"Error: {tmp_path / 'sweep'} holds another sweep, and nothing is overwritten.")
+    assert "finished" not in result.stdout
+    assert {path: path.read_bytes() for path in before} == before
+    again = command("train", *sweep, "model.optimizer.lr=1e-3", "if_exists=resume")  # each job is refused
+    assert again.returncode == 1
+    assert re.findall(r"│ +(\S+) │ +│ +│ +│ +│", again.stdout) == ["failed", "failed"]
+    assert again.stderr.count("holds a run with other options, and nothing is overwritten") == 2
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -75,6 +80,10 @@ HABITS = {
     "batch=4": "unknown option 'batch'. Use data.batch_size=… instead.",
     "imgsz=128": "unknown option 'imgsz'. Use data.image_size=… instead.",
     "+tasks=comic": "unknown option 'tasks'. Did you mean 'task'",
+    "+trainer.max_epoch=3": "unknown option 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'",
+    "+run.foo=1": "unknown option 'run.foo'.",
+    "--data-root /x": "--data-root: options are written key=value, as data.root=/x.",
+    "comic": "'comic' is no option. Options are written key=value, as task=comic.",
     "--task comic": "--task: options are written key=value, as task=comic.",
     "--batch-size=4": "--batch-size=4: options are written key=value, as data.batch_size=4.",
     "--continue_train": "--continue_train: options are written key=value, as resume=….",
@@ -94,10 +103,12 @@ def test_what_other_tools_call_an_option_is_answered_with_its_name(typed: str, c
 def test_groups_and_nested_options_can_still_be_added(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "own.yaml").write_text("# @package _global_\ndata:\n  image_size: 64\n")
-    result = succeeded(command("train", f"--config-dir={tmp_path}", "+mine=own", "++seed=3", "+trainer.profiler=simple",
-                               "--cfg", "job"))  # fmt: skip
-    assert "image_size: 64" in result.stdout
-    assert "seed: 3" in result.stdout
+    for folder in ((f"--config-dir={tmp_path}",), ("--config-dir", tmp_path)):
+        result = succeeded(
+            command("train", *folder, "+mine=own", "++seed=3", "+trainer.profiler=simple", "--cfg", "job")
+        )
+        assert "image_size: 64" in result.stdout
+        assert "seed: 3" in result.stdout
 
 
 def pair(root: Path, *names: str) -> Path:
@@ -337,16 +348,19 @@ def test_the_last_run_is_evaluated_and_a_stopped_one_concluded(
     assert sorted(folder for folders in compared for folder in folders) == sorted(map(str, (run, place)))
 
 
-@pytest.mark.parametrize("mistake", ["model.norm=odd", "data.batch_size=7", "trainer.precision=bf17"])
+@pytest.mark.parametrize("mistake", ["model.norm=odd", "trainer.max_epochs=abc", "model.base_channels=0", "+epochs=3"])
 def test_a_start_that_fails_leaves_nothing(mistake: str, comic_root: Path, command: Command, tmp_path: Path) -> None:
-    mine = tmp_path / "cwd" / "mine"
-    mine.mkdir()
-    (mine / "notes.log").write_text("mine")
-    for more in ((), (f"hydra.run.dir={mine}",)):
+    mine, other = tmp_path / "cwd" / "mine", tmp_path / "cwd" / "other"
+    for folder, name in ((mine, "train.log"), (other, "notes.txt")):
+        folder.mkdir()
+        (folder / name).write_text("mine")
+    for more in ((), (f"hydra.run.dir={mine}",), (f"hydra.run.dir={other}",)):
         result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", mistake, *more)
         assert result.returncode == 1
     assert not list((tmp_path / "cwd").rglob("run.json"))
-    assert [path.name for path in mine.iterdir()] == ["notes.log"]
+    assert [path.name for path in mine.iterdir()] == ["train.log"]
+    assert (mine / "train.log").read_text().startswith("mine")
+    assert [path.name for path in other.iterdir()] == ["notes.txt"]
     assert not list((tmp_path / "cwd").glob("outputs/*/*/*"))
 
 
@@ -505,3 +519,15 @@ def test_workers_can_be_started_as_on_windows(comic_root: Path, tmp_path: Path) 
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("metric", ["val/mse", "val/ssim"])
+def test_a_sweep_is_ranked_by_any_val_metric(metric: str, comic_root: Path, command: Command, tmp_path: Path) -> None:
+    succeeded(command("train", "seed=0,1", *TINY_AUTOENCODER, f"data.root={comic_root}", f"optimized_metric={metric}",
+                      f"hydra.sweep.dir={tmp_path / 's'}", "-m"))  # fmt: skip
+    rows = read_csv(tmp_path / "s" / "sweep.csv")
+    values = [float(row[metric]) for row in rows]
+    assert values == sorted(values, reverse=metric == "val/ssim")
+    for row in rows:  # of one epoch, which is the best
+        (epoch,) = read_csv(tmp_path / "s" / row["job"] / "metrics.csv")
+        assert float(row[metric]) == pytest.approx(float(epoch[metric]), rel=1e-3)

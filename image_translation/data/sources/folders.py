@@ -51,9 +51,11 @@ class SplitFolders(PairSource):
         if not any(found.values()) and not errors:
             there = ", ".join(path.name for path in _visible(root)[:20])
             splits, folders = (" and ".join(str(path / f) for f in self.folders) for path in (root / "train", root))
+            other = [root / "trainA", root / "trainB"]
+            hint = " Use data.input_folder=A data.target_folder=B." if all(path.is_dir() for path in other) else ""
             raise UserError(
                 f"No images in data.root={root}. Expected {splits} (likewise val, test), or {folders}, with files "
-                f"{' '.join(sorted(EXTENSIONS))}.\nFound: {there or 'nothing'}."
+                f"{' '.join(sorted(EXTENSIONS))}.\nFound: {there or 'nothing'}.{hint}"
             )
         return found, errors
 
