@@ -37,11 +37,11 @@ def load_best(trainer: Trainer, model: ImageTranslationModule, path: Path) -> No
 
 
 def validate(trainer: Trainer, model: ImageTranslationModule, datamodule: PairedImageDataModule) -> dict[str, float]:
-    """The val metrics, ``val/psnr`` and so on, of the model as it is; loggers don't get them."""
+    """The val metrics, ``val/psnr`` and so on, of the model as it is, if there are any; loggers don't get them."""
     loggers, trainer.loggers = trainer.loggers, []
-    (scores,) = trainer.validate(model, datamodule=datamodule, verbose=False)
+    scores = trainer.validate(model, datamodule=datamodule, verbose=False)
     trainer.loggers = loggers
-    return dict(scores)
+    return {name: value for of_loader in scores for name, value in of_loader.items()}
 
 
 def evaluate(

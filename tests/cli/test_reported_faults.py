@@ -225,8 +225,7 @@ sys.argv = [sys.argv[1], *sys.argv[2:]]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)"""
 
 
-@pytest.mark.parametrize("home", [None, "/proc/nowhere"], ids=["none", "not writable"])
-@pytest.mark.parametrize("name", ["check", "train"])
+@pytest.mark.parametrize(("name", "home"), [("check", None), ("train", "/proc/nowhere")])
 def test_without_a_home_folder_caches_are_temporary(name: str, home: str | None, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment = {key: value for key, value in environment.items() if key not in ("HOME", "XDG_CACHE_HOME")}
@@ -261,34 +260,47 @@ def test_a_run_folder_below_the_home_folder_and_commands_to_paste(
     assert (run / "evaluate" / "train" / "metrics.json").exists()
 
 
-@pytest.mark.parametrize("place", ["inside", "inside, from the package", "outside"])
-def test_the_model_of_the_readme_runs_as_printed(place: str, comic_root: Path, tmp_path: Path) -> None:
+def readme_model() -> tuple[str, str]:
+    """The code and the config that the README prints."""
     text = (PROJECT / "README.md").read_text().split("## Add a model")[1]
     code, config = re.findall(r"```(?:python|yaml)\n(.*?)```", text, flags=re.DOTALL)
-    folder, package, more = tmp_path / "work", PROJECT, []
-    folder.mkdir()
-    if place == "outside":
-        module, yaml, more = folder / "my_model.py", folder / "my_conf/model/my_model.yaml", ["--config-dir=my_conf"]
-        config = config.replace("image_translation.models.my_model.MyModel", "my_model.MyModel")
-    else:
-        package = tmp_path / "checkout"
-        for part in ("image_translation", "conf"):
-            shutil.copytree(PROJECT / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
-        module, yaml = package / "image_translation/models/my_model.py", package / "conf/model/my_model.yaml"
-    if place == "inside, from the package":
-        code = code.replace("models.base import Batch, Image", "models import Image").replace("batch: Batch", "batch")
-    yaml.parent.mkdir(parents=True, exist_ok=True)
-    module.write_text(code)
-    yaml.write_text(config)
-    options = [option for option in TINY_AUTOENCODER if not option.startswith("model")]
-    for name, arguments in (
-        ("train", ["model=my_model", *options, f"data.root={comic_root}", "hydra.run.dir=run"]),
-        ("evaluate", ["run=run"]), ("export", ["run=run", "output=my.safetensors"]),
-    ):  # fmt: skip
-        command = [sys.executable, "-m", f"image_translation.{name}", *more, *arguments]
+    return code, config
+
+
+OF_ANY_MODEL = [option for option in TINY_AUTOENCODER if not option.startswith("model")]
+
+
+def test_the_model_of_the_readme_runs_as_printed_inside_the_package(comic_root: Path, tmp_path: Path) -> None:
+    """And so does one that imports the base from the package, which its files are a part of."""
+    code, config = readme_model()
+    package = tmp_path / "checkout"
+    for part in ("image_translation", "conf"):
+        shutil.copytree(PROJECT / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+    module = package / "image_translation/models/my_model.py"
+    (package / "conf/model/my_model.yaml").write_text(config)
+    other = code.replace("models.base import Batch, Image", "models import Image").replace("batch: Batch", "batch")
+    assert other != code
+    for written, name, arguments in (
+        (code, "train", ["model=my_model", *OF_ANY_MODEL, f"data.root={comic_root}", "hydra.run.dir=run"]),
+        (other, "evaluate", ["run=run"]),
+    ):
+        module.write_text(written)
+        command = [sys.executable, "-m", f"image_translation.{name}", *arguments]
         environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
-        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
+
+
+def test_the_model_of_the_readme_runs_as_printed_outside(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    code, config = readme_model()
+    folder, own = tmp_path / "cwd", "--config-dir=my_conf"
+    (folder / "my_conf" / "model").mkdir(parents=True)
+    (folder / "my_model.py").write_text(code)
+    config = config.replace("image_translation.models.my_model.MyModel", "my_model.MyModel")
+    (folder / "my_conf" / "model" / "my_model.yaml").write_text(config)
+    succeeded(command("train", own, "model=my_model", *OF_ANY_MODEL, f"data.root={comic_root}", "hydra.run.dir=run"))
+    succeeded(command("evaluate", own, "run=run"))
+    succeeded(command("export", own, "run=run", "output=my.safetensors"))
 
 
 def test_a_trial_of_one_batch_keeps_nothing_and_warns_of_nothing(comic_root: Path, command: Command) -> None:
@@ -418,7 +430,7 @@ def test_the_installed_command_runs_them_all(comic_root: Path, tmp_path: Path) -
     assert (listed.returncode, wrong.returncode) == (0, 1)
     for name in ("train", "evaluate", "compare", "check", "download", "export"):
         assert re.search(rf"^  {name} +\S", listed.stdout, flags=re.MULTILINE)
-        assert f"image_translation.{name}" in run(name, "--help").stdout
+    assert "image_translation.check" in run("check", "--help").stdout
     assert "Error: name is not set" in run("download").stderr
     trained = run("train", *TINY_AUTOENCODER, *DDP, f"data.root={comic_root}")  # its further processes are started too
     assert trained.returncode == 0, trained.stderr
