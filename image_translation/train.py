@@ -86,9 +86,9 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         found = log_best(trainer)
         load_best(trainer, model, run.folder / "checkpoints" / BEST_CHECKPOINT)
         scores = evaluate(trainer, model, datamodule, cfg.run.model, splits, cfg.protocol)
+        found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
         if cfg.optimized_metric not in found:
             found |= validate(trainer, model, datamodule)
-    found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
     result = found.get(cfg.optimized_metric)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)
     return result

@@ -94,11 +94,12 @@ def refuse_new_keys(config_name: str) -> None:
     flags = [word.partition("=")[::2] for word in sys.argv]
     own = [Path(value or following) for (flag, value), (following, _) in pairwise([*flags, ("", "")])
            if flag in ("--config-dir", "-cd")]  # fmt: skip
+    known = _known_options(config_name) if any(word.startswith("+") for word in sys.argv[1:]) else []
     for word in sys.argv[1:]:
         name = word.lstrip("+").partition("=")[0].partition("@")[0]
         is_group = any((folder / name).is_dir() for folder in own)
         if word.startswith("+") and not name.startswith("hydra.") and not is_group:
-            known, node = _known_options(config_name), name.partition(".")[0]
+            node = name.partition(".")[0]
             near = node in NODES and difflib.get_close_matches(name, known, 1, cutoff=0.9)
             if not _exists(name, known) and (node == name or node in ("run", "checkpoint") or near):
                 raise UserError(_unknown(name, known))

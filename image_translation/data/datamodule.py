@@ -110,7 +110,8 @@ class PairedImageDataModule(LightningDataModule):
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
         """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""
         root, is_sample = find_root(self.root, self.task)
-        hint = f" Is it for task={' or '.join(tasks)}?" if (tasks := tasks_with_folders(root)) else ""
+        others = [task for task in tasks_with_folders(root) if task != self.task]
+        hint = f" Is it for task={' or '.join(others)}?" if others else ""
         try:
             splits, errors = self.source.scan(root, **self.fractions)
         except UserError as error:

@@ -98,11 +98,9 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
 
 def saved_checkpoints(folder: Path) -> list[Path]:
     """What a run can be resumed from, the latest first."""
-    last, earlier = (
-        folder / "checkpoints" / LAST_CHECKPOINT,
-        folder.glob(f"checkpoints/{EARLIER_CHECKPOINTS}".format("*")),
-    )
-    return [path for path in (last, *sorted(earlier, reverse=True)) if path.exists()]
+    folder /= "checkpoints"
+    earlier = sorted(folder.glob(EARLIER_CHECKPOINTS.format("*")), reverse=True)
+    return [path for path in (folder / LAST_CHECKPOINT, *earlier) if path.exists()]
 
 
 def is_run_file(path: Path) -> bool:

@@ -37,10 +37,14 @@ def load_best(trainer: Trainer, model: ImageTranslationModule, path: Path) -> No
 
 
 def validate(trainer: Trainer, model: ImageTranslationModule, datamodule: PairedImageDataModule) -> dict[str, float]:
-    """The val metrics, ``val/psnr`` and so on, of the model as it is, if there are any; loggers don't get them."""
+    """The val metrics, ``val/psnr`` and so on, of the model as it is, if there are any.
+
+    Loggers don't get them, and no callback takes part: an average of the weights would be validated instead.
+    """
     loggers, trainer.loggers = trainer.loggers, []
+    callbacks, trainer.callbacks = trainer.callbacks, []  # type: ignore[attr-defined]
     scores = trainer.validate(model, datamodule=datamodule, verbose=False)
-    trainer.loggers = loggers
+    trainer.loggers, trainer.callbacks = loggers, callbacks  # type: ignore[attr-defined]
     return {name: value for of_loader in scores for name, value in of_loader.items()}
 
 

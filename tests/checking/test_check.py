@@ -245,3 +245,11 @@ def test_a_single_pair_that_looks_wrong_is_a_warning(tmp_path: Path) -> None:
     image(1, (256, 256)).save(targets / "01.png")
     (text,) = found_in(tmp_path)["maybe wrong target"]
     assert text.startswith("train/01: ")
+
+
+def test_a_page_that_no_check_wrote_is_kept(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    page = tmp_path / "check.html"
+    page.write_text("mine")
+    result = command("check", f"data.root={comic_root}", f"output={tmp_path}")
+    assert result.stderr.startswith(f"Error: {tmp_path} has a check.html that no check wrote")
+    assert page.read_text() == "mine"

@@ -1,0 +1,145 @@
+"""Which runs are compared and what is said of the others, on run folders made without training."""
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.fake_runs import edit_json, edit_text, make_run
+
+from image_translation.cli.errors import UserError
+from image_translation.comparison.collect import collect
+
+
+def compared(*arguments: Any, task: int = 0) -> dict[str, list[int]]:
+    """The seeds of each experiment."""
+    return {found.label: [run.seed for run in found.runs] for found in collect(*arguments)[0][task].trained}
+
+
+def reasons(root: Path) -> dict[str, str]:
+    return {excluded.folder.name: excluded.reason for excluded in collect([root])[1]}
+
+
+def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
+    make_run(tmp_path / "outputs" / "comic" / "pix2pix" / "a", seed=0)
+    make_run(tmp_path / "multirun" / "x" / "0", seed=1)
+    make_run(tmp_path / "multirun" / "x" / "1", model="autoencoder")
+    make_run(tmp_path / "deep" / "er" / "monet", task="monet", model="autoencoder")
+    make_run(tmp_path / "deep" / "er" / "identity", task="monet", model="identity")
+    (tmp_path / "multirun" / "run.json").write_text("{}")  # hides no runs below it
+    assert compared([tmp_path]) == {"autoencoder": [0], "pix2pix": [0, 1]}
+    assert compared([tmp_path], task=1) == {"autoencoder": [0]}
+    assert [task.experiments[-1].label for task in collect([tmp_path])[0]] == ["identity"] * 2
+    assert "run.json is damaged" in reasons(tmp_path)["multirun"]
+
+
+def test_options_make_experiments_and_group_by_pools_the_others(tmp_path: Path) -> None:
+    choices = list(itertools.product(("bce", "hinge"), (10, 100)))
+    for index, (loss, weight) in enumerate(choices):
+        make_run(tmp_path / str(index), options={"model.gan_loss": loss, "model.lambda_l1": weight})
+    labels = [f"pix2pix (gan_loss={loss}, lambda_l1={weight})" for loss, weight in choices]
+    assert compared([tmp_path]) == {label: [0] for label in labels}
+    pooled = {"pix2pix (gan_loss=bce)": [0, 0], "pix2pix (gan_loss=hinge)": [0, 0]}
+    assert compared([tmp_path], ["model.gan_loss"]) == pooled
+    with pytest.raises(UserError, match=r"group_by=model\.gan_los.*Did you mean 'model\.gan_loss'"):
+        collect([tmp_path], ["model.gan_los"])
+
+
+def test_which_options_make_experiments(tmp_path: Path) -> None:
+    by_psnr = {"callbacks.best": {"monitor": "val/psnr"}}
+    without_effect = {"data.root": "elsewhere", "trainer.accelerator": "gpu"}
+    make_run(tmp_path / "0", options=by_psnr)
+    run = make_run(tmp_path / "1", seed=3, options=by_psnr | without_effect)
+    edit_text(run / ".hydra" / "config.yaml", lambda text: text.replace("seed: 3", "seed: ${oc.env:SLURM_TASK}"))
+    make_run(tmp_path / "2", options={"callbacks.best": {"monitor": "val/ssim"}})
+    assert compared([tmp_path]) == {"pix2pix (monitor=val/psnr)": [0, 3], "pix2pix (monitor=val/ssim)": [0]}
+
+
+def test_auto_is_what_it_was_for_each_run(tmp_path: Path) -> None:
+    """Seeds that ran in another precision, or in other batches, are no repeats."""
+    for seed, (precision, batch) in enumerate([("32-true", 4), ("bf16-mixed", 4), ("32-true", 8), ("32-true", 4)]):
+        options = {"trainer.precision": "auto", "data.batch_size": "auto"}
+        run = make_run(tmp_path / str(seed), seed=seed, options=options)
+        edit_json(run / "run.json", precision=precision, batch_size=batch)
+    assert sorted(compared([tmp_path]).values()) == [[0, 3], [1], [2]]
+
+
+def test_of_a_repeated_run_the_later_one_counts(tmp_path: Path) -> None:
+    make_run(tmp_path / "0")
+    edit_json(make_run(tmp_path / "1", noise=30) / "run.json", started="2026-02-01T00:00:00")
+    assert [run.folder.name for run in collect([tmp_path])[0][0].runs] == ["1"]
+    assert "repeated later" in reasons(tmp_path)["0"]
+
+
+@pytest.mark.parametrize(("unlike", "reason"), [
+    ({"fingerprint": "b" * 64}, "data fingerprint bbbbbbbbbbbb instead of aaaaaaaaaaaa"),
+    ({"count": 2}, "test images 2 of 2 instead of 3 of 3"),
+    ({"options": {"data.resize": "stretch"}}, "data.resize stretch instead of crop"),
+    ({}, "MSE of identity"),  # other inputs, whatever the options say
+])  # fmt: skip
+def test_runs_on_other_images_are_not_compared(unlike: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "a", seed=0)
+    make_run(tmp_path / "b", seed=1)
+    other = make_run(tmp_path / "c", model="autoencoder", **unlike)
+    if not unlike:
+        edit_text(other / "test" / "identity.csv", lambda text: text.replace("p000,", "p000,9"))
+    assert compared([tmp_path]) == {"pix2pix": [0, 1]}
+    assert f"not comparable with the other runs: {reason}" in reasons(tmp_path)["c"]
+    assert collect([tmp_path])[1][0].run is not None  # its own scores are shown in the list of excluded runs
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "interrupted": lambda path: edit_json(path, status="interrupted"),
+    "removed": lambda path: path.unlink(),
+    "cut": lambda path: edit_text(path, lambda text: text[: len(text) // 2]),
+    "binary": lambda path: path.write_bytes(b"\xff\xfe\x00name"),
+    "other columns": lambda path: edit_text(path, lambda text: text.replace("psnr", "x").replace("step", "x")),
+}
+NEEDED = ("run.json", ".hydra/config.yaml", "test/per_image.csv", "test/identity.csv", "test/metrics.json")
+OPTIONAL = ("metrics.csv", "evaluate/train/metrics.json")
+
+
+@pytest.mark.parametrize(("file", "damage"), [
+    *itertools.product(NEEDED, ["removed", "binary"]), *itertools.product(OPTIONAL, ["binary"]),
+    ("run.json", "interrupted"), ("run.json", "cut"),
+    ("test/per_image.csv", "other columns"), ("metrics.csv", "other columns"),
+])  # fmt: skip
+def test_an_unfinished_or_damaged_run_is_named_and_the_rest_compared(file: str, damage: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "good")
+    bad = make_run(tmp_path / "bad", seed=1, train=5.0)
+    DAMAGE[damage](bad / file)
+    assert compared([tmp_path]) == {"pix2pix": [0]}
+    expected = "interrupted: not finished" if damage == "interrupted" else f"{Path(file).name}|can't be read \\("
+    assert re.search(expected, reasons(tmp_path)["bad"])
+
+
+def test_a_run_that_was_not_tested_can_be_tested_later(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "evaluate").mkdir()
+    (run / "test").rename(run / "evaluate" / "other")
+    assert f"image_translation.evaluate run={run}" in reasons(tmp_path)["run"]
+    (run / "evaluate" / "other").rename(run / "evaluate" / "test")
+    assert compared([tmp_path]) == {"pix2pix": [0]}
+
+
+@pytest.mark.parametrize(("noise", "found"), [(20.0, [600.0]), (90.0, [])])
+def test_a_later_evaluation_adds_its_metrics_if_it_is_of_the_same_outputs(
+    noise: float, found: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tmp_path / "runs" / "run")
+    (run / "evaluate").mkdir()
+    again = make_run(tmp_path / "again", noise=noise, report={"report/mse": 600.0})
+    (again / "test").rename(run / "evaluate" / "test")
+    assert collect([tmp_path / "runs"])[0][0].trained[0].means("report/mse") == found
+    assert ("evaluate/test is left out" in caplog.text) == (not found)
+
+
+def test_train_and_test_are_of_the_same_runs(tmp_path: Path) -> None:
+    for seed in range(3):
+        make_run(tmp_path / str(seed), seed=seed, train=None if seed == 1 else 5)
+    for file in OPTIONAL:
+        (tmp_path / "2" / file).unlink()  # an evaluation that was cut short
+    assert [run.seed for run in collect([tmp_path])[0][0].trained[0].with_train.runs] == [0]
+    assert compared([tmp_path]) == {"pix2pix": [0, 1, 2]}
