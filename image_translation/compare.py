@@ -12,7 +12,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.cli.app import command, folder_of
 from image_translation.cli.console import print_table
-from image_translation.cli.errors import UserError, command_line, one_of
+from image_translation.cli.errors import UserError, command_line
+from image_translation.cli.values import check_values
 from image_translation.metrics.names import METRICS, title
 from image_translation.runs.files import write_csv, write_json, write_text
 
@@ -22,14 +23,14 @@ DEFAULT_RUNS = [Path("outputs"), Path("multirun")]
 
 @command("compare")
 def main(cfg: DictConfig) -> None:
+    check_values(cfg)
     runs, group_by = ([*v] if isinstance(v, ListConfig) else [v] for v in (cfg.runs, cfg.group_by))
     folders = [folder_of("runs", folder) for folder in runs]
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing and folders != DEFAULT_RUNS:
         raise UserError(f"runs={missing[0]}: there is no such folder. Name folders with runs: runs=[outputs,multirun]")
     reference: Any = OmegaConf.to_container(cfg.reference) if cfg.get("reference") else None
-    wandb = one_of("wandb", cfg.wandb, (True, False))
-    compare(folders, folder_of("output", cfg.output), list(map(str, group_by)), reference, wandb)
+    compare(folders, folder_of("output", cfg.output), list(map(str, group_by)), reference, cfg.wandb)
 
 
 def compare(

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.cli.app import command, folder_of, instantiate
 from image_translation.cli.errors import UserError, command_line
+from image_translation.cli.values import check_values, chosen_splits
 from image_translation.runs.config import compose_saved, require_unchanged
 from image_translation.runs.folder import BEST_CHECKPOINT, read_manifest, trained_run
 
@@ -18,16 +19,17 @@ log = logging.getLogger(__name__)
 
 @command("evaluate")
 def main(cfg: DictConfig) -> float:
+    check_values(cfg)
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.callbacks import EpochProgress, TestResultsWriter
     from image_translation.callbacks.perceptual import Perceptual
     from image_translation.data.sample import sample_folder
     from image_translation.inference.checkpoints import load
-    from image_translation.training.evaluation import check_splits, evaluate
+    from image_translation.training.evaluation import evaluate
     from image_translation.training.trainer import make_trainer, silence_lightning
 
     silence_lightning()
-    splits = check_splits(cfg.split, cfg.protocol)
+    splits = chosen_splits("split", cfg.split)
     folder = trained_run(str(folder_of("run", cfg.run)))
     manifest = read_manifest(folder)
     if not (folder / "checkpoints" / BEST_CHECKPOINT).exists():

@@ -9,8 +9,8 @@ from functools import partial
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.app import command, instantiate
-from image_translation.cli.errors import UserError, one_of
-from image_translation.metrics.names import METRICS
+from image_translation.cli.errors import UserError
+from image_translation.cli.values import chosen_splits
 from image_translation.runs.folder import BEST_CHECKPOINT
 from image_translation.runs.redact import redact
 from image_translation.runs.run import Run
@@ -20,12 +20,13 @@ log = logging.getLogger(__name__)
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
-    # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.training.trainer import child_processes, silence_lightning
+    with Run.open(cfg) as run:
+        # Imported here, because --help, --cfg and a refused value must not wait for torch.
+        from image_translation.training.trainer import child_processes, silence_lightning
 
-    silence_lightning()
-    with Run.open(cfg) as run, child_processes(run.folder):
-        return train(run.config, run)
+        silence_lightning()
+        with child_processes(run.folder):
+            return train(run.config, run)
 
 
 def train(cfg: DictConfig, run: Run) -> float | None:
@@ -35,14 +36,12 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     from image_translation.callbacks import Throughput
     from image_translation.loggers.wandb import log_best, open_loggers, wandb_id
     from image_translation.training.batch_size import find_batch_size, out_of_memory_hint
-    from image_translation.training.evaluation import check_splits, evaluate, load_best, validate
+    from image_translation.training.evaluation import evaluate, load_best, validate
     from image_translation.training.seeding import seed_everything
     from image_translation.training.trainer import describe, make_trainer
 
     seed = seed_everything(run.facts.get("seed", cfg.seed))  # a resumed run keeps a seed that it drew
-    splits = check_splits(cfg.evaluate, cfg.protocol)
-    metrics = [f"{split}/{metric}" for split in ("val", *splits) for metric in METRICS]
-    one_of("optimized_metric", cfg.optimized_metric, metrics)
+    splits = chosen_splits("evaluate", cfg.evaluate)
     datamodule = instantiate(cfg.data, "data")
     datamodule.setup()
     run.require_same_data(datamodule.description)

@@ -5,7 +5,6 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.trainer.states import TrainerFn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from image_translation.cli.console import console
@@ -47,9 +46,7 @@ class EpochProgress(ProgressBar):
         self._advance()
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        self._hide()
-        if trainer.state.fn == TrainerFn.FITTING:
-            self._show(_epoch(trainer), trainer.num_training_batches, trainer.fit_loop.batch_idx + 1)
+        self._show(_epoch(trainer), trainer.num_training_batches, trainer.fit_loop.batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         self._hide()

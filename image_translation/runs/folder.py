@@ -78,12 +78,14 @@ def remove_run(folder: Path, with_log: bool) -> None:
 
 
 def remove_start(folder: Path, with_log: bool) -> None:
-    """End the log that Hydra has begun in a folder; remove it, ``with_log``, and the folder if it is empty then."""
+    """End the log that Hydra has begun in a folder; remove the lock of no run, the log if asked to, and an empty folder."""
     for logger in (logging.root, logging.getLogger("image_translation.cli.messages")):  # see conf/hydra/job_logging
         others = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
         logger.handlers = others or [logging.NullHandler()]
+    if not (folder / MANIFEST).exists():
+        _remove(folder, [LOCK])
     if with_log:
-        _remove(folder, (LOG, LOCK, *(path.name for path in folder.glob(CHILD_LOGS))))
+        _remove(folder, (LOG, *(path.name for path in folder.glob(CHILD_LOGS))))
     with suppress(OSError):
         folder.rmdir()
 

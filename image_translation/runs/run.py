@@ -16,8 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from image_translation import __version__
-from image_translation.cli.errors import UserError, command_line, one_of
+from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.process import exit_status, is_main_process
+from image_translation.cli.values import check_values
 from image_translation.runs.config import WITHOUT_EFFECT, differences, save_config
 from image_translation.runs.files import file_lock, write_json, write_text
 from image_translation.runs.folder import (
@@ -52,11 +53,14 @@ class Run:
     the manifest as it was, empty for a new run; ``skipped``; ``facts``, the manifest.
     """
 
-    def __init__(self, config: DictConfig, overrides: list[str], folder: Path, earlier: dict[str, Any]) -> None:
+    def __init__(
+        self, config: DictConfig, overrides: list[str], folder: Path, earlier: dict[str, Any], is_new_log: bool
+    ) -> None:
         self.config, self.overrides, self.folder, self.earlier = config, overrides, folder, earlier
+        self.is_new_log = is_new_log
         self.skipped = earlier.get("status") == "finished" and config.resume is None
         self.resume_from = find_resume_checkpoint(folder, required=bool(config.resume)) if earlier else None
-        self.begun = self.kept = self.discarded = self.is_new_log = False
+        self.begun = self.kept = self.discarded = False
         self.facts: dict[str, Any] = {
             "status": "running",
             "host": platform.node(),
@@ -84,14 +88,14 @@ class Run:
         is_main, is_new_log = is_main_process(), not (folder / LOG).exists()
         with file_lock(folder) if is_main else nullcontext():
             try:
+                check_values(cfg)
                 if cfg.resume is not None:
                     config, overrides, earlier = resumed_config(folder)
                     config.resume = str(folder)
                 else:
                     config, overrides = cfg, list(HydraConfig.get().overrides.task)
                     earlier = _earlier_run(folder, cfg) if is_main else _manifest_if_any(folder)
-                run = cls(config, overrides, folder, earlier)
-                run.is_new_log = is_new_log
+                run = cls(config, overrides, folder, earlier, is_new_log)
             except UserError:
                 if is_main:
                     remove_start(folder, is_new_log)
@@ -187,7 +191,6 @@ class Run:
 
 def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
     """The manifest of an earlier run of the same config, empty for a new folder; UserError if it is another run's."""
-    one_of("if_exists", cfg.if_exists, ("refuse", "resume"))
     if not any(is_run_file(path) for path in folder.glob("*")):
         return {}
     manifest = _manifest_if_any(folder)

@@ -8,23 +8,12 @@ from pytorch_lightning import Callback, Trainer
 
 from image_translation.callbacks import Panels, TestResultsWriter
 from image_translation.cli.console import print_results
-from image_translation.cli.errors import one_of
 from image_translation.data import PairedImageDataModule
-from image_translation.data.sources.base import SPLITS
 from image_translation.inference.checkpoints import read_checkpoint
 from image_translation.metrics.image_scores import Scores, mean_metrics
-from image_translation.metrics.names import PROTOCOLS
 from image_translation.models import ImageTranslationModule
 
 log = logging.getLogger(__name__)
-
-
-def check_splits(splits: str | Iterable[str], protocol: str) -> list[str]:
-    """The splits to evaluate, ``all`` being every one. Raises UserError if a split or the protocol is unknown."""
-    one_of("protocol", protocol, PROTOCOLS)
-    names = [splits] if isinstance(splits, str) else splits
-    chosen = [one_of("split", name, (*SPLITS, "all")) for name in names]
-    return list(SPLITS) if "all" in chosen else chosen
 
 
 def load_best(trainer: Trainer, model: ImageTranslationModule, path: Path) -> None:

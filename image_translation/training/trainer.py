@@ -19,14 +19,12 @@ from omegaconf import DictConfig, read_write
 from pytorch_lightning import Callback, Trainer
 
 from image_translation.cli.app import instantiate
-from image_translation.cli.errors import UserError, at_least, one_of
+from image_translation.cli.errors import UserError
 from image_translation.cli.process import is_main_process
 from image_translation.models import ImageTranslationModule
 from image_translation.training.checkpoint_io import AtomicCheckpointIO
 from image_translation.training.device import choose_precision, prepare_device
 from image_translation.training.seeding import StepSeeding
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # the weights stay in float32
 
 # (start of the message, why nobody needs to read it)
 UNWANTED_WARNINGS = {
@@ -59,9 +57,6 @@ def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True
     """The trainer of the config node ``trainer``, with more ``options``; UserError if one is out of range."""
     prepare_device(cfg.accelerator)
     precision = choose_precision(cfg.precision, cfg.accelerator)
-    one_of("trainer.precision", precision, PRECISIONS)
-    if cfg.get("max_epochs") is not None:
-        at_least("trainer.max_epochs", cfg.max_epochs, -1, whole=True)
     if not trains:
         options["max_epochs"] = 0
     options |= {"precision": precision, "callbacks": [StepSeeding(), *callbacks]}

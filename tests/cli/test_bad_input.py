@@ -35,7 +35,7 @@ OPTIONS = {
     "model.lambda_l1=many": "model.lambda_l1 must be a finite number, got 'many'",
     "trainer.gradient_clip_val=1": "manual optimization",
     "trainer.limit_test_batches=0": "leaves no image to test",
-    "trainer.precision=64-true": "trainer.precision must be one of 32-true, bf16-mixed, 16-mixed; got '64-true'",
+    "trainer.precision=64-true": "trainer.precision must be one of auto, 32-true, bf16-mixed, 16-mixed; got '64-true'",
     "protocol=reprot": "protocol must be one of standard, report; got 'reprot'",
     "optimized_metric=test/sim": "optimized_metric must be one of val/mse, ",
     "if_exists=continue": "if_exists must be one of refuse, resume; got 'continue'",
@@ -102,7 +102,7 @@ def test_what_cannot_be_evaluated_or_exported(finished_run: Path, command: Comma
     best, new, there = run / "checkpoints" / "best.ckpt", tmp_path / "new.safetensors", tmp_path / "there.safetensors"
     results = (run / "test" / "metrics.json").read_bytes()
     there.write_text("mine")
-    precision = "trainer.precision must be one of 32-true, bf16-mixed, 16-mixed; got 'abc'"
+    precision = "trainer.precision must be one of auto, 32-true, bf16-mixed, 16-mixed; got 'abc'"
     evaluate, export = ["evaluate", f"run={run}", "trainer.accelerator=cpu"], ["export", f"run={run}"]
     refused(command(*evaluate, "trainer.devices=abc"), "devices")
     refused(command(*evaluate, "trainer.precision=abc"), precision)

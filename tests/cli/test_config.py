@@ -1,5 +1,6 @@
 """Help and configs: they import nothing heavy, every choice composes, and every node builds what it names."""
 
+import re
 import subprocess
 import sys
 from itertools import product
@@ -19,6 +20,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from image_translation.callbacks import EMA, LastCheckpoint
 from image_translation.cli.app import instantiate
+from image_translation.cli.errors import UserError
+from image_translation.cli.values import CHOICES
 from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
 from image_translation.runs.config import flatten_config
 from image_translation.training.seeding import StepSeeding
@@ -41,19 +44,50 @@ def config(folder: Path, *overrides: str) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare", "check", "download", "export"])
-@pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
-def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
+def run_and_list_imports(command_name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, which then prints what it has imported of ``HEAVY``."""
     script = (
         "import sys, atexit, runpy\n"
         f"atexit.register(lambda: print('HEAVY', [m for m in {HEAVY} if m in sys.modules]))\n"
-        f"sys.argv = ['x', *{flags}]\n"
+        f"sys.argv = ['x', *{arguments}]\n"
         f"runpy.run_module('image_translation.{command_name}', run_name='__main__')\n"
     )
-    result = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
-    succeeded(result)
+    return subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command_name", ["train", "evaluate", "compare", "check", "download", "export"])
+@pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
+def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[str, ...]) -> None:
+    result = succeeded(run_and_list_imports(command_name, *flags))
     assert "debug: false" in result.stdout
     assert result.stdout.rstrip().endswith("HEAVY []")
+
+
+@pytest.mark.parametrize("option", ["trainer.precision=bf17", "model.norm=layer", "trainer.max_epochs=abc",
+                                    "data.image_size=100", "optimized_metric=psnr", "evaluate=[tests]"])  # fmt: skip
+def test_a_wrong_value_is_answered_before_torch_is_imported(option: str, tmp_path: Path) -> None:
+    result = run_and_list_imports("train", option, f"hydra.run.dir={tmp_path / 'run'}")
+    assert result.returncode == 1
+    assert re.fullmatch(rf"Error: {option.partition('=')[0]} must be .*\n", result.stderr)
+    assert result.stdout.rstrip().endswith("HEAVY []")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [name for name in CHOICES if name.startswith(("data.", "model.", "trainer."))])
+def test_what_may_be_chosen_is_what_the_class_takes(option: str, tmp_path: Path) -> None:
+    node = option.partition(".")[0]
+
+    def build(value: Any) -> Any:
+        cfg = config(tmp_path, *{"derived": ["task=coloring"], "table": ["data.table=pairs.csv"]}.get(value, []))
+        OmegaConf.update(cfg, option, value)
+        return make_trainer(cfg.trainer, []) if node == "trainer" else instantiate(cfg[node], node)
+
+    for choice in CHOICES[option]:
+        build(choice)
+    if option not in ("trainer.precision", "model.gradient_checkpointing"):  # these look at no other value
+        names = ", ".join(map(str, CHOICES[option]))
+        with pytest.raises(UserError, match=f"^{option} must be one of {names}; got 'odd'"):
+            build("odd")
 
 
 def test_help_lists_the_groups_and_an_example(command: Command) -> None:

@@ -110,7 +110,7 @@ MISTAKES = {
     "finished": (["evaluate=[test,train]"], ["this run is finished", "max_epochs=…", "evaluate run="]),
     "no such device": (["trainer.max_epochs=3", "trainer.accelerator=abacus"], ["trainer: ", "abacus"]),
     "two devices": (["trainer.max_epochs=3", "trainer.devices=2"], ["the run had 1 devices", "trainer.devices=1"]),
-    "no such split": (["trainer.max_epochs=3", "evaluate=[foo]"], ["split must be one of", "'foo'"]),
+    "no such split": (["trainer.max_epochs=3", "evaluate=[foo]"], ["evaluate must be one of", "'foo'"]),
     "no checkpoints": (["trainer.max_epochs=3", "checkpoint.keep=0"], ["callbacks.last.keep must be at least 1"]),
     "no such pairs": (["trainer.max_epochs=3", "data.root=/no/where"], ["/no/where does not exist"]),
     "two folders": (["hydra.run.dir=there"], ["hydra.run.dir and resume both name the run's folder"]),
@@ -148,7 +148,7 @@ def test_a_run_that_is_killed_again_keeps_its_facts(run: Path) -> None:
     before = change(run, status="running", started="2026-01-01T00:00:00+00:00", wall_time_s=7, wandb_id="abc")
     config = read_config(run)
     config.resume, config.run = str(run), {"dir": str(run), "task": "comic", "model": "autoencoder"}
-    Run(config, [], run, before).begin()  # and no more
+    Run(config, [], run, before, False).begin()  # and no more
     after = read_manifest(run)
     for fact in ("status", "data", "seed", "batch_size", "device", "precision", "wandb_id"):
         assert after[fact] == before[fact]

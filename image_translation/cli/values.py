@@ -1,0 +1,68 @@
+"""What options may be, as far as it can be said before torch is imported, which takes seconds."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from image_translation.cli.errors import at_least, log2_of, one_of
+from image_translation.metrics.names import METRICS
+
+SPLITS = ("train", "val", "test")
+SWITCH = (True, False)
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "data.layout": ("folders", "aligned", "derived", "table"),
+    "data.direction": ("AtoB", "BtoA"),
+    "data.resize": ("crop", "stretch"),
+    "data.jitter": SWITCH,
+    "data.hflip": SWITCH,
+    "data.cache": ("auto", "device", "ram", "disk", "none"),
+    "model.norm": ("batch", "instance"),
+    "model.gan_loss": ("bce", "lsgan", "hinge"),
+    "model.gradient_checkpointing": SWITCH,
+    "model.compile": ("off", "default", "max"),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),  # the weights stay in float32
+    "progress": ("auto", "bar", "lines", "none"),
+    "protocol": ("standard", "report"),
+    "if_exists": ("refuse", "resume"),
+    "strict": SWITCH,
+    "wandb": SWITCH,
+}
+LEAST = {  # the least whole number
+    "data.batch_size": 1,
+    "data.eval_batch_size": 1,
+    "model.base_channels": 1,
+    "model.accumulate_grad_batches": 1,
+    "trainer.max_epochs": -1,
+}
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Raise a UserError if an option of this project's own classes, or of a command, has a value that it can't have.
+
+    Constructors check their arguments too, for those who call them from Python.
+    """
+
+    def given(name: str) -> Any:
+        node = OmegaConf.select(cfg, name.rpartition(".")[0]) if "." in name else cfg
+        target = str(node.get("_target_", "image_translation.")) if isinstance(node, DictConfig) else "another's"
+        return node.get(name.rpartition(".")[2]) if target.startswith(("image_translation.", "pytorch_")) else None
+
+    for name, choices in CHOICES.items():
+        if (value := given(name)) is not None:
+            one_of(name, value, choices)
+    for name, least in LEAST.items():
+        if (value := given(name)) is not None and (name, value) != ("data.batch_size", "auto"):
+            at_least(name, value, least, whole=True)
+    if (value := given("data.image_size")) is not None:
+        log2_of("data.image_size", value)
+    if "optimized_metric" in cfg:
+        splits = ("val", *chosen_splits("evaluate", cfg.evaluate))
+        one_of("optimized_metric", cfg.optimized_metric, [f"{split}/{name}" for split in splits for name in METRICS])
+
+
+def chosen_splits(option: str, splits: str | Iterable[str]) -> list[str]:
+    """The splits that an option names; ``all`` is every one. Raises UserError if there is no such split."""
+    names = [splits] if isinstance(splits, str) else splits
+    chosen = [one_of(option, name, (*SPLITS, "all")) for name in names]
+    return list(SPLITS) if "all" in chosen else chosen
