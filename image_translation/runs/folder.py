@@ -78,7 +78,7 @@ def remove_run(folder: Path, with_log: bool) -> None:
 
 
 def remove_start(folder: Path, with_log: bool) -> None:
-    """End the log that Hydra has begun in a folder; remove the lock of no run, the log if asked to, and an empty folder."""
+    """End the log that Hydra has begun in a folder; remove it, ``with_log``, a lock of no run, and an empty folder."""
     for logger in (logging.root, logging.getLogger("image_translation.cli.messages")):  # see conf/hydra/job_logging
         others = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
         logger.handlers = others or [logging.NullHandler()]
