@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> float | None:
         from image_translation.training.trainer import child_processes, silence_lightning
 
         silence_lightning()
-        with child_processes(run.folder):
+        with child_processes(run):
             return train(run.config, run)
 
 

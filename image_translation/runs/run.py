@@ -132,6 +132,7 @@ class Run:
             return
         self.begun = True
         if is_main_process():
+            (self.folder / REASON).unlink(missing_ok=True)  # of an earlier part
             if self.earlier:
                 remove_outputs(self.folder, only_results=self.resume_from is not None)
             save_config(self.folder, self.config, self.overrides)
@@ -141,6 +142,18 @@ class Run:
         """A step was taken: whatever happens, the folder stays."""
         self.begin()
         self.kept = True
+
+    def tell(self, error: Exception) -> None:
+        """In a process other than the main one: note why it fails, for the main one, which fails of that.
+
+        The manifest has it at once, because Lightning kills a main process that does not end within some seconds.
+        """
+        if not is_main_process():
+            process = os.environ.get("LOCAL_RANK")
+            reason = f"A process of this run failed, process {process}: {str(error) or repr(error)}"
+            write_text(self.folder / REASON, reason)
+            if manifest := _manifest_if_any(self.folder):
+                write_json(self.folder / MANIFEST, manifest | {"status": "failed", "error": redact(reason)})
 
     def discard(self) -> None:
         """Leave nothing in the end."""
@@ -158,11 +171,9 @@ class Run:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: Any) -> None:
         status = {0: "finished", 1: "failed"}.get(exit_status(error), "interrupted")
         reason, cause = self.folder / REASON, None
-        if status == "failed" and not is_main_process():
-            write_text(reason, f"process {os.environ.get('LOCAL_RANK')}: {str(error) or repr(error)}")
-        elif reason.exists() and is_main_process():
+        if reason.exists() and is_main_process():
             if status == "failed" and not isinstance(error, UserError):
-                cause = UserError(f"A process of this run failed, {reason.read_text(encoding='utf-8')}")
+                cause = UserError(reason.read_text(encoding="utf-8"))
             reason.unlink()
         self._end(status, cause or error)
         if cause:

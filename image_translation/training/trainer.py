@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from image_translation.cli.app import instantiate
 from image_translation.cli.errors import UserError
 from image_translation.cli.process import is_main_process
 from image_translation.models import ImageTranslationModule
+from image_translation.runs.run import Run
 from image_translation.training.checkpoint_io import AtomicCheckpointIO
 from image_translation.training.device import choose_precision, prepare_device
 from image_translation.training.seeding import StepSeeding
@@ -84,7 +84,7 @@ def describe(trainer: Trainer, model: ImageTranslationModule) -> dict[str, Any]:
 
 
 @contextmanager
-def child_processes(folder: Path) -> Iterator[None]:
+def child_processes(run: Run) -> Iterator[None]:
     """Let Lightning start the further processes of one run, and leave no trace of them for the next job of a sweep.
 
     Lightning starts them by this process's command line and Hydra's ``run.dir``; in a sweep both are the sweep's.
@@ -94,9 +94,14 @@ def child_processes(folder: Path) -> Iterator[None]:
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [arguments[0], *hydra.overrides.task, "hydra.mode=RUN"]  # an experiment may ask for a sweep
     with read_write(hydra):
-        hydra.run.dir = re.sub(r'(\\*)"', r'\1\1\\"', str(folder.absolute()))  # Lightning puts it between double quotes
+        hydra.run.dir = re.sub(
+            r'(\\*)"', r'\1\1\\"', str(run.folder.absolute())
+        )  # Lightning puts it between double quotes
     try:
         yield
+    except Exception as error:
+        run.tell(error)  # before the others see that this process is gone
+        raise
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()

@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,14 +76,17 @@ def test_the_reason_of_a_failure_on_another_process_is_said(
     (tmp_path / "cwd" / "own.py").write_text(OWN_CALLBACK.replace("EPOCH", str(epoch)))
     result = command("train", *TINY_AUTOENCODER, *DDP, f"data.root={comic_root}", "+callbacks.bad._target_=own.Bad",
                      PYTHONPATH=f"{PROJECT}:{tmp_path / 'cwd'}")  # fmt: skip
-    reason = "A process of this run failed, process 1: the disk of node 7 is on fire"
+    reason, run = "A process of this run failed, process 1: the disk of node 7 is on fire", tmp_path / "cwd" / "run"
+    assert "the disk of node 7 is on fire" in result.stderr
+    assert "Connection closed by peer" not in result.stderr
+    if epoch or result.returncode != 1:
+        assert read_json(run / "run.json").items() >= {"status": "failed", "error": reason}.items()
+    if result.returncode == -signal.SIGKILL:  # by Lightning, if this machine is so busy that 5 s are too few to end
+        return
     assert result.returncode == 1
     assert f"Error: {reason}\n" in result.stderr
-    assert "Connection closed by peer" not in result.stderr
-    run = tmp_path / "cwd" / "run"
     assert run.exists() == bool(epoch)  # before the first step nothing is left
     if epoch:
-        assert read_json(run / "run.json")["error"] == reason
         assert reason in (run / "train.log").read_text()
         assert not (run / ".reason").exists()
 
