@@ -1,9 +1,13 @@
 """Many jobs in one process: each is as if it were alone, and nothing piles up."""
 
+import re
+import shlex
+import signal
 from pathlib import Path
 
 import torch
 from conftest import PROJECT, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
+from helpers.processes import start, status, wait_for
 from helpers.wandb_runs import read_offline_run
 
 
@@ -46,3 +50,19 @@ def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Comm
     assert late["threads"] == early["threads"]
     assert late["open files"] == early["open files"]
     assert late["KiB"] - early["KiB"] < 4 * 8 * 1024
+
+
+def test_a_sweep_that_was_stopped_says_how_to_resume_it(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    sweep, first = tmp_path / "a sweep", tmp_path / "a sweep" / "0_comic_pix2pix"
+    process = start(tmp_path / "unused", "-m", *TINY_PIX2PIX, f"data.root={comic_root}", "seed=0,1",
+                    "trainer.max_epochs=3", f"hydra.sweep.dir='{sweep}'")  # fmt: skip
+    assert wait_for(process, (first / "checkpoints" / "last.ckpt").exists)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert status(first) == "interrupted"
+    found = re.search(
+        "To resume the sweep: python -m image_translation.train (.*)", (tmp_path / "unused.txt").read_text()
+    )
+    assert found
+    succeeded(command("train", *shlex.split(found[1])))
+    assert [status(sweep / f"{job}_comic_pix2pix") for job in (0, 1)] == ["finished", "finished"]
