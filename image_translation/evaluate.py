@@ -54,10 +54,10 @@ def main(cfg: DictConfig) -> float:
     datamodule.setup()
     datamodule.require(*splits)
     was, now = manifest["data"]["fingerprint"], datamodule.description["fingerprint"]
-    if was != now and cfg.output is None:
+    if was != now and not (cfg.output and cfg.data.root):
         raise UserError(
-            f"These are not the images of the run (fingerprint {now[:12]} instead of {was[:12]}). "
-            "To evaluate on other images name a folder for the results: output=…"
+            f"{datamodule.description['root']}: these are not the images of the run (fingerprint {now[:12]} instead "
+            f"of {was[:12]}). To evaluate on other images name them, and a folder for the results: data.root=… output=…"
         )
 
     kinds = list(cfg.perceptual) if isinstance(cfg.perceptual, ListConfig) else [cfg.perceptual]

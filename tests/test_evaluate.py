@@ -1,5 +1,7 @@
 """The command ``evaluate``: the same scores again, on any split, and on other images."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,13 @@ def test_other_images(finished_run: Path, command: Command, tmp_path: Path) -> N
     other = make_comic_root(tmp_path / "other", {"train": 1, "val": 1, "test": 2})
     refused = command("evaluate", f"run={finished_run}", f"data.root={other}")
     assert refused.returncode == 1
-    assert "not the images of the run" in refused.stderr
+    assert "these are not the images of the run" in refused.stderr
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    manifest = read_json(run / "run.json")
+    manifest["data"]["root"] = str(other)  # as if other images had taken the place of the run's
+    (run / "run.json").write_text(json.dumps(manifest))
+    refused = command("evaluate", f"run={run}", f"output={tmp_path / 'there'}")
+    assert refused.returncode == 1
+    assert f"{other}: these are not the images of the run" in refused.stderr
     succeeded(command("evaluate", f"run={finished_run}", f"data.root={other}", f"output={tmp_path / 'there'}"))
     assert read_json(tmp_path / "there" / "test" / "metrics.json")["images"] == 2

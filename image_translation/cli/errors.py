@@ -16,15 +16,18 @@ class UserError(ValueError):
 
 def command_line(command: str, *options: str, **values: object) -> str:
     """A command to paste into a shell, with values quoted for Hydra and for the shell where they need it."""
-
-    def quoted(value: object) -> str:
-        if isinstance(value, list | tuple):
-            return f"[{','.join(map(quoted, value))}]"
-        text = str(value)
-        return text if re.fullmatch(r"[\w./:+-]+", text, re.ASCII) else "'" + re.sub(r"(\\*)'", r"\1\1\'", text) + "'"
-
-    words = [*options, *(shlex.quote(f"{name}={quoted(value)}") for name, value in values.items())]
+    words = [*options, *(shlex.quote(f"{name}={hydra_value(value)}") for name, value in values.items())]
     return " ".join(["python -m", f"image_translation.{command}", *words])
+
+
+def hydra_value(value: object) -> str:
+    """A value as it is written on the command line, in quotes if it needs them."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(hydra_value, value))}]"
+    text = str(value)
+    if re.fullmatch(r"[\w./:+-]+", text, re.ASCII):
+        return text
+    return '"' + re.sub(r'(\\+)(?="|$)', r"\1\1", text).replace('"', r"\"") + '"'
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from image_translation.cli.errors import UserError, nearest
+from image_translation.cli.errors import UserError, hydra_value, nearest
 from image_translation.cli.process import is_main_process
 
 log = logging.getLogger(__name__)  # goes to the run's log file only, see conf/hydra/job_logging
@@ -36,7 +37,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which don'
 
 def report(error: BaseException, debug: bool = False) -> None:
     """Print one message for a user's mistake, the traceback of anything else; both go to the run's log."""
-    is_mistake = isinstance(error, UserError) or type(error).__name__ == "MisconfigurationException"  # Lightning's
+    is_mistake = isinstance(error, UserError) or _is_raised_by_lightning(error)
     is_mistake |= isinstance(error, OSError) and bool(error.filename or error.errno in DISK_ERRORS)
     text = _describe_os_error(error) if isinstance(error, OSError) else str(error)
     if not is_main_process() and (is_mistake or CONNECTION in text):  # the main process says it
@@ -69,7 +70,11 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{error.override!r} is no option. Options are written key=value, as task=comic."
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
-        return f"{error.override!r} cannot be read ({text.splitlines()[0]}). Quote unusual values: '{key}=\"{value}\"'."
+        is_list, is_sweep = value.startswith("["), bool({"-m", "--multirun"} & {*sys.argv})
+        values = value.strip("[]").split(",") if is_list or is_sweep else [value]
+        meant = ",".join(hydra_value(value.strip(" '\"")) for value in values)
+        quoted = shlex.quote(f"{key}=[{meant}]" if is_list else f"{key}={meant}")
+        return f"{error.override!r} cannot be read ({text.splitlines()[0]}). Quote unusual values: {quoted}"
     if isinstance(error, HydraException):
         known = _known_options(config_name)
         for argument in sys.argv[1:]:
@@ -137,6 +142,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while (cause := error.__cause__ or error.__context__) is not None:
         yield cause
         error = cause
+
+
+def _is_raised_by_lightning(error: BaseException) -> bool:
+    """Whether it is a complaint of Lightning's own about an option."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = frames and frames[-1].startswith(("pytorch_lightning.", "lightning_fabric."))
+    return bool(own) and isinstance(error, ValueError | RuntimeError)
 
 
 def _describe_os_error(error: OSError) -> str:

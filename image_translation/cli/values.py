@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.cli.errors import at_least, log2_of, one_of
+from image_translation.cli.errors import UserError, at_least, log2_of, one_of
 from image_translation.metrics.names import METRICS
 
 SPLITS = ("train", "val", "test")
@@ -28,12 +28,16 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "strict": SWITCH,
     "wandb": SWITCH,
 }
-LEAST = {  # the least whole number
-    "data.batch_size": 1,
-    "data.eval_batch_size": 1,
-    "model.base_channels": 1,
-    "model.accumulate_grad_batches": 1,
-    "trainer.max_epochs": -1,
+LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be whole
+    "data.batch_size": (1, True),
+    "data.eval_batch_size": (1, True),
+    "model.base_channels": (1, True),
+    "model.accumulate_grad_batches": (1, True),
+    "trainer.max_epochs": (-1, True),
+    "trainer.accumulate_grad_batches": (1, True),
+    "trainer.check_val_every_n_epoch": (1, True),
+    "trainer.val_check_interval": (1e-6, False),
+    "trainer.gradient_clip_val": (0, False),  # below it training would go uphill
 }
 
 
@@ -51,11 +55,13 @@ def check_values(cfg: DictConfig) -> None:
     for name, choices in CHOICES.items():
         if (value := given(name)) is not None:
             one_of(name, value, choices)
-    for name, least in LEAST.items():
+    for name, (least, whole) in LEAST.items():
         if (value := given(name)) is not None and (name, value) != ("data.batch_size", "auto"):
-            at_least(name, value, least, whole=True)
+            at_least(name, value, least, whole=whole)
     if (value := given("data.image_size")) is not None:
         log2_of("data.image_size", value)
+    if isinstance(given("trainer.max_time"), int | float):
+        raise UserError("trainer.max_time is written DD:HH:MM:SS, as 00:12:00:00 for twelve hours.")
     if "optimized_metric" in cfg:
         splits = ("val", *chosen_splits("evaluate", cfg.evaluate))
         one_of("optimized_metric", cfg.optimized_metric, [f"{split}/{name}" for split in splits for name in METRICS])

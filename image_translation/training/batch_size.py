@@ -1,5 +1,6 @@
 """The batch size: a search for one that fits, and a hint where one does not."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,6 +14,8 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from image_translation.cli.errors import UserError
 
 ONE_DNN = "could not create a primitive"  # its message when it gets no memory
+# A process that loads images was ended by the system, or has no place to put them.
+WORKER = re.compile(r"DataLoader worker .* is killed|unable to allocate shared memory|Bus error")
 
 
 def find_batch_size(trainer: Trainer, model: LightningModule, datamodule: Any) -> int:
@@ -42,10 +45,13 @@ def scale_batch_size(trainer: Trainer, model: LightningModule, datamodule: Any) 
 
 @contextmanager
 def out_of_memory_hint(batch_size: int, image_size: int) -> Iterator[None]:
-    """Turn an out-of-memory error, or an error that it led to, into a UserError that says what to try."""
+    """Turn an error for want of memory, or one that it led to, into a UserError that says what to try."""
     try:
         yield
     except Exception as error:
+        if WORKER.search(str(error)):
+            raise UserError(f"A process that loads images ended: {str(error).splitlines()[-1]} Set data.num_workers=0, "
+                            "or give it more memory (a container: docker run --shm-size=8g).") from error  # fmt: skip
         cause: BaseException | None = error
         while cause and not (is_oom_error(cause) or isinstance(cause, MemoryError) or ONE_DNN in str(cause)):
             cause = cause.__cause__ or cause.__context__

@@ -35,7 +35,11 @@ OPTIONS = {
     "model.lambda_l1=many": "model.lambda_l1 must be a finite number, got 'many'",
     "trainer.gradient_clip_val=1": "manual optimization",
     "trainer.limit_test_batches=0": "leaves no image to test",
-    "trainer.precision=64-true": "trainer.precision must be one of auto, 32-true, bf16-mixed, 16-mixed; got '64-true'",
+    "trainer.precision=64-true": "trainer.precision must be one of auto, 32-true, bf16-mixed, 16-mixed; got",
+    "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val must be at least 0, got -1",  # would train uphill
+    "trainer.accumulate_grad_batches=2.5": "trainer.accumulate_grad_batches must be a whole number, got 2.5",
+    "trainer.max_time=3600": "trainer.max_time is written DD:HH:MM:SS",
+    "trainer.val_check_interval=50": "`val_check_interval` (50) must be less than or equal to",  # Lightning's
     "protocol=reprot": "protocol must be one of standard, report; got 'reprot'",
     "optimized_metric=test/sim": "optimized_metric must be one of val/mse, ",
     "if_exists=continue": "if_exists must be one of refuse, resume; got 'continue'",
@@ -62,6 +66,8 @@ def test_one_message_and_nothing_lost(message: str, comic_root: Path, command: C
     ("evaluate run=nowhere splt=val", "Did you mean 'split'"),
     # Values that are missing, or none.
     ("train data.root=~/pairs", "'data.root=~/pairs' cannot be read"),
+    ("compare runs=[ä,b]", """Quote unusual values: 'runs=["ä",b]'\n"""),
+    ("train -m data.root=ä,b", """Quote unusual values: 'data.root="ä",b'\n"""),
     ("download", "name is not set: name=…"),
     ("check output=${nope}", "output: Interpolation key 'nope' not found"),
     ("compare runs=[???]", "Missing value at index 0"),

@@ -1,11 +1,16 @@
 """Faults that people met with the command line: what was typed, and the right answer."""
 
 import re
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY_AUTOENCODER, Command, read_csv, read_json, succeeded
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from image_translation.cli.errors import command_line
 
 
 def test_a_sweep_that_is_refused_shows_no_scores_of_the_one_before(
@@ -93,6 +98,15 @@ def test_groups_and_nested_options_can_still_be_added(command: Command, tmp_path
         )
         assert "image_size: 64" in result.stdout
         assert "seed: 3" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "value", ["a b", "it's (1)", 'say "hi"', "C:\\Jörg\\", 'x\\"y', "a,b", "${x}", ["ä", "b c", "d"]]
+)
+def test_a_printed_option_means_its_value(value: Any) -> None:
+    (word,) = shlex.split(command_line("train", **{"data.root": value}))[3:]
+    parsed = OverridesParser.create().parse_override(word).value()
+    assert parsed == value if isinstance(value, str) else list(map(str, parsed)) == value
 
 
 @pytest.mark.parametrize("mistake", ["model.norm=odd", "trainer.max_epochs=abc", "model.base_channels=0", "+epochs=3"])
