@@ -1,8 +1,7 @@
 """What is measured on each pair: sizes, colors, hashes, and how well input and target agree."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import imagehash
@@ -53,35 +52,40 @@ class Agreement(NamedTuple):
 class Facts:
     """One pair."""
 
-    decoded: Decoded  # without its images
-    read: Callable[[], Decoded]  # decodes it again
+    split: str
+    pair: Pair
+    digests: list[str]  # of the files' bytes
+    problems: list[str]  # for which it can't be used
+    read: Callable[[], dict[str, Image.Image]]  # decodes its halves again
     halves: dict[str, Half]  # "input" and "target", as far as they come from files
     agreement: Agreement
 
     @property
     def name(self) -> str:
-        return f"{self.decoded.split}/{self.decoded.pair.name}"
+        return f"{self.split}/{self.pair.name}"
 
 
-def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[str, Pair], Decoded]) -> Iterator[Facts]:
+def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[Pair], Decoded]) -> Iterator[Facts]:
     """Decode and measure every pair, with a progress bar."""
 
     def examine(item: tuple[str, Pair]) -> Facts:
-        decoded = read(*item)
+        split, pair = item
+        decoded = read(pair)
         small = {half: thumbnail(image, SIDE) for half, image in decoded.halves.items()}
         halves = {half: _measure(image, small[half]) for half, image in decoded.halves.items()}
         agreement = Agreement()
         if len(small) == 2 and small["input"].size == small["target"].size:
             scale = decoded.halves["target"].width / small["target"].width
             agreement = _compare(_gray_and_edges(small["input"]), _gray_and_edges(small["target"]), scale)
-        return Facts(replace(decoded, halves={}), partial(read, *item), halves, agreement)
+        digests, problems = decoded.digests, decoded.problems
+        return Facts(split, pair, digests, problems, lambda: read(pair).halves, halves, agreement)
 
     return in_threads(examine, [(split, pair) for split in splits for pair in splits[split]], "Checking every pair")
 
 
 def agreement_between(source: Facts, target: Facts) -> float:
     """How well one pair's input agrees with another pair's target; both are decoded again."""
-    images = source.read().halves["input"], target.read().halves["target"]
+    images = source.read()["input"], target.read()["target"]
     a, b = (_gray_and_edges(thumbnail(image, SIDE)) for image in images)
     return _agree(a, b)[0] if a.shape == b.shape else 0.0
 

@@ -61,6 +61,7 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
             means += rng.permutation(_noise_of_seeds([scores.mean(axis=1) for scores in (a, b) if len(scores) > 1]))
             low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
     changed = per_image[per_image != 0]
+    p = float(stats.wilcoxon(per_image).pvalue) if len(changed) else 1.0
     rank_sum = np.sum(stats.rankdata(np.abs(changed)) * np.sign(changed))
     if image_low <= 0 <= image_high:
         conclusion = NOT_SIGNIFICANT
@@ -69,7 +70,7 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
     else:
         conclusion = SIGNIFICANT if seeds_known and not low <= 0 <= high else THESE_RUNS
     agreeing = int(np.sum(per_image * mean > 0))
-    return Difference(mean, (float(low), float(high)), wilcoxon(per_image), len(per_image), agreeing, conclusion)
+    return Difference(mean, (float(low), float(high)), p, len(per_image), agreeing, conclusion)
 
 
 def _noise_of_seeds(means_of_runs: Sequence[Array]) -> Array:
@@ -80,11 +81,6 @@ def _noise_of_seeds(means_of_runs: Sequence[Array]) -> Array:
     terms = [v**2 / (len(means) - 1) for v, means in zip(variances, means_of_runs, strict=True)]
     t: Array = stats.t.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, sum(variances) ** 2 / sum(terms))
     return math.sqrt(sum(variances)) * t
-
-
-def wilcoxon(differences: Array) -> float:
-    """The two-sided p of the Wilcoxon signed-rank test; 1 where nothing differs."""
-    return float(stats.wilcoxon(differences).pvalue) if np.any(differences != 0) else 1.0
 
 
 def holm(ps: Sequence[float]) -> list[float]:

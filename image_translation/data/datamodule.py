@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
 from image_translation.data.dataset import CACHES, Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
-from image_translation.data.images import BACKGROUND, RESIZES
+from image_translation.data.images import RESIZES
 from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import ResumableDistributedSampler, outlast_signals
@@ -50,7 +50,7 @@ class PairedImageDataModule(LightningDataModule):
         target_suffix: str = "",
         direction: str = "AtoB",
         derive: Callable[[Tensor], Tensor] | None = None,
-        background: str = BACKGROUND,
+        background: str = "white",
         image_size: int = 256,
         resize: str = "crop",
         jitter: bool = True,

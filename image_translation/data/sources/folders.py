@@ -6,12 +6,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import ClassVar
 
 from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.data.images import read_image
 from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
@@ -24,13 +22,10 @@ class SplitFolders(PairSource):
     Without splits they are in ``root/<folder>``. Sub-folders are searched.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("target_folder",)  # name the folders of a split
-
     @property
     def folders(self) -> list[str]:
         """The folders that a split consists of; "" stands for the split's own folder."""
-        folders = [getattr(self, option) or "" for option in self.options]
-        return folders if self.direction == "AtoB" else folders[::-1]
+        return [getattr(self, option) for option in self.needs] or [self.target_folder or ""]
 
     def find(self, root: Path) -> Found:
         stored: dict[str, list[Path]] = {}
@@ -63,16 +58,14 @@ class SplitFolders(PairSource):
         """Where the folders of a split may be: in its own folder, the other way round, or called trainA or train_A."""
         folders = self.folders
         places = [[root / split / folder for folder in folders], [root / folder / split for folder in folders]]
-        if len(folders) == 2:
-            places += [[root / f"{split}{joint}{folder}" for folder in folders] for joint in ("", "_")]
-            if all(folder.startswith("train") for folder in folders):
-                places.append([root / f"{split}{folder.removeprefix('train')}" for folder in folders])
+        places += [[root / f"{split}{joint}{folder}" for folder in folders] for joint in ("", "_")]
+        if all(folder.startswith("train") for folder in folders):
+            places.append([root / f"{split}{folder.removeprefix('train')}" for folder in folders])
         return places
 
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
-        halves = ("input", "target") if self.direction == "AtoB" else ("target", "input")
-        suffixes = [getattr(self, f"{half}_suffix") for half in halves]
+        suffixes = [self.input_suffix, self.target_suffix]
         images = [images_by_stem(folder, errors) for folder in dict.fromkeys(folders)]
         if len(images) < len(folders):  # both in one folder, told apart by their suffixes
             longer = max(suffixes, key=len)
@@ -83,8 +76,8 @@ class SplitFolders(PairSource):
         first, last = names[0], names[-1]
         orphans = [path for own in names for stem, path in own.items() if not (stem in first and stem in last)]
         if orphans and len(images) == 2 and (ends := _find_suffixes(*images)):
-            options = [f"data.{half}_suffix={end}" for half, end in zip(halves, ends, strict=True) if end]
-            errors.append(PairingError("orphan", f"All are pairs with {' '.join(sorted(options))}"))
+            options = [f"data.{half}_suffix={end}" for half, end in zip(("input", "target"), ends, strict=True) if end]
+            errors.append(PairingError("orphan", f"All are pairs with {' '.join(options)}"))
         errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
         inputs = first if "input" in self.halves else {}
         return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
@@ -93,13 +86,13 @@ class SplitFolders(PairSource):
 class FolderPairs(SplitFolders):
     """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``."""
 
-    needs = options = ("input_folder", "target_folder")
+    needs = ("input_folder", "target_folder")
 
 
 class AlignedPairs(SplitFolders):
     """One folder of images that hold both halves. The left one is the input, or with ``direction=BtoA`` the target."""
 
-    def open(self, pair: Pair, read: Callable[[Path], Image.Image] = read_image) -> dict[str, Image.Image]:
+    def open(self, pair: Pair, read: Callable[[Path], Image.Image]) -> dict[str, Image.Image]:
         (path,) = pair.files
         image = read(path)
         if image.width % 2:
