@@ -56,11 +56,7 @@ class Check:
 
 
 def examine(datamodule: PairedImageDataModule) -> Check:
-    """Look at every pair of a datamodule.
-
-    Raises:
-        UserError: there are no pairs.
-    """
+    """Look at every pair of a datamodule. UserError if there are none."""
     splits, errors, root, is_sample = datamodule.scan()
     facts = list(gather(splits, partial(decode, source=datamodule.source, background=datamodule.background)))
     decoded = [item for item in facts if item.halves]

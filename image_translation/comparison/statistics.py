@@ -37,12 +37,10 @@ class Difference:
 
 
 def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Difference:
-    """Compare two models' scores on the same images.
+    """Compare two models' scores on the same images, as docs/metrics.md explains.
 
-    The interval answers: what if it had been other images and other seeds? Images are resampled in pairs (percentile
-    bootstrap). To this is added what seeds change: Student's t with the variances of the runs' means and the degrees of
-    freedom of Welch and Satterthwaite, because two or three seeds are too few to resample. Scores are averaged over
-    seeds before the ranks are compared, because two runs of a model on one image are not two images.
+    Images are resampled in pairs. To this is added what seeds change, by Student's t, because two or three are too few
+    to resample. Scores are averaged over seeds first, because two runs of a model on one image are not two images.
 
     Args:
         a: scores (runs, images) of model A, one run for each seed; ``b`` those of model B on the same images.
@@ -74,7 +72,7 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
 
 
 def _noise_of_seeds(means_of_runs: Sequence[Array]) -> Array:
-    """What other seeds add to a difference of means: quantiles of a scaled Student's t; random numbers vary more."""
+    """What other seeds add to a difference of means: quantiles of Student's t, after Welch and Satterthwaite."""
     variances = [float(means.var(ddof=1)) / len(means) for means in means_of_runs]
     if not sum(variances):
         return np.zeros(RESAMPLES)

@@ -69,8 +69,6 @@ class PairSource(ABC):
         one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
-        if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
-            raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
 
     @abstractmethod
     def find(self, root: Path) -> Found:

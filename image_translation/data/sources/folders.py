@@ -13,7 +13,6 @@ from image_translation.cli.errors import UserError
 from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
-IGNORED = ("thumbs.db", "desktop.ini")  # and files that begin with a dot
 
 
 class SplitFolders(PairSource):
@@ -124,7 +123,7 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
         elif path.suffix.lower() in EXTENSIONS and path.is_file():
             stem = "_".join(inside.with_suffix("").parts)
             by_stem[unicodedata.normalize("NFC", stem)].append(path)  # macOS stores names decomposed
-        elif path.name.lower() not in IGNORED:
+        elif path.name.lower() not in ("thumbs.db", "desktop.ini"):
             others.append(str(inside))
     if others:
         log.warning("%s: ignored %d that are not images: %s", folder, len(others), ", ".join(others[:10]))
