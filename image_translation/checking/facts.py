@@ -19,9 +19,6 @@ Array = NDArray[np.float32]
 SIDE = 256  # images are compared at this size, at most
 THUMB = 24
 FEW = 8  # pairs; smaller sets say nothing about what is usual
-FEW_COLORS = 64  # masks and label maps have no more
-GRAY_LEVELS = 6  # 8-bit steps between the channels that JPEG leaves in a gray image
-EQUAL_LEVELS = 4  # 8-bit steps that compression may change
 
 
 @dataclass(eq=False)
@@ -34,7 +31,7 @@ class Half:
     thumb: NDArray[np.uint8]  # (THUMB, THUMB, 3)
     edges: Array  # (SIDE / 8, SIDE / 8), standardized
     is_gray: bool
-    is_drawn: bool  # has few colors: a mask or a label map
+    is_drawn: bool  # has at most 64 colors: a mask or a label map
     peak: int  # the highest value, 0 … 255
 
 
@@ -112,8 +109,8 @@ def _measure(image: Image.Image, small: Image.Image) -> Half:
         hashes=tuple(int(str(imagehash.phash(view)), 16) for view in (small, ImageOps.mirror(small))),
         thumb=np.asarray(small.resize((THUMB, THUMB), Image.Resampling.BOX)),
         edges=standardize(edges.reshape(SIDE // 8, 8, SIDE // 8, 8).mean(axis=(1, 3))),
-        is_gray=bool(np.percentile(np.ptp(np.asarray(small), axis=2), 99) <= GRAY_LEVELS),
-        is_drawn=image.getcolors(FEW_COLORS) is not None,
+        is_gray=bool(np.percentile(np.ptp(np.asarray(small), axis=2), 99) <= 6),  # as JPEG may leave it
+        is_drawn=image.getcolors(64) is not None,
         peak=int(np.asarray(small).max()),
     )
 
@@ -136,7 +133,7 @@ def _compare(source: Array, target: Array, scale: float) -> Agreement:
 
 def _agree(source: Array, target: Array) -> tuple[float, float]:
     """The correlation of the edges, and the share of the target's edges where both have the same gray value."""
-    same = np.abs(source[0] - target[0])[target[1] > target[1].mean()] <= EQUAL_LEVELS / 255
+    same = np.abs(source[0] - target[0])[target[1] > target[1].mean()] <= 4 / 255  # as compression may change it
     return float((standardize(source[1]) * standardize(target[1])).sum()), float(same.sum() / max(same.size, 1))
 
 

@@ -13,7 +13,7 @@ def test_bytes_survive_the_way_to_floats_and_back_and_floats_are_clamped_and_rou
     assert to_uint8(values).tolist() == [0, 0, 1, 2, 255, 255]
 
 
-@pytest.mark.parametrize("size", [(64, 64), (256, 256), (32, 48)])
+@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
 def test_jitter_is_resize_crop_and_flip(size: tuple[int, int]) -> None:
     """Every image of a batch equals one of the crops that torchvision makes, or that flipped."""
     torch.manual_seed(0)
