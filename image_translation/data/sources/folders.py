@@ -137,17 +137,12 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
 def _find_suffixes(inputs: Collection[str], targets: Collection[str]) -> tuple[str, str] | None:
     """Endings of all inputs and of all targets without which they are pairs, if there are any."""
 
-    def common(stem: str) -> str:
-        return os.path.commonprefix([one, stem])  # noqa: RUF071 (character by character)
-
-    one = min(inputs, default="")
-    for other in sorted(targets, key=lambda stem: -len(common(stem)))[:10]:
-        ends = one.removeprefix(common(other)), other.removeprefix(common(other))
-        names = [{stem.removesuffix(end) for stem in stems if stem.endswith(end)}
-                 for stems, end in zip((inputs, targets), ends, strict=True)]  # fmt: skip
-        if common(other) and names[0] == names[1] and len(names[0]) == len(inputs) == len(targets):
-            return ends
-    return None
+    shortest = [min(stems, key=lambda stem: (len(stem), stem), default="") for stems in (inputs, targets)]
+    common = os.path.commonprefix(shortest)  # noqa: RUF071 (character by character)
+    ends = shortest[0].removeprefix(common), shortest[1].removeprefix(common)
+    names = [{stem.removesuffix(end) for stem in stems if stem.endswith(end)}
+             for stems, end in zip((inputs, targets), ends, strict=True)]  # fmt: skip
+    return ends if common and names[0] == names[1] and len(names[0]) == len(inputs) == len(targets) else None
 
 
 def _warn_of_ignored(root: Path, used: set[Path], whole: list[Path]) -> None:
