@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import ClassVar
 
 from PIL import Image
 
@@ -15,11 +16,14 @@ from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair,
 log = logging.getLogger(__name__)
 
 
-class SplitFolders(PairSource):
-    """Pairs in ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``.
+class FolderPairs(PairSource):
+    """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``.
 
-    Without splits they are in ``root/<folder>``. Sub-folders are searched.
+    They are ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``; without
+    splits ``root/<folder>``. Sub-folders are searched.
     """
+
+    needs: ClassVar[tuple[str, ...]] = ("input_folder", "target_folder")
 
     @property
     def folders(self) -> list[str]:
@@ -82,14 +86,10 @@ class SplitFolders(PairSource):
         return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
 
 
-class FolderPairs(SplitFolders):
-    """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``."""
-
-    needs = ("input_folder", "target_folder")
-
-
-class AlignedPairs(SplitFolders):
+class AlignedPairs(FolderPairs):
     """One folder of images that hold both halves. The left one is the input, or with ``direction=BtoA`` the target."""
+
+    needs = ()
 
     def open(self, pair: Pair, read: Callable[[Path], Image.Image]) -> dict[str, Image.Image]:
         (path,) = pair.files
@@ -101,9 +101,10 @@ class AlignedPairs(SplitFolders):
         return {"input": left, "target": right} if self.direction == "AtoB" else {"input": right, "target": left}
 
 
-class DerivedPairs(SplitFolders):
+class DerivedPairs(FolderPairs):
     """One folder of images, the targets; the datamodule computes the inputs, and swaps the two if asked."""
 
+    needs = ()
     halves = ("target",)
 
 
@@ -136,7 +137,6 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
 
 def _find_suffixes(inputs: Collection[str], targets: Collection[str]) -> tuple[str, str] | None:
     """Endings of all inputs and of all targets without which they are pairs, if there are any."""
-
     shortest = [min(stems, key=lambda stem: (len(stem), stem), default="") for stems in (inputs, targets)]
     common = os.path.commonprefix(shortest)  # noqa: RUF071 (character by character)
     ends = shortest[0].removeprefix(common), shortest[1].removeprefix(common)
