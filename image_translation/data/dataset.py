@@ -23,7 +23,6 @@ from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
 
 log = logging.getLogger(__name__)
-CACHES = ("auto", "device", "ram", "disk", "none")
 VERSION = 4  # of the files on disk; raise it when the same images are stored otherwise
 
 
@@ -111,9 +110,8 @@ class DiskCache(Cached):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_suffix(".lock")):
                 if not self.path.exists() or self.path.stat().st_size != dataset.nbytes:
-                    log.info(
-                        "Writing the decoded images of %s, %.0f MiB, to %s", split, dataset.nbytes / 2**20, self.path
-                    )
+                    mebibytes = dataset.nbytes / 2**20
+                    log.info("Writing the decoded images of %s, %.0f MiB, to %s", split, mebibytes, self.path)
                     with atomic_write(self.path) as file:
                         for pair in self.decode(range(len(dataset)), f"Decoding {split}"):
                             file.write(pair.numpy().tobytes())

@@ -17,7 +17,6 @@ from image_translation.cli.console import console
 from image_translation.cli.errors import UserError
 
 log = logging.getLogger(__name__)
-RESIZES = ("crop", "stretch")
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")  # and no other, whatever the extension: EPS runs Ghostscript
 CHUNK = 128  # images that are read ahead
 T = TypeVar("T")

@@ -80,11 +80,6 @@ def test_a_batch_is_that_of_the_dataset(comic_root: Path, tmp_path: Path, reads:
     assert len(pickle.dumps(disk)) < 10_000
 
 
-def test_derived_images_take_half(comic_root: Path) -> None:
-    options = {"layout": "derived", "input_folder": None, "target_folder": "face", "derive": lambda x: x}
-    assert datamodule(comic_root, **options).datasets["train"].nbytes == 6 * PAIR // 2
-
-
 @pytest.mark.parametrize(("device", "host", "disk", "expected"), [
     (32, 32, 80, "device"), (31, 32, 80, "ram"), (31, 31, 80, "disk"), (31, 31, 79, "none"), (None, None, 80, "disk"),
     (None, None, 79, "none"),
