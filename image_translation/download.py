@@ -36,10 +36,7 @@ def main(cfg: DictConfig) -> None:
 def download(name: str, output: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` put a dataset's images into an empty folder, which becomes ``output`` once it is complete.
 
-    Nothing happens if ``output`` holds the dataset already.
-
-    Raises:
-        UserError: ``output`` holds something else.
+    Nothing happens if ``output`` holds the dataset already. UserError if it holds something else.
     """
     if output.exists():
         if not (output / MARK).is_file() or (output / MARK).read_text() != name:

@@ -33,7 +33,7 @@ def find_duplicates(facts: Sequence[Facts]) -> Iterator[Finding]:
 
 def _kind_of(pairs: Sequence[Facts], halves: Sequence[str]) -> str | None:
     """The kind of finding if several pairs have these halves alike; None if nothing is wrong with that."""
-    in_two_splits = len({pair.decoded.split for pair in pairs}) > 1
+    in_two_splits = len({pair.split for pair in pairs}) > 1
     # A photo with another target is a copy too, but masks and label maps may well be alike.
     inputs = [pair.halves["input"] for pair in pairs if halves == ["input"]]
     photos = [image.digest for image in inputs if not image.is_drawn]

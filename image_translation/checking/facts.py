@@ -1,8 +1,7 @@
 """What is measured on each pair: sizes, colors, hashes, and how well input and target agree."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import imagehash
@@ -20,9 +19,6 @@ Array = NDArray[np.float32]
 SIDE = 256  # images are compared at this size, at most
 THUMB = 24
 FEW = 8  # pairs; smaller sets say nothing about what is usual
-FEW_COLORS = 64  # masks and label maps have no more
-GRAY_LEVELS = 6  # 8-bit steps between the channels that JPEG leaves in a gray image
-EQUAL_LEVELS = 4  # 8-bit steps that compression may change
 
 
 @dataclass(eq=False)
@@ -35,7 +31,7 @@ class Half:
     thumb: NDArray[np.uint8]  # (THUMB, THUMB, 3)
     edges: Array  # (SIDE / 8, SIDE / 8), standardized
     is_gray: bool
-    is_drawn: bool  # has few colors: a mask or a label map
+    is_drawn: bool  # has at most 64 colors: a mask or a label map
     peak: int  # the highest value, 0 … 255
 
 
@@ -53,35 +49,40 @@ class Agreement(NamedTuple):
 class Facts:
     """One pair."""
 
-    decoded: Decoded  # without its images
-    read: Callable[[], Decoded]  # decodes it again
+    split: str
+    pair: Pair
+    digests: list[str]  # of the files' bytes
+    problems: list[str]  # for which it can't be used
+    read: Callable[[], dict[str, Image.Image]]  # decodes its halves again
     halves: dict[str, Half]  # "input" and "target", as far as they come from files
     agreement: Agreement
 
     @property
     def name(self) -> str:
-        return f"{self.decoded.split}/{self.decoded.pair.name}"
+        return f"{self.split}/{self.pair.name}"
 
 
-def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[str, Pair], Decoded]) -> Iterator[Facts]:
+def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[Pair], Decoded]) -> Iterator[Facts]:
     """Decode and measure every pair, with a progress bar."""
 
     def examine(item: tuple[str, Pair]) -> Facts:
-        decoded = read(*item)
+        split, pair = item
+        decoded = read(pair)
         small = {half: thumbnail(image, SIDE) for half, image in decoded.halves.items()}
         halves = {half: _measure(image, small[half]) for half, image in decoded.halves.items()}
         agreement = Agreement()
         if len(small) == 2 and small["input"].size == small["target"].size:
             scale = decoded.halves["target"].width / small["target"].width
             agreement = _compare(_gray_and_edges(small["input"]), _gray_and_edges(small["target"]), scale)
-        return Facts(replace(decoded, halves={}), partial(read, *item), halves, agreement)
+        digests, problems = decoded.digests, decoded.problems
+        return Facts(split, pair, digests, problems, lambda: read(pair).halves, halves, agreement)
 
     return in_threads(examine, [(split, pair) for split in splits for pair in splits[split]], "Checking every pair")
 
 
 def agreement_between(source: Facts, target: Facts) -> float:
     """How well one pair's input agrees with another pair's target; both are decoded again."""
-    images = source.read().halves["input"], target.read().halves["target"]
+    images = source.read()["input"], target.read()["target"]
     a, b = (_gray_and_edges(thumbnail(image, SIDE)) for image in images)
     return _agree(a, b)[0] if a.shape == b.shape else 0.0
 
@@ -108,8 +109,8 @@ def _measure(image: Image.Image, small: Image.Image) -> Half:
         hashes=tuple(int(str(imagehash.phash(view)), 16) for view in (small, ImageOps.mirror(small))),
         thumb=np.asarray(small.resize((THUMB, THUMB), Image.Resampling.BOX)),
         edges=standardize(edges.reshape(SIDE // 8, 8, SIDE // 8, 8).mean(axis=(1, 3))),
-        is_gray=bool(np.percentile(np.ptp(np.asarray(small), axis=2), 99) <= GRAY_LEVELS),
-        is_drawn=image.getcolors(FEW_COLORS) is not None,
+        is_gray=bool(np.percentile(np.ptp(np.asarray(small), axis=2), 99) <= 6),  # as JPEG may leave it
+        is_drawn=image.getcolors(64) is not None,
         peak=int(np.asarray(small).max()),
     )
 
@@ -132,7 +133,7 @@ def _compare(source: Array, target: Array, scale: float) -> Agreement:
 
 def _agree(source: Array, target: Array) -> tuple[float, float]:
     """The correlation of the edges, and the share of the target's edges where both have the same gray value."""
-    same = np.abs(source[0] - target[0])[target[1] > target[1].mean()] <= EQUAL_LEVELS / 255
+    same = np.abs(source[0] - target[0])[target[1] > target[1].mean()] <= 4 / 255  # as compression may change it
     return float((standardize(source[1]) * standardize(target[1])).sum()), float(same.sum() / max(same.size, 1))
 
 

@@ -21,7 +21,6 @@ OUTLIER = 6.0  # standard deviations below the median
 EQUAL = 0.1  # of the edges have the same gray value: the pair is aligned, whatever the rest is
 MANY = 0.05  # of the pairs: so many are hardly mistaken
 MOST = 0.9  # of the images
-QUARTER = 64  # of the 256 values
 
 
 def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
@@ -86,7 +85,7 @@ def judge_colors(facts: Sequence[Facts]) -> Iterator[Finding]:
         there = [item for item in facts if half in item.halves]
         flat = [item for item in there if item.halves[half].digest is None]
         gray = [item for item in there if item.halves[half].is_gray and item.halves[half].digest]
-        dark = [item for item in there if item.halves[half].peak < QUARTER and item.halves[half].digest]
+        dark = [item for item in there if item.halves[half].peak < 64 and item.halves[half].digest]
         if len(dark) > len(there) / 2:
             yield Finding("range", f"{len(dark)} of {len(there)} {half}s, as in {dark[0].name}.", [(dark[0], half)])
         gray_share[half] = len(gray) / max(len(there) - len(flat), 1)

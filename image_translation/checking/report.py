@@ -45,7 +45,7 @@ class Check:
         content: dict[str, Any] = {"task": self.task, "root": str(self.root), "fingerprint": self.fingerprint}
         content |= {"verdict": self.verdict, "notes": self.notes, "findings": []}
         for finding in self.findings:
-            files = [*finding.files, *(file for item, _ in finding.images for file in item.decoded.pair.files)]
+            files = [*finding.files, *(file for item, _ in finding.images for file in item.pair.files)]
             about = {"kind": finding.kind, "severity": finding.severity, "text": finding.text}
             content["findings"].append(about | {"files": list(dict.fromkeys(map(str, files)))})
         return content
@@ -56,27 +56,24 @@ class Check:
 
 
 def examine(datamodule: PairedImageDataModule) -> Check:
-    """Look at every pair of a datamodule.
-
-    Raises:
-        UserError: there are no pairs.
-    """
+    """Look at every pair of a datamodule. UserError if there are none."""
     splits, errors, root, is_sample = datamodule.scan()
     facts = list(gather(splits, partial(decode, source=datamodule.source, background=datamodule.background)))
     decoded = [item for item in facts if item.halves]
     refused = [Finding(error.kind, error.text, files=error.files) for error in errors]
     for item in facts:
-        refused += [Finding("unusable", problem, files=item.decoded.pair.files) for problem in item.decoded.problems]
+        refused += [Finding("unusable", problem, files=item.pair.files) for problem in item.problems]
     empty = [Finding("empty split" if split != "train" else "empty", f"The split {split} has no pairs in {root}.")
              for split in SPLITS if not splits[split]]  # fmt: skip
     findings = [*refused, *empty, *find_duplicates(decoded), *judge_alignment(decoded), *judge_colors(decoded)]
-    mark = None if refused else fingerprint(item.decoded.line for item in facts)
+    pairs, digests = [(item.split, item.pair) for item in facts], [item.digests for item in facts]
+    mark = None if refused else fingerprint(pairs, digests)
     notes = list(_notes(facts, datamodule.image_size, is_sample))
     return Check(datamodule.task, root, mark, facts, findings, notes)
 
 
 def _notes(facts: Sequence[Facts], image_size: int, is_sample: bool) -> Iterator[str]:
-    counts = Counter(item.decoded.split for item in facts)
+    counts = Counter(item.split for item in facts)
     sizes = [half.size for item in facts for half in item.halves.values()]
     yield "Pairs: " + ", ".join(f"{count} in {split}" for split, count in counts.items()) + "."
     if small := sum(min(size) < image_size for size in sizes):
@@ -91,5 +88,5 @@ def _notes(facts: Sequence[Facts], image_size: int, is_sample: bool) -> Iterator
 
 def _data_uri(item: Facts, half: str) -> str:
     """A small image, to be part of a page."""
-    thumbnail(item.read().halves[half], SIDE).save(buffer := io.BytesIO(), "JPEG", quality=85)
+    thumbnail(item.read()[half], SIDE).save(buffer := io.BytesIO(), "JPEG", quality=85)
     return data_url("image/jpeg", buffer.getvalue())

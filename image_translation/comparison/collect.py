@@ -92,15 +92,10 @@ class TaskComparison:
 
 
 def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[TaskComparison], list[Excluded]]:
-    """Read the runs under some folders, and group those that can be compared.
+    """Read the runs at any depth under some folders, and group those that can be compared.
 
-    Args:
-        roots: folders with runs at any depth.
-        group_by: options that make experiments, beside the model; runs that agree in them are taken as repeats.
-            Without any, every option but the seed does.
-
-    Raises:
-        UserError: no run has an option of ``group_by``.
+    ``group_by`` has the options that make experiments, beside the model; without any, every option but the seed does.
+    UserError if no run has one of them.
     """
     folders = {path.parent for root in roots for path in root.rglob(MANIFEST)}
     folders |= {path.parents[1] for root in roots for path in root.rglob(CONFIG)}  # a run that failed early

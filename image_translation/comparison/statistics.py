@@ -37,12 +37,10 @@ class Difference:
 
 
 def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Difference:
-    """Compare two models' scores on the same images.
+    """Compare two models' scores on the same images, as docs/metrics.md explains.
 
-    The interval answers: what if it had been other images and other seeds? Images are resampled in pairs (percentile
-    bootstrap). To this is added what seeds change: Student's t with the variances of the runs' means and the degrees of
-    freedom of Welch and Satterthwaite, because two or three seeds are too few to resample. Scores are averaged over
-    seeds before the ranks are compared, because two runs of a model on one image are not two images.
+    Images are resampled in pairs. To this is added what seeds change, by Student's t, because two or three are too few
+    to resample. Scores are averaged over seeds first, because two runs of a model on one image are not two images.
 
     Args:
         a: scores (runs, images) of model A, one run for each seed; ``b`` those of model B on the same images.
@@ -61,6 +59,7 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
             means += rng.permutation(_noise_of_seeds([scores.mean(axis=1) for scores in (a, b) if len(scores) > 1]))
             low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
     changed = per_image[per_image != 0]
+    p = float(stats.wilcoxon(per_image).pvalue) if len(changed) else 1.0
     rank_sum = np.sum(stats.rankdata(np.abs(changed)) * np.sign(changed))
     if image_low <= 0 <= image_high:
         conclusion = NOT_SIGNIFICANT
@@ -69,22 +68,17 @@ def difference(a: Array, b: Array, seeds_known: bool, seed: int = 0) -> Differen
     else:
         conclusion = SIGNIFICANT if seeds_known and not low <= 0 <= high else THESE_RUNS
     agreeing = int(np.sum(per_image * mean > 0))
-    return Difference(mean, (float(low), float(high)), wilcoxon(per_image), len(per_image), agreeing, conclusion)
+    return Difference(mean, (float(low), float(high)), p, len(per_image), agreeing, conclusion)
 
 
 def _noise_of_seeds(means_of_runs: Sequence[Array]) -> Array:
-    """What other seeds add to a difference of means: quantiles of a scaled Student's t; random numbers vary more."""
+    """What other seeds add to a difference of means: quantiles of Student's t, after Welch and Satterthwaite."""
     variances = [float(means.var(ddof=1)) / len(means) for means in means_of_runs]
     if not sum(variances):
         return np.zeros(RESAMPLES)
     terms = [v**2 / (len(means) - 1) for v, means in zip(variances, means_of_runs, strict=True)]
     t: Array = stats.t.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, sum(variances) ** 2 / sum(terms))
     return math.sqrt(sum(variances)) * t
-
-
-def wilcoxon(differences: Array) -> float:
-    """The two-sided p of the Wilcoxon signed-rank test; 1 where nothing differs."""
-    return float(stats.wilcoxon(differences).pvalue) if np.any(differences != 0) else 1.0
 
 
 def holm(ps: Sequence[float]) -> list[float]:

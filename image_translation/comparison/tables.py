@@ -37,9 +37,8 @@ def columns(tasks: Sequence[TaskComparison], family: str = "") -> list[str]:
 def options_of(experiment: Experiment, tasks: Sequence[TaskComparison]) -> dict[str, Any]:
     """The options in which any runs differ, with the experiment's values, as far as its runs have the same."""
     names = differing([run for task in tasks for run in task.runs])
-    values = {name: {repr(run.options.get(name)) for run in experiment.runs} for name in names}
     first = experiment.runs[0].options if experiment.label != IDENTITY else {}
-    return {name: first.get(name) if len(values[name]) == 1 else None for name in names}
+    return {name: None if name in experiment.pooled else first.get(name) for name in names}
 
 
 def mean_rows(tasks: Sequence[TaskComparison]) -> list[dict[str, Any]]:

@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
-from image_translation.data.dataset import CACHES, Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
-from image_translation.data.images import BACKGROUND, RESIZES
+from image_translation.data.dataset import Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
 from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import ResumableDistributedSampler, outlast_signals
@@ -50,7 +49,7 @@ class PairedImageDataModule(LightningDataModule):
         target_suffix: str = "",
         direction: str = "AtoB",
         derive: Callable[[Tensor], Tensor] | None = None,
-        background: str = BACKGROUND,
+        background: str = "white",
         image_size: int = 256,
         resize: str = "crop",
         jitter: bool = True,
@@ -75,12 +74,12 @@ class PairedImageDataModule(LightningDataModule):
         self.source = SOURCES[one_of("layout", layout, SOURCES)](*places)
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
-        self.task, self.root, self.derive = task, root, derive
-        self.background, self.image_size, self.resize = background, image_size, one_of("resize", resize, RESIZES)
+        self.task, self.root, self.derive, self.background, self.image_size = task, root, derive, background, image_size
+        self.resize = one_of("resize", resize, ("crop", "stretch"))
         self.jitter, self.hflip = one_of("jitter", jitter, (True, False)), one_of("hflip", hflip, (True, False))
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
-        self.cache = one_of("cache", cache, CACHES)
+        self.cache = one_of("cache", cache, ("auto", "device", "ram", "disk", "none"))
         self.cache_folder = Path(cache_folder or pooch.os_cache("image_translation") / "decoded").expanduser()
         self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self.test_split = "test"

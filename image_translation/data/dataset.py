@@ -6,7 +6,6 @@ import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
 
 log = logging.getLogger(__name__)
-CACHES = ("auto", "device", "ram", "disk", "none")
-MEMORY_SHARE, DISK_SHARE = 4, 10  # auto takes up to a quarter of the free memory, or a tenth of the free disk
 VERSION = 4  # of the files on disk; raise it when the same images are stored otherwise
 
 
@@ -49,7 +46,7 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self.pairs[index]
-        halves = self.source.open(pair, partial(read_image, background=self.background))
+        halves = self.source.open(pair, lambda path: read_image(path.read_bytes(), path, self.background))
         images = {half: resize_image(image, self.image_size, self.resize) for half, image in halves.items()}
         return {"name": pair.name} | {half: pil_to_tensor(image) for half, image in images.items()}
 
@@ -90,7 +87,7 @@ class MemoryCache(Cached):
     def load(self, indices: list[int]) -> list[Tensor]:
         missing = sorted({*indices} - self.held)
         for index, pair in zip(missing, self.decode(missing), strict=True):
-            self.stored[index] = pair.to(self.stored.device)
+            self.stored[index] = pair
             self.held.add(index)
         chosen = torch.tensor(indices)
         if self.stored.is_cuda:  # from pinned memory, because any other copy would wait for the device
@@ -113,9 +110,8 @@ class DiskCache(Cached):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_suffix(".lock")):
                 if not self.path.exists() or self.path.stat().st_size != dataset.nbytes:
-                    log.info(
-                        "Writing the decoded images of %s, %.0f MiB, to %s", split, dataset.nbytes / 2**20, self.path
-                    )
+                    mebibytes = dataset.nbytes / 2**20
+                    log.info("Writing the decoded images of %s, %.0f MiB, to %s", split, mebibytes, self.path)
                     with atomic_write(self.path) as file:
                         for pair in self.decode(range(len(dataset)), f"Decoding {split}"):
                             file.write(pair.numpy().tobytes())
@@ -129,12 +125,15 @@ class DiskCache(Cached):
 
 
 def choose_cache(needed: int, device: torch.device, processes: int, folder: Path) -> str:
-    """The first of ``device``, ``ram`` (shared by ``processes``) and ``disk`` with that much room; else ``none``."""
+    """The first of ``device``, ``ram`` (shared by ``processes``) and ``disk`` with that much room; else ``none``.
+
+    Room is a quarter of the free memory, and a tenth of the free disk.
+    """
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     room = {
-        "device": 0 if device.type == "cpu" else (free_memory(device) or 0) / MEMORY_SHARE,
-        "ram": (free_memory(torch.device("cpu")) or 0) / MEMORY_SHARE / processes,
-        "disk": shutil.disk_usage(existing).free / DISK_SHARE,
+        "device": 0 if device.type == "cpu" else (free_memory(device) or 0) / 4,
+        "ram": (free_memory(torch.device("cpu")) or 0) / 4 / processes,
+        "disk": shutil.disk_usage(existing).free / 10,
     }
     place = next((place for place, free in room.items() if needed <= free), "none")
     log.info("The images of train and val take %.0f MiB when decoded: data.cache=%s.", needed / 2**20, place)

@@ -4,7 +4,6 @@ Any function of images (N, 3, S, S) in [-1, 1] can be used if it treats each ima
 torchvision's in ``conf/task/coloring.yaml``.
 """
 
-import torch
 from kornia.filters import canny
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
@@ -19,9 +18,8 @@ def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.
     """
     sigma = sigma * images.shape[-1] / 256
     width = 2 * round(2 * sigma) + 1
-    with torch.autocast(images.device.type, enabled=False):
-        _, contours = canny((images.float() + 1) / 2, low, high, (width, width), (sigma, sigma), hysteresis=False)
-    return (1 - 2 * contours).expand_as(images).to(images.dtype)
+    _, contours = canny((images + 1) / 2, low, high, (width, width), (sigma, sigma), hysteresis=False)
+    return (1 - 2 * contours).expand_as(images)
 
 
 def lowres(images: Tensor, factor: int = 4) -> Tensor:

@@ -6,22 +6,18 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION
 from rich.progress import track
 
 from image_translation.cli.console import console
 from image_translation.cli.errors import UserError
 
 log = logging.getLogger(__name__)
-RESIZES = ("crop", "stretch")
-BACKGROUND = "white"
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")  # and no other, whatever the extension: EPS runs Ghostscript
-BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # TIFF tags
-WHITE_IS_ZERO, SEPARATE = 0, 2  # values of these
 CHUNK = 128  # images that are read ahead
 T = TypeVar("T")
 U = TypeVar("U")
@@ -35,40 +31,35 @@ def in_threads(work: Callable[[T], U], items: Sequence[T], title: str = "") -> I
             yield from pool.map(work, items[start : start + CHUNK])
 
 
-def read_image(source: Path | bytes, name: object = None, background: str = BACKGROUND) -> Image.Image:
-    """A file, or its bytes, as an upright 8-bit sRGB image, decoded in full; of several frames or pages the first.
+def read_image(content: bytes, name: object, background: str) -> Image.Image:
+    """A file's bytes as an upright 8-bit sRGB image, decoded in full; of several frames or pages the first.
 
     Of 16 bits a channel the high byte is kept. EXIF orientation and color profiles are applied. Transparent images are
     laid over ``background``, a CSS color. UserError with the file's ``name`` if it is not an image, or damaged, too
     large, or of a kind that has no single meaning in 8 bits.
     """
-    content = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        with _open_without_texts(content, name or source) as image:
+        with _open_without_texts(content, name) as image:
             limit, tags = Image.MAX_IMAGE_PIXELS, _tags(image)
             if limit and image.width * image.height > limit:  # Pillow only warns, up to twice as many
                 raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
-            is_planar = tags.get(PLANES) == SEPARATE and tags[BITS].count(16) > 1
+            is_planar = tags.get(PLANAR_CONFIGURATION) == 2 and tags[BITSPERSAMPLE].count(16) > 1
             if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
                 raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
             image.load()
-            return to_srgb(image, background, name or source)
+            return to_srgb(image, background, name)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name}: not an image of a known kind ({', '.join(FORMATS)}).") from error
     except Exception as error:  # Pillow's decoders raise many types
-        reason = str(error) if isinstance(error, UserError) else f"cannot be decoded ({error or type(error).__name__})."
-        if isinstance(error, UnidentifiedImageError):
-            reason = f"not an image of a known kind ({', '.join(FORMATS)})."
-        raise UserError(f"{name or source}: {reason}") from error
-
-
-def open_image(content: bytes) -> ImageFile.ImageFile:
-    """A file's bytes as an image of one of ``FORMATS``, not decoded yet, or Pillow's UnidentifiedImageError."""
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+        raise UserError(f"{name}: cannot be decoded ({error}).") from error
 
 
 def _open_without_texts(content: bytes, name: object) -> ImageFile.ImageFile:
     """An image, if need be without the texts and the profile of a PNG file: damaged, or more than Pillow unpacks."""
     try:
-        return open_image(content)
+        return Image.open(io.BytesIO(content), formats=FORMATS)
     except (OSError, ValueError):
         if not content.startswith(b"\x89PNG"):
             raise
@@ -78,7 +69,7 @@ def _open_without_texts(content: bytes, name: object) -> ImageFile.ImageFile:
             start, place = place, place + 12 + int.from_bytes(content[place : place + 4], "big")
             if content[start + 4 : start + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
                 kept.append(content[start:place])
-        return open_image(b"".join(kept))
+        return Image.open(io.BytesIO(b"".join(kept)), formats=FORMATS)
 
 
 @functools.cache
@@ -86,7 +77,7 @@ def _warn(text: str) -> None:
     log.warning(text)
 
 
-def to_srgb(image: Image.Image, background: str = BACKGROUND, name: object = "image") -> Image.Image:
+def to_srgb(image: Image.Image, background: str, name: object = "image") -> Image.Image:
     """An image as upright 8-bit sRGB; UserError if its values have no fixed range. Damaged metadata are ignored."""
     try:
         upright = ImageOps.exif_transpose(image)
@@ -96,7 +87,8 @@ def to_srgb(image: Image.Image, background: str = BACKGROUND, name: object = "im
     profile = upright.info.get("icc_profile")
     if upright.mode.startswith("I;16"):  # 16 bits of gray; of 16 bits of color Pillow itself keeps the high byte
         gray = (np.asarray(upright) >> 8).astype(np.uint8)
-        upright = Image.fromarray(255 - gray if _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO else gray)
+        white_is_zero = _tags(image).get(PHOTOMETRIC_INTERPRETATION) == 0
+        upright = Image.fromarray(255 - gray if white_is_zero else gray)
     if upright.mode in ("I", "F"):
         raise UserError(f"mode {upright.mode} has more than 16 bits or no fixed range; convert it to 8 or 16 bits.")
     if not upright.has_transparency_data:

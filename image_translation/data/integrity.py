@@ -5,7 +5,7 @@ import json
 import logging
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,23 +26,16 @@ Known = tuple[list[str], str | None, float]  # digests of files and of the input
 
 @dataclass
 class Decoded:
-    """One pair's images in full size, ``input`` and ``target`` as far as they come from files."""
+    """A pair's images in full size, ``input`` and ``target`` as far as they come from files, and what is wrong."""
 
-    split: str
-    pair: Pair
     halves: dict[str, Image.Image] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)  # of the files' bytes
     problems: list[str] = field(default_factory=list)
 
-    @property
-    def line(self) -> str:
-        """The pair's part of the fingerprint."""
-        return "\0".join([self.split, self.pair.name, *self.digests])
 
-
-def decode(split: str, pair: Pair, source: PairSource, background: str) -> Decoded:
+def decode(pair: Pair, source: PairSource, background: str) -> Decoded:
     """Read a pair, and note everything that is wrong with its files."""
-    found, images = Decoded(split, pair), {}
+    found, images = Decoded(), {}
     try:
         for path in pair.files:
             content = path.read_bytes()
@@ -81,8 +74,8 @@ def check_images(
 ) -> tuple[str, int, float]:
     """Decode every image in full, and report everything that is wrong at once, as a UserError that names each file.
 
-    Return a fingerprint of the content and the split of every pair, whatever their order and place; how many inputs are
-    in several splits, pixel for pixel, which is a warning; and the mean share of an image outside its middle square.
+    Return the fingerprint; how many inputs are in several splits, pixel for pixel, which is a warning; and the mean
+    share of an image outside its middle square.
 
     Sound pairs are remembered in the user's cache folder, in one file for each root and layout, and not decoded again
     as long as their files keep their paths, sizes and times of change.
@@ -94,39 +87,40 @@ def check_images(
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged
         known = json.loads(memory.read_text(encoding="utf-8"))
 
-    def examine(item: tuple[str, Pair]) -> tuple[str, Known, list[str]]:
-        stats = [(str(path.absolute()), path.stat()) for path in item[1].files]
+    def examine(pair: Pair) -> tuple[str, Known, list[str]]:
+        stats = [(str(path.absolute()), path.stat()) for path in pair.files]
         key = json.dumps([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
         if key in known:
             return key, known[key], []
-        found = decode(*item, source, background)
+        found = decode(pair, source, background)
         # Of the input, or the only half: several inputs may share a target, as masks do.
         first = next(iter(found.halves.values()), None)
         cut = 1 - min(first.size) / max(first.size) if first else 0.0
         return key, (found.digests, pixel_digest(first) if first else None, cut), found.problems
 
-    checked = list(in_threads(examine, pairs, "Checking images"))
-    sound = {key: digests for key, digests, problems in checked if not problems}
+    checked = list(in_threads(examine, [pair for _, pair in pairs], "Checking images"))
+    sound = {key: facts for key, facts, problems in checked if not problems}
     if sound.keys() != known.keys():
         with suppress(OSError):  # a cache folder that is full or read-only costs time, no more
             memory.parent.mkdir(parents=True, exist_ok=True)
             write_text(memory, json.dumps(sound))
     if wrong := [problem for *_, problems in checked for problem in problems]:
         raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
-    lines = []
+
+    digests, pixels, cuts = zip(*(facts for _, facts, _ in checked), strict=True)
     same: dict[str, dict[str, str]] = defaultdict(dict)  # by the input's pixels one pair of each split
-    for (split, pair), (_, (digests, pixels, _), _) in zip(pairs, checked, strict=True):
-        lines.append(Decoded(split, pair, digests=digests).line)
-        if pixels:
-            same[pixels].setdefault(split, f"{split}/{pair.name}")
+    for (split, pair), digest in zip(pairs, pixels, strict=True):
+        if digest:
+            same[digest].setdefault(split, f"{split}/{pair.name}")
     if leaks := [", ".join(group.values()) for group in same.values() if len(group) > 1]:
         log.warning(
             "%d of the inputs are in more than one split; scores on val or test will be too good. "
             "`python -m image_translation.check` with your options shows them.%s", len(leaks), bullets(leaks, 10),
         )  # fmt: skip
-    return fingerprint(lines), len(leaks), statistics.fmean(cut for _, (*_, cut), _ in checked)
+    return fingerprint(pairs, digests), len(leaks), statistics.fmean(cuts)
 
 
-def fingerprint(lines: Iterable[str]) -> str:
-    """Of one line for each pair, in any order."""
+def fingerprint(pairs: Iterable[tuple[str, Pair]], digests: Iterable[Sequence[str]]) -> str:
+    """Of the split, the name and the files' digests of every pair, whatever their order and place."""
+    lines = ["\0".join([split, pair.name, *own]) for (split, pair), own in zip(pairs, digests, strict=True)]
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "replace")).hexdigest()

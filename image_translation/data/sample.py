@@ -1,5 +1,6 @@
 """The built-in sample: tiles of photos that scikit-image ships. Filters make its comic and monet targets."""
 
+import itertools
 import logging
 import tempfile
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import numpy as np
 import pooch
 import skimage
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import color, feature, morphology, restoration, segmentation
 
 from image_translation.cli.errors import UserError
@@ -21,7 +22,7 @@ PHOTOS = {
     "val": ("coffee.png",),
     "test": ("chelsea.png",),
 }
-TILE, SHORT_SIDE, ROWS, COLUMNS = 256, 384, 2, 3
+TILE, SHORT_SIDE = 256, 384
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -68,11 +69,10 @@ def monet(photo: Array) -> Array:
 
 # The folders of each task's input and target, as in conf/task/*.yaml, and the filter that makes the images in them.
 SAMPLE_TASKS: dict[str, dict[str, Callable[[Array], Array]]] = {
-    "coloring": {"": lambda photo: photo},
+    **{task: {"": lambda photo: photo} for task in ("coloring", "sketch", "superres", "inpaint")},
     "comic": {"face": lambda photo: photo, "comics": comic},
     "monet": {"photo": lambda photo: photo, "monet": monet},
 }
-SAMPLE_TASKS |= dict.fromkeys(("sketch", "superres", "inpaint"), SAMPLE_TASKS["coloring"])
 
 
 def sample_folder(task: str) -> Path:
@@ -90,13 +90,11 @@ def sample_folder(task: str) -> Path:
 
 def _write_tiles(name: str, sides: dict[str, Callable[[Array], Array]], folder: Path) -> None:
     photo = Image.open(Path(skimage.__file__).parent / "data" / name).convert("RGB")
-    scale = SHORT_SIDE / min(photo.size)
-    photo = photo.resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
+    photo = ImageOps.scale(photo, SHORT_SIDE / min(photo.size), Image.Resampling.LANCZOS)
     for side, draw in sides.items():
         (folder / side).mkdir(parents=True, exist_ok=True)
         image = Image.fromarray((draw(np.asarray(photo) / 255) * 255).round().astype(np.uint8))
-        for index in range(ROWS * COLUMNS):
-            top = (image.height - TILE) * (index // COLUMNS) // (ROWS - 1)
-            left = (image.width - TILE) * (index % COLUMNS) // (COLUMNS - 1)
+        bottom, right = image.height - TILE, image.width - TILE
+        for index, (top, left) in enumerate(itertools.product((0, bottom), (0, right // 2, right))):
             tile = image.crop((left, top, left + TILE, top + TILE))
             tile.save(folder / side / f"{Path(name).stem}_{index}.png")

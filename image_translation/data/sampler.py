@@ -9,9 +9,6 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from image_translation.training.seeding import derive_seed
 
-ORDER = 2**32 - 1  # its own place among the seeds of a run
-GRACE = 60  # seconds that a worker process lives on after SIGTERM
-
 
 class ResumableDistributedSampler(DistributedSampler[int]):
     """Another random order for each epoch, of which each of ``replicas`` processes gets its part.
@@ -22,7 +19,7 @@ class ResumableDistributedSampler(DistributedSampler[int]):
     def __init__(
         self, dataset: Dataset[Any], seed: int, replicas: int = 1, rank: int = 0, epoch: int = 0, skip: int = 0
     ) -> None:
-        super().__init__(dataset, replicas, rank, seed=derive_seed(seed, ORDER))
+        super().__init__(dataset, replicas, rank, seed=derive_seed(seed, 2**32 - 1))  # like no place in training
         self.epoch, self.seen = epoch, {epoch: skip}
 
     def __iter__(self) -> Iterator[int]:
@@ -32,9 +29,9 @@ class ResumableDistributedSampler(DistributedSampler[int]):
 def outlast_signals(_: int) -> None:
     """Let a worker read on when a terminal or a queue signals all processes, so that the main one can finish its step.
 
-    SIGTERM ends it after a while, in case the main process has sent it and waits.
+    SIGTERM ends it after a minute, in case the main process has sent it and waits.
     """
     if hasattr(signal, "alarm"):  # not on Windows
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))

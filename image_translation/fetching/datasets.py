@@ -25,10 +25,8 @@ SPLITS = {"train": "train", "trainval": "train", "val": "val", "valid": "val", "
 def fetch_archives(archives: Mapping[str, Any], retries: int, folder: Path) -> None:
     """Download tar archives, ``{name: {"url": …, "sha256": … or None}}``, and unpack their images.
 
-    They go to the sub-folder ``name``, or for the name ``all`` to ``folder`` itself.
-
-    Raises:
-        UserError: the download failed ``1 + retries`` times, or the archive is damaged, unsafe or without images.
+    They go to the sub-folder ``name``, or for the name ``all`` to ``folder`` itself. UserError if the download failed
+    ``1 + retries`` times, or the archive is damaged, unsafe or without images.
     """
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**18)
     for name, archive in archives.items():
@@ -58,8 +56,7 @@ def unpack(file: str, folder: Path) -> None:
 def fetch_torchvision(name: str, folder: Path) -> None:
     """Download ``torchvision.datasets.<name>`` and save its images, by split if it has splits.
 
-    Raises:
-        UserError: there is no such dataset, it cannot be downloaded, or it is not one of images.
+    UserError if there is no such dataset, it cannot be downloaded, or it is not one of images.
     """
     from torchvision import datasets
 

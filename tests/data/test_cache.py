@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,11 +80,6 @@ def test_a_batch_is_that_of_the_dataset(comic_root: Path, tmp_path: Path, reads:
     assert len(pickle.dumps(disk)) < 10_000
 
 
-def test_derived_images_take_half(comic_root: Path) -> None:
-    options = {"layout": "derived", "input_folder": None, "target_folder": "face", "derive": lambda x: x}
-    assert datamodule(comic_root, **options).datasets["train"].nbytes == 6 * PAIR // 2
-
-
 @pytest.mark.parametrize(("device", "host", "disk", "expected"), [
     (32, 32, 80, "device"), (31, 32, 80, "ram"), (31, 31, 80, "disk"), (31, 31, 79, "none"), (None, None, 80, "disk"),
     (None, None, 79, "none"),
@@ -135,26 +131,16 @@ def test_a_full_disk_is_named_and_nothing_stays(comic_root: Path, tmp_path: Path
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-IMPORTS = f"""
-import logging, re, resource, sys
-logging.basicConfig(level=logging.INFO)
-sys.path[:0] = {[str(PROJECT), str(Path(__file__).parent), str(PROJECT / "tests")]!r}
-from pathlib import Path
-import torch
-from test_cache import DiskCache, MemoryCache, datamodule, disk_cache
-"""
-
-
-def test_processes_write_a_file_once(comic_root: Path, tmp_path: Path) -> None:
-    code = f"""{IMPORTS}
-print(int(disk_cache(Path({str(comic_root)!r}), Path({str(tmp_path / "cache")!r})).__getitems__([0, 1])["input"].sum()))
-"""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert outputs[0][0] == outputs[1][0] != ""
-    assert sum("Writing the decoded images" in errors for _, errors in outputs) == 1
+def test_of_several_that_want_a_file_one_writes_it(
+    comic_root: Path, tmp_path: Path, reads: Reads, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Threads, which a file lock keeps apart as it does processes."""
+    caplog.set_level(logging.INFO)
+    with ThreadPoolExecutor(4) as pool:
+        caches = [*pool.map(lambda _: disk_cache(comic_root, tmp_path / "cache"), range(4))]
+    assert all(same(cache.__getitems__([0, 5]), caches[0].__getitems__([0, 5])) for cache in caches)
+    assert caplog.text.count("Writing the decoded images") == 1
+    assert reads == Reads({(6, index): 1 for index in range(6)})
 
 
 def test_a_set_larger_than_the_memory(tmp_path: Path) -> None:
@@ -162,7 +148,12 @@ def test_a_set_larger_than_the_memory(tmp_path: Path) -> None:
     root = make_comic_root(tmp_path / "pairs", {"train": 4, "val": 1, "test": 1}) / "train"
     rows = [f"face/train{i % 4}.png,comics/train{i % 4}.png,{i:04}" for i in range(3000)]
     (root / "pairs.csv").write_text("\n".join(["input,target,name", *rows]))
-    code = f"""{IMPORTS}
+    code = f"""
+import re, resource, sys
+sys.path[:0] = {[str(PROJECT), str(Path(__file__).parent), str(PROJECT / "tests")]!r}
+from pathlib import Path
+import torch
+from test_cache import DiskCache, MemoryCache, datamodule
 data = datamodule(Path({str(root)!r}), layout="table", table="pairs.csv", val_fraction=0, test_fraction=0)
 pairs = data.datasets["train"]
 used = int(re.search("VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

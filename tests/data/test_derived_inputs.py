@@ -76,6 +76,7 @@ def test_tasks_are_one_yaml(task: str, direction: str, comic_root: Path) -> None
     with initialize_config_dir(str(CONF), version_base="1.3"):
         data = instantiate(compose("train", [*options, f"data.image_size={SIZE}"]).data, "data")
     data.setup()
+    assert data.datasets["train"].nbytes == 6 * 3 * SIZE**2  # of one half
     batch = data.fixed_batch("train", 3, torch.device("cpu"))
     photo, derived = ("target", "input") if direction == "AtoB" else ("input", "target")
     for name, image in zip(batch["name"], batch[photo], strict=True):

@@ -26,8 +26,8 @@ def encoded(source: Image.Image, form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(content: bytes, **options: Any) -> Array:
-    result = read_image(content, "file", **options)
+def pixels(content: bytes, background: str = "white") -> Array:
+    result = read_image(content, "file", background)
     assert result.mode == "RGB"
     return np.asarray(result).astype(int)
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torchvision.transforms.v2.functional import crop, resize
+from torchvision.transforms.v2.functional import resize
 
 from image_translation.data.transforms import jitter, to_float, to_uint8
 
@@ -13,7 +13,7 @@ def test_bytes_survive_the_way_to_floats_and_back_and_floats_are_clamped_and_rou
     assert to_uint8(values).tolist() == [0, 0, 1, 2, 255, 255]
 
 
-@pytest.mark.parametrize("size", [(64, 64), (256, 256), (32, 48)])
+@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
 def test_jitter_is_resize_crop_and_flip(size: tuple[int, int]) -> None:
     """Every image of a batch equals one of the crops that torchvision makes, or that flipped."""
     torch.manual_seed(0)
@@ -21,16 +21,9 @@ def test_jitter_is_resize_crop_and_flip(size: tuple[int, int]) -> None:
     large = [round(side * 286 / 256) for side in size]
     enlarged = resize(to_float(images), large, antialias=False)
     places = []
-    for index, image in enumerate(jitter(images)[0]):
-        matches = [
-            (top, left, flipped)
-            for top in range(large[0] - size[0] + 1)
-            for left in range(large[1] - size[1] + 1)
-            for flipped in (False, True)
-            if torch.allclose(
-                crop(enlarged[index], top, left, *size).flip(-1 if flipped else ()), image, atol=1.1 / 127.5
-            )
-        ]
-        assert len(matches) == 1
-        places += matches
+    for image, whole in zip(jitter(images)[0], enlarged, strict=True):
+        crops = whole.unfold(1, size[0], 1).unfold(2, size[1], 1)  # of each place: (3, tops, lefts, height, width)
+        differences = [(crops - view[:, None, None]).abs().amax((0, 3, 4)) for view in (image, image.flip(-1))]
+        (match,) = (torch.stack(differences) < 1.1 / 127.5).nonzero().tolist()  # flipped or not, top, left
+        places.append(match)
     assert all(len({*choices}) > 1 for choices in zip(*places, strict=True))

@@ -11,7 +11,6 @@ from typing import ClassVar
 from PIL import Image
 
 from image_translation.cli.errors import UserError, one_of
-from image_translation.data.images import read_image
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -70,17 +69,15 @@ class PairSource(ABC):
         one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
-        if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
-            raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
 
     @abstractmethod
     def find(self, root: Path) -> Found:
-        """The pairs of each split that is stored, ordered by name, and what keeps other files from being pairs.
+        """The pairs A → B of each split that is stored, ordered by name, and what keeps other files from being pairs.
 
         If nothing says which split they belong to, all are in train. UserError if there is nothing at all.
         """
 
-    def open(self, pair: Pair, read: Callable[[Path], Image.Image] = read_image) -> dict[str, Image.Image]:
+    def open(self, pair: Pair, read: Callable[[Path], Image.Image]) -> dict[str, Image.Image]:
         """The images of a pair, ``input`` and ``target`` as far as they come from files; ``read`` reads a file."""
         return {half: read(path) for half, path in (("input", pair.input), ("target", pair.target)) if path}
 
@@ -102,6 +99,8 @@ class PairSource(ABC):
             splits["train" if wanted in stored else wanted].append(pair)
         for split in splits.keys() - stored.keys() - {"train"}:
             log.info("No pairs stored for %s: uses %d of the %d for train.", split, len(splits[split]), len(every))
+        if self.direction == "BtoA" and "input" in self.halves:
+            splits = {split: [Pair(p.name, p.target, p.input) for p in pairs] for split, pairs in splits.items()}
         return splits, errors
 
 

@@ -11,26 +11,24 @@ from typing import ClassVar
 from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.data.images import read_image
 from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
-IGNORED = ("thumbs.db", "desktop.ini")  # and files that begin with a dot
 
 
-class SplitFolders(PairSource):
-    """Pairs in ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``.
+class FolderPairs(PairSource):
+    """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``.
 
-    Without splits they are in ``root/<folder>``. Sub-folders are searched.
+    They are ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``; without
+    splits ``root/<folder>``. Sub-folders are searched.
     """
 
-    options: ClassVar[tuple[str, ...]] = ("target_folder",)  # name the folders of a split
+    needs: ClassVar[tuple[str, ...]] = ("input_folder", "target_folder")
 
     @property
     def folders(self) -> list[str]:
         """The folders that a split consists of; "" stands for the split's own folder."""
-        folders = [getattr(self, option) or "" for option in self.options]
-        return folders if self.direction == "AtoB" else folders[::-1]
+        return [getattr(self, option) for option in self.needs] or [self.target_folder or ""]
 
     def find(self, root: Path) -> Found:
         stored: dict[str, list[Path]] = {}
@@ -63,16 +61,14 @@ class SplitFolders(PairSource):
         """Where the folders of a split may be: in its own folder, the other way round, or called trainA or train_A."""
         folders = self.folders
         places = [[root / split / folder for folder in folders], [root / folder / split for folder in folders]]
-        if len(folders) == 2:
-            places += [[root / f"{split}{joint}{folder}" for folder in folders] for joint in ("", "_")]
-            if all(folder.startswith("train") for folder in folders):
-                places.append([root / f"{split}{folder.removeprefix('train')}" for folder in folders])
+        places += [[root / f"{split}{joint}{folder}" for folder in folders] for joint in ("", "_")]
+        if all(folder.startswith("train") for folder in folders):
+            places.append([root / f"{split}{folder.removeprefix('train')}" for folder in folders])
         return places
 
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
-        halves = ("input", "target") if self.direction == "AtoB" else ("target", "input")
-        suffixes = [getattr(self, f"{half}_suffix") for half in halves]
+        suffixes = [self.input_suffix, self.target_suffix]
         images = [images_by_stem(folder, errors) for folder in dict.fromkeys(folders)]
         if len(images) < len(folders):  # both in one folder, told apart by their suffixes
             longer = max(suffixes, key=len)
@@ -83,23 +79,19 @@ class SplitFolders(PairSource):
         first, last = names[0], names[-1]
         orphans = [path for own in names for stem, path in own.items() if not (stem in first and stem in last)]
         if orphans and len(images) == 2 and (ends := _find_suffixes(*images)):
-            options = [f"data.{half}_suffix={end}" for half, end in zip(halves, ends, strict=True) if end]
-            errors.append(PairingError("orphan", f"All are pairs with {' '.join(sorted(options))}"))
+            options = [f"data.{half}_suffix={end}" for half, end in zip(("input", "target"), ends, strict=True) if end]
+            errors.append(PairingError("orphan", f"All are pairs with {' '.join(options)}"))
         errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
         inputs = first if "input" in self.halves else {}
         return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
 
 
-class FolderPairs(SplitFolders):
-    """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``."""
-
-    needs = options = ("input_folder", "target_folder")
-
-
-class AlignedPairs(SplitFolders):
+class AlignedPairs(FolderPairs):
     """One folder of images that hold both halves. The left one is the input, or with ``direction=BtoA`` the target."""
 
-    def open(self, pair: Pair, read: Callable[[Path], Image.Image] = read_image) -> dict[str, Image.Image]:
+    needs = ()
+
+    def open(self, pair: Pair, read: Callable[[Path], Image.Image]) -> dict[str, Image.Image]:
         (path,) = pair.files
         image = read(path)
         if image.width % 2:
@@ -109,9 +101,10 @@ class AlignedPairs(SplitFolders):
         return {"input": left, "target": right} if self.direction == "AtoB" else {"input": right, "target": left}
 
 
-class DerivedPairs(SplitFolders):
+class DerivedPairs(FolderPairs):
     """One folder of images, the targets; the datamodule computes the inputs, and swaps the two if asked."""
 
+    needs = ()
     halves = ("target",)
 
 
@@ -131,7 +124,7 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
         elif path.suffix.lower() in EXTENSIONS and path.is_file():
             stem = "_".join(inside.with_suffix("").parts)
             by_stem[unicodedata.normalize("NFC", stem)].append(path)  # macOS stores names decomposed
-        elif path.name.lower() not in IGNORED:
+        elif path.name.lower() not in ("thumbs.db", "desktop.ini"):
             others.append(str(inside))
     if others:
         log.warning("%s: ignored %d that are not images: %s", folder, len(others), ", ".join(others[:10]))
@@ -144,18 +137,12 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
 
 def _find_suffixes(inputs: Collection[str], targets: Collection[str]) -> tuple[str, str] | None:
     """Endings of all inputs and of all targets without which they are pairs, if there are any."""
-
-    def common(stem: str) -> str:
-        return os.path.commonprefix([one, stem])  # noqa: RUF071 (character by character)
-
-    one = min(inputs, default="")
-    for other in sorted(targets, key=lambda stem: -len(common(stem)))[:10]:
-        ends = one.removeprefix(common(other)), other.removeprefix(common(other))
-        names = [{stem.removesuffix(end) for stem in stems if stem.endswith(end)}
-                 for stems, end in zip((inputs, targets), ends, strict=True)]  # fmt: skip
-        if common(other) and names[0] == names[1] and len(names[0]) == len(inputs) == len(targets):
-            return ends
-    return None
+    shortest = [min(stems, key=lambda stem: (len(stem), stem), default="") for stems in (inputs, targets)]
+    common = os.path.commonprefix(shortest)  # noqa: RUF071 (character by character)
+    ends = shortest[0].removeprefix(common), shortest[1].removeprefix(common)
+    names = [{stem.removesuffix(end) for stem in stems if stem.endswith(end)}
+             for stems, end in zip((inputs, targets), ends, strict=True)]  # fmt: skip
+    return ends if common and names[0] == names[1] and len(names[0]) == len(inputs) == len(targets) else None
 
 
 def _warn_of_ignored(root: Path, used: set[Path], whole: list[Path]) -> None:
