@@ -39,7 +39,19 @@ def names(root: Path, fraction: float = 0.0) -> dict[str, list[str]]:
 def test_pairs_share_a_stem_and_nothing_else(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     decomposed = normalize("NFD", "ä ö.bmp")  # as macOS stores it
-    touch(tmp_path, "a/10.png", "a/9.JPG", "a/ä ö.webp", "b/10.jpeg", "b/9.tiff", f"b/{decomposed}", "a/.hidden.png")
+    touch(
+        tmp_path,
+        "a/10.png",
+        "a/9.JPG",
+        "a/ä ö.webp",
+        "b/10.jpeg",
+        "b/9.tiff",
+        f"b/{decomposed}",
+        "a/.hidden.png",
+        "a/@eaDir/9.JPG/SYNOPHOTO_THUMB_M.jpg",
+        "b/@eaDir/9.tiff/SYNOPHOTO_THUMB_M.jpg",
+        "@eaDir/9.jpg",
+    )
     assert find(tmp_path, source())["train"] == [
         Pair("10", a / "10.png", b / "10.jpeg"),
         Pair("9", a / "9.JPG", b / "9.tiff"),

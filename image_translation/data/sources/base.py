@@ -69,6 +69,8 @@ class PairSource(ABC):
         one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
+        if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
+            raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
 
     @abstractmethod
     def find(self, root: Path) -> Found:
@@ -88,7 +90,8 @@ class PairSource(ABC):
         moves a pair from one split to another.
         """
         if not root.is_dir():
-            raise UserError(f"data.root={root} {'is not a folder' if root.exists() else 'does not exist'}.")
+            problem = "is not a folder" if root.exists() else "does not exist"
+            raise UserError(f"data.root={root} {problem}{'' if root.is_absolute() else f' in {Path.cwd()}'}.")
         stored, errors = self.find(root)
         splits = {split: stored.get(split, []) for split in SPLITS}
         every, splits["train"] = splits["train"], []

@@ -14,6 +14,8 @@ from image_translation.cli.errors import UserError
 from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
+# What network drives and systems put among a user's folders: thumbnails, or what was deleted.
+SYSTEM_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"}
 
 
 class FolderPairs(PairSource):
@@ -111,13 +113,13 @@ class DerivedPairs(FolderPairs):
 def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
     """The images of a folder and its sub-folders, whose names become part of the stem: ``bonn/1.png`` is ``bonn_1``.
 
-    Hidden files are ignored, other files are named in a warning.
+    Hidden files and a system's own are ignored, other files are named in a warning.
     """
     by_stem: dict[str, list[Path]] = defaultdict(list)
     others = []
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts) or path.is_dir():
+        if path.is_dir() or any(_is_hidden(part) for part in inside.parts):
             continue
         if path.is_symlink() and not path.exists():
             errors.append(PairingError("broken link", f"{path} → {path.readlink()}", (path,)))
@@ -157,4 +159,8 @@ def _warn_of_ignored(root: Path, used: set[Path], whole: list[Path]) -> None:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not _is_hidden(path.name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in SYSTEM_FOLDERS
