@@ -14,7 +14,7 @@ from image_translation.cli.app import command, folder_of
 from image_translation.cli.console import print_table
 from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.values import check_values
-from image_translation.metrics.names import METRICS, title
+from image_translation.metrics.names import BASELINES, METRICS, title
 from image_translation.runs.files import write_csv, write_json, write_text
 
 FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
@@ -65,14 +65,14 @@ def compare(
     values: dict[str, Any] = {
         "tasks": tasks, "excluded": excluded, "verdicts": verdicts, "winners": winners(tasks, verdicts),
         "headings": {metric: title(metric) for metric in METRICS}, "reference": reference, "version": __version__,
-        "command": command_line("compare", runs=runs, group_by=group_by), "group_by": group_by,
+        "command": command_line("compare", runs=runs, group_by=group_by), "group_by": group_by, "baselines": BASELINES,
         "output": output, "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
         "collect": collect, "tables": tables, "plots": plots, "images": images, "album": album, "galleries": galleries,
     }  # fmt: skip
     findings = {
         "answers": render_lines("answers.txt.j2", **values), "cautions": render_lines("cautions.txt.j2", **values),
-        "between_models": render_lines("pairs.txt.j2", **values, with_identity=False),
-        "against_identity": render_lines("pairs.txt.j2", **values, with_identity=True),
+        "between_models": render_lines("pairs.txt.j2", **values, with_baselines=False),
+        "against_baselines": render_lines("pairs.txt.j2", **values, with_baselines=True),
     }  # fmt: skip
     values |= findings
 

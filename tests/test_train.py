@@ -21,6 +21,7 @@ def test_run_folder(finished_run: Path) -> None:
     expected = {
         ".hydra/config.yaml", ".hydra/overrides.yaml", "train.log", "run.json", "metrics.csv", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "test/metrics.json", "test/per_image.csv", "test/identity.csv",
+        "test/color_curve.csv",
         *(f"test/{kind}/test{i}.png" for i in range(4) for kind in ("images", "inputs", "targets")),
         *(f"panels/epoch_{i:04}.png" for i in range(3)),
     }  # fmt: skip
@@ -84,13 +85,14 @@ def test_scores_are_those_of_the_saved_images(finished_run: Path) -> None:
 def test_output_ends_with_the_table_and_is_quiet(finished_run: Path) -> None:
     text, errors = ((finished_run.parent / f"{name}.txt").read_text() for name in ("stdout", "stderr"))
     means = read_json(finished_run / "test" / "metrics.json")
-    table = [line for line in text.splitlines() if line.startswith(("│ pix2pix", "│ identity"))]
-    for line, row in zip(table, ("test", "identity"), strict=True):
+    table = [line for line in text.splitlines() if line.startswith(("│ pix2pix", "│ color_curve", "│ identity"))]
+    for line, row in zip(table, ("test", "color_curve", "identity"), strict=True):
         for metric in ("mse", "psnr", "ssim"):
             assert f"{means[f'{row}/{metric}']:.3f}" in line
-    last = text.rstrip().splitlines()[-1]
-    assert last.startswith("Images: ")
-    assert "test/images" in last
+    *_, images, last = text.rstrip().splitlines()
+    assert images.startswith("Images: ")
+    assert "test/images" in images
+    assert last == "Below color_curve in PSNR and SSIM: pix2pix has learned no structure yet."  # after two epochs
     for noise in ("Warning", "warn", "GPU available", "deprecat", "Trainer.fit", "Tip"):
         assert noise not in text + errors
 

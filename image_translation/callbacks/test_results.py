@@ -13,6 +13,7 @@ from torchvision.transforms.functional import to_pil_image
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
 from image_translation.metrics.image_scores import mean_metrics
+from image_translation.metrics.names import BASELINES
 from image_translation.runs.files import write_csv, write_json
 
 COMPRESSION = 1  # the default, 6, takes three times as long for files that are 3 % smaller
@@ -21,8 +22,8 @@ COMPRESSION = 1  # the default, 6, takes three times as long for files that are 
 class TestResultsWriter(Callback):
     """Writes ``metrics.json``, ``per_image.csv`` and ``images/<name>.png``, and logs a table of images with scores.
 
-    Beside them stand the inputs' own scores, ``identity.csv``, and what the model saw: ``inputs/<name>.png`` and
-    ``targets/<name>.png``.
+    Beside them stand the baselines' scores, ``color_curve.csv`` and ``identity.csv``, and what the model saw, in
+    ``inputs`` and ``targets``.
 
     Args:
         dirpath: where the results go, in a folder with the split's name.
@@ -60,12 +61,13 @@ class TestResultsWriter(Callback):
         if not trainer.is_global_zero:
             return
         split = pl_module.test_split
-        scores, baseline = pl_module.results[split], pl_module.results["identity"]
-        for file, table in {"per_image.csv": scores, "identity.csv": baseline}.items():
+        scores, baselines = pl_module.results[split], {name: pl_module.results[name] for name in BASELINES}
+        for file, table in {"per_image": scores, **baselines}.items():
             columns = ["name", *next(iter(table.values()))]
-            write_csv(self.folder / file, [{"name": name} | row for name, row in table.items()], columns)
+            write_csv(self.folder / f"{file}.csv", [{"name": name} | row for name, row in table.items()], columns)
         means = {name if "/" in name else f"{split}/{name}": value for name, value in mean_metrics(scores).items()}
-        means |= {f"identity/{name}": value for name, value in mean_metrics(baseline).items()}
+        for baseline, table in baselines.items():
+            means |= {f"{baseline}/{name}": value for name, value in mean_metrics(table).items()}
         write_json(self.folder / "metrics.json", means | pl_module.extra_metrics | {"images": len(scores)})
         if self.rows:
             rows = [row | scores[name] for name, row in self.rows.items()]

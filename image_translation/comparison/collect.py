@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_translation.cli.errors import UserError, nearest
-from image_translation.comparison.reading import IDENTITY, FinishedRun, read_finished
+from image_translation.comparison.reading import FinishedRun, read_finished
+from image_translation.metrics.names import BASELINES, IDENTITY
 from image_translation.runs.folder import CONFIG, MANIFEST
 
 
@@ -33,8 +34,8 @@ class Experiment:
 
     @property
     def seeds_known(self) -> bool:
-        """Whether the runs show what another seed changes; none changes identity."""
-        return self.label == IDENTITY or len({run.seed for run in self.runs}) == len(self.runs) > 1
+        """Whether the runs show what another seed changes; none changes a baseline."""
+        return self.label in BASELINES or len({run.seed for run in self.runs}) == len(self.runs) > 1
 
     @property
     def pooled(self) -> list[str]:
@@ -75,11 +76,15 @@ class TaskComparison:
 
     task: str
     trained: list[Experiment]
-    identity: Experiment  # the unchanged input, as if a model had returned it
+    baselines: list[Experiment]  # as if they were models; identity is the last
 
     @property
     def experiments(self) -> list[Experiment]:
-        return [*self.trained, self.identity]
+        return [*self.trained, *self.baselines]
+
+    @property
+    def identity(self) -> Experiment:
+        return self.baselines[-1]
 
     @property
     def runs(self) -> list[FinishedRun]:
@@ -116,7 +121,7 @@ def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[T
     for task in sorted({run.task for run in runs}):
         selected, others = _select([run for run in runs if run.task == task])
         excluded += others
-        tasks.append(TaskComparison(task, _experiments(selected, group_by), _identity(selected)))
+        tasks.append(TaskComparison(task, _experiments(selected, group_by), _baselines(selected)))
     return tasks, sorted(excluded, key=lambda item: str(item.folder))
 
 
@@ -136,7 +141,7 @@ def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Exclud
         # Whatever the options say: if inputs and targets are the same, so is the distance between them.
         elif not math.isclose(mse, distance, rel_tol=1e-3, abs_tol=1e-3):
             reason = f"not comparable with the other runs: MSE of identity {mse:.4g} instead of {distance:.4g}."
-        elif key in selected and run.model != IDENTITY:
+        elif key in selected and run.model not in BASELINES:
             reason = f"repeated later with the same options and seed, in {selected[key].folder}."
         else:
             selected[key] = run
@@ -148,21 +153,30 @@ def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Exclud
 def _experiments(runs: Sequence[FinishedRun], group_by: Sequence[str]) -> list[Experiment]:
     groups: dict[str, list[FinishedRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.seed):
-        if run.model != IDENTITY:
+        if run.model not in BASELINES:
             options = describe_options(run, runs, group_by)
             groups[f"{run.model} ({options})" if options else run.model].append(run)
     return [Experiment(label, groups[label]) for label in sorted(groups)]
 
 
-def _identity(runs: Sequence[FinishedRun]) -> Experiment:
-    """The unchanged input. Its scores are the same in every run, though not every run has all its metrics."""
+def _baselines(runs: Sequence[FinishedRun]) -> list[Experiment]:
+    """What every run has beside its model. It is the same in all of them, though not each has all metrics."""
 
-    def merged(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    def merged(tables: Iterable[Mapping[str, float]], label: str) -> dict[str, float]:
         every = {name: value for table in tables for name, value in table.items()}
-        return {name.removeprefix(f"{IDENTITY}/"): v for name, v in every.items() if name.startswith(f"{IDENTITY}/")}
+        return {name.removeprefix(f"{label}/"): v for name, v in every.items() if name.startswith(f"{label}/")}
 
-    means, train = merged(run.means for run in runs[::-1]), merged(run.train for run in runs[::-1])
-    return Experiment(IDENTITY, [replace(runs[0], scores=runs[0].identity, means=means, train=train)])
+    experiments = []
+    for label in BASELINES:
+        # The first is a run of the baseline itself, if there is one: it has the images.
+        if having := sorted((run for run in runs if label in run.baselines), key=lambda run: run.model != label):
+            means, train = (
+                merged(tables, label) for tables in ([r.means for r in runs[::-1]], [r.train for r in runs])
+            )
+            experiments.append(
+                Experiment(label, [replace(having[0], scores=having[0].baselines[label], means=means, train=train)])
+            )
+    return experiments
 
 
 def differing(runs: Sequence[FinishedRun]) -> list[str]:

@@ -14,6 +14,7 @@ from PIL import Image
 from image_translation.cli.pages import data_url
 from image_translation.comparison.collect import TaskComparison
 from image_translation.comparison.reading import FinishedRun
+from image_translation.metrics.names import IDENTITY
 
 log = logging.getLogger(__name__)
 FULL, THUMB, PANEL = 256, 96, 1024  # largest sides on the page, in pixels
@@ -53,7 +54,10 @@ def choose(runs: Mapping[str, FinishedRun], most: int) -> list[tuple[str, str, l
 
 def gather(task: TaskComparison, number: int, tasks: int, album: dict[str, str]) -> Gallery:
     """Choose the images of the task with this number, and put them into the album as data URLs."""
-    runs = {experiment.label: experiment.runs[0] for experiment in task.trained or task.experiments}
+    curve = [
+        e for e in task.baselines if e.label == e.runs[0].model != IDENTITY
+    ]  # which has images, and not the inputs
+    runs = {experiment.label: experiment.runs[0] for experiment in [*task.trained, *curve] or task.experiments}
     groups = choose(runs, most=max(3, min(10, MOST_FULL // ((len(runs) + 2) ** 2 * tasks))))
     full = {name for *_, chosen in groups for name in chosen}
     thumbs = [name for name in task.names if name not in full][: MOST_THUMBS // tasks // (len(runs) + 2)]

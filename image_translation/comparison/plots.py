@@ -53,7 +53,7 @@ def curves(task: TaskComparison, look: Looks) -> str:
 
 @mpl.rc_context(STYLE)
 def means(task: TaskComparison, look: Looks) -> str:
-    """Each experiment's mean over the test images with its 95 % interval, and identity as a line."""
+    """Each experiment's mean over the test images with its 95 % interval, and the baselines as lines."""
     rows = sorted(task.trained, key=lambda experiment: experiment.psnr)
     figure = Figure(figsize=(8, 1 + 0.35 * len(rows)))
     for ax, metric in zip(figure.subplots(1, 2, sharey=True), ("psnr", "ssim"), strict=True):
@@ -62,7 +62,8 @@ def means(task: TaskComparison, look: Looks) -> str:
             half = 1.96 * per_image.std(ddof=1) / len(per_image) ** 0.5 if len(per_image) > 1 else 0.0
             style = look[experiment.label] | {"linestyle": ""}
             ax.errorbar(experiment.mean(metric), y, xerr=half, capsize=3, **style)
-        ax.axvline(task.identity.mean(metric), color="black", linestyle="--", linewidth=1, label="identity")
+        for baseline, dashes in zip(task.baselines[::-1], ("--", ":"), strict=False):
+            ax.axvline(baseline.mean(metric), color="black", linestyle=dashes, linewidth=1, label=baseline.label)
         ax.set_yticks(range(len(rows)), [experiment.label for experiment in rows])
         ax.set(xlabel=f"test {LABELS[metric]}", ylim=(-0.5, len(rows) - 0.5))
     figure.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1))

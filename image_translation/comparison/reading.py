@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from image_translation.cli.errors import UserError, command_line
-from image_translation.metrics.names import METRICS
+from image_translation.metrics.names import BASELINES, IDENTITY, METRICS
 from image_translation.runs.config import WITHOUT_EFFECT, flatten_config
 from image_translation.runs.files import read_json
 from image_translation.runs.folder import read_config, read_manifest
 
 Scores = dict[str, dict[str, float]]  # by image, then by metric
-IDENTITY = "identity"
 
 # Options that change what a test image looks like. Its content is in the data's fingerprint.
 IMAGE_OPTIONS = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.resize")
@@ -41,8 +40,8 @@ class FinishedRun:
     settings: dict[str, Any]  # the options that define the experiment, whatever the seed
     condition: dict[str, Any]  # what must be equal for two runs to be compared
     scores: Scores
-    identity: Scores  # of the unchanged inputs
-    means: dict[str, float]  # psnr, identity/psnr, report/psnr, perceptual/fid …
+    baselines: dict[str, Scores]  # of the same images
+    means: dict[str, float]  # psnr, identity/psnr, color_curve/psnr, report/psnr, perceptual/fid …
     train: dict[str, float]  # the same over the training images, if they were evaluated
     curves: Scores  # by step
 
@@ -63,7 +62,7 @@ def read_finished(folder: Path) -> FinishedRun:
     test = next((place for place in places[:2] if place in splits), None)
     if test is None:
         raise UserError(f"test/metrics.json is missing. Test it: {command_line('evaluate', run=folder)}")
-    scores, identity, means = splits[test]
+    scores, baselines, means = splits[test]
     if "evaluate/test" in splits:  # a later evaluation, with more metrics
         means = splits["evaluate/test"][2] | means
     condition = {
@@ -74,21 +73,27 @@ def read_finished(folder: Path) -> FinishedRun:
     return FinishedRun(
         folder, folder / test, manifest, manifest["task"], manifest["model"], int(manifest["seed"]), options,
         {name: value for name, value in options.items() if not name.startswith(NOT_OF_THE_EXPERIMENT)},
-        condition, scores, identity, means,
+        condition, scores, baselines, means,
         train=splits["evaluate/train"][2] if "evaluate/train" in splits else {},
         curves=read_csv(folder / "metrics.csv", "step") if (folder / "metrics.csv").exists() else {},
     )  # fmt: skip
 
 
-def read_split(folder: Path) -> tuple[Scores, Scores, dict[str, float]]:
-    """What a test left: the scores of the images and of their unchanged inputs, and the means of all metrics."""
-    tables = [read_csv(folder / file, "name") for file in ("per_image.csv", "identity.csv")]
-    scores, identity = ({name: {m: table[name][m] for m in METRICS} for name in sorted(table)} for table in tables)
+def read_split(folder: Path) -> tuple[Scores, dict[str, Scores], dict[str, float]]:
+    """What a test left: the scores of the images and those of the baselines, and the means of all metrics."""
+    there = ["per_image", *(name for name in BASELINES if name == IDENTITY or (folder / f"{name}.csv").exists())]
+    tables = {name: read_csv(folder / f"{name}.csv", "name") for name in there}
+    tables = {
+        name: {image: {m: table[image][m] for m in METRICS} for image in sorted(table)}
+        for name, table in tables.items()
+    }
+    scores = tables.pop("per_image")
     means = read_json(folder / "metrics.json")
     for metric in METRICS:
         means[metric] = float(np.mean([row[metric] for row in scores.values()]))
-        means[f"{IDENTITY}/{metric}"] = float(np.mean([row[metric] for row in identity.values()]))
-    return scores, identity, means
+        for name, table in tables.items():
+            means[f"{name}/{metric}"] = float(np.mean([row[metric] for row in table.values()]))
+    return scores, tables, means
 
 
 def read_csv(path: Path, key: str) -> Scores:

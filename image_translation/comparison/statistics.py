@@ -124,6 +124,8 @@ def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
     found = []
     for task in tasks:
         for (a, b), metric in itertools.product(itertools.combinations(task.experiments, 2), METRICS):
+            if a in task.baselines and b in task.baselines:
+                continue
             gain = (b.mean(metric) - a.mean(metric)) * (1 if HIGHER_IS_BETTER[metric] else -1)
             better, worse = (b, a) if gain > 0 else (a, b)
             d = difference(better.scores(metric), worse.scores(metric), better.seeds_known and worse.seeds_known)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from image_translation.comparison.collect import Experiment, TaskComparison, differing
-from image_translation.comparison.reading import IDENTITY
-from image_translation.metrics.names import METRICS
+from image_translation.metrics.names import BASELINES, IDENTITY, METRICS
 
 DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4}
 
@@ -28,16 +27,16 @@ def show_mean(task: TaskComparison, label: str, metric: str) -> str:
 
 
 def columns(tasks: Sequence[TaskComparison], family: str = "") -> list[str]:
-    """The experiments that have metrics of a family, such as ``report/``; identity is the last."""
+    """The experiments that have metrics of a family, such as ``report/``; the baselines are the last."""
     experiments = [experiment for task in tasks for experiment in task.experiments]
     found = {e.label for e in experiments if any(name.startswith(family) for run in e.runs for name in run.means)}
-    return sorted(found, key=lambda label: (label == IDENTITY, label))
+    return sorted(found, key=lambda label: (label in BASELINES, label == IDENTITY, label))
 
 
 def options_of(experiment: Experiment, tasks: Sequence[TaskComparison]) -> dict[str, Any]:
     """The options in which any runs differ, with the experiment's values, as far as its runs have the same."""
     names = differing([run for task in tasks for run in task.runs])
-    first = experiment.runs[0].options if experiment.label != IDENTITY else {}
+    first = experiment.runs[0].options if experiment.label not in BASELINES else {}
     return {name: None if name in experiment.pooled else first.get(name) for name in names}
 
 
@@ -63,7 +62,7 @@ def image_rows(tasks: Sequence[TaskComparison]) -> list[dict[str, Any]]:
     """The content of ``per_image.csv``: one row for each test image of each run."""
     return [
         {"task": task.task, "model": experiment.label}
-        | ({"seed": None, "run": None} if experiment is task.identity else {"seed": run.seed, "run": run.folder})
+        | ({"seed": None, "run": None} if experiment in task.baselines else {"seed": run.seed, "run": run.folder})
         | {"name": name, **scores}
         for task in tasks
         for experiment in task.experiments

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from image_translation.cli.errors import UserError, at_least, log2_of, one_of
 from image_translation.data.dataset import Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
 from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root, tasks_with_folders
-from image_translation.data.sampler import ResumableDistributedSampler, outlast_signals
+from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
 from image_translation.data.transforms import JITTER, jitter, to_float
@@ -84,6 +84,7 @@ class PairedImageDataModule(LightningDataModule):
         self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         self.test_split = "test"
         self.datasets: dict[str, PairedImageDataset] = {}
+        self.caches: dict[str, Dataset[dict[str, Any]]] = {}  # the same, decoded
         self.description: dict[str, Any] = {}  # of the data, for the manifest
         self.seed = 0  # of the run
 
@@ -143,14 +144,15 @@ class PairedImageDataModule(LightningDataModule):
         dataset = self._cached(split)
         memory = dataset.stored.device.type if isinstance(dataset, MemoryCache) else None
         workers = 0 if memory else self.num_workers
-        return DataLoader(
+        # A trainer decides when its workers end, and ends them.
+        loader, init = (DataLoader, None) if self.trainer is None else (OutlastingLoader, outlast_signals)
+        return loader(
             dataset,
             batch_size=self.batch_size if train else self.eval_batch_size,
             sampler=self._sampler(dataset) if train else None,
             collate_fn=dict if isinstance(dataset, Cached) else None,  # a cache returns whole batches
             num_workers=workers,
-            # A trainer decides when its workers end, and ends them.
-            worker_init_fn=outlast_signals if self.trainer is not None else None,
+            worker_init_fn=init,
             persistent_workers=workers > 0 and self.trainer is not None,
             pin_memory=torch.cuda.is_available() and memory != "cuda",
         )
@@ -170,6 +172,12 @@ class PairedImageDataModule(LightningDataModule):
         dataset = self.datasets[split]
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING or not len(dataset):
             return dataset
+        if split not in self.caches:
+            self.caches[split] = self._cache(dataset, split)
+        return self.caches[split]
+
+    def _cache(self, dataset: PairedImageDataset, split: str) -> Dataset[dict[str, Any]]:
+        assert self.trainer is not None
         device = self.trainer.strategy.root_device
         if self.cache == "auto":  # decided once, before a part of the memory is taken
             needed = self.datasets["train"].nbytes + self.datasets["val"].nbytes
@@ -199,6 +207,11 @@ class PairedImageDataModule(LightningDataModule):
             if self.source.direction == "BtoA":
                 halves.reverse()
         return dict(zip(("input", "target"), halves, strict=True)) | {"name": batch["name"]}
+
+    def plain_batches(self, split: str, device: torch.device) -> Iterator[Batch]:
+        """All images of a split in batches on a device, without jitter."""
+        for batch in self.dataloader(split):
+            yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
 
     def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
         """``count`` images spread evenly over a split, always the same ones, without jitter."""

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from image_translation.training.seeding import derive_seed
+
+# None on Windows, which has no masks.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, "alarm")]
 
 
 class ResumableDistributedSampler(DistributedSampler[int]):
@@ -26,12 +29,26 @@ class ResumableDistributedSampler(DistributedSampler[int]):
         return islice(super().__iter__(), self.seen.get(self.epoch, 0), None)
 
 
-def outlast_signals(_: int) -> None:
-    """Let a worker read on when a terminal or a queue signals all processes, so that the main one can finish its step.
+class OutlastingLoader(DataLoader[Any]):
+    """Its workers read on when a terminal or a queue signals all processes, so that the main one can finish its step.
 
-    SIGTERM ends it after a minute, in case the main process has sent it and waits.
+    SIGTERM ends them after a minute, in case the main process has sent it and waits.
     """
-    if hasattr(signal, "alarm"):  # not on Windows
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
+
+    def __iter__(self) -> Any:
+        if not SIGNALS:
+            return super().__iter__()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # workers begin with the same mask
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def outlast_signals(_: int) -> None:
+    """The ``worker_init_fn`` of ``OutlastingLoader``."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if SIGNALS:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

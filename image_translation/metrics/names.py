@@ -2,6 +2,8 @@
 
 HIGHER_IS_BETTER = {"mse": False, "psnr": True, "ssim": True}
 METRICS = tuple(HIGHER_IS_BETTER)
+IDENTITY = "identity"  # the unchanged input
+BASELINES = ("color_curve", IDENTITY)  # what stands beside every model
 PROTOCOLS = ("standard", "report")
 
 

@@ -4,7 +4,8 @@ from image_translation.models.base import ImageTranslationModule  # first: a mod
 
 # isort: split
 from image_translation.models.autoencoder import UNetAutoencoder
+from image_translation.models.color_curve import ColorCurveBaseline
 from image_translation.models.identity import Identity
 from image_translation.models.pix2pix import Pix2Pix
 
-__all__ = ["Identity", "ImageTranslationModule", "Pix2Pix", "UNetAutoencoder"]
+__all__ = ["ColorCurveBaseline", "Identity", "ImageTranslationModule", "Pix2Pix", "UNetAutoencoder"]

@@ -17,6 +17,7 @@ from image_translation.data.transforms import to_uint8
 from image_translation.inference.predictor import Image, predict_image
 from image_translation.metrics.image_scores import ImageScores, Scores, mean_metrics
 from image_translation.models import optimization
+from image_translation.models.baselines import Baselines
 from image_translation.models.compiling import COMPILE, compile_networks
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
 
@@ -57,9 +58,9 @@ class ImageTranslationModule(LightningModule):
         self.schedule_interval = optimization.schedule_interval(scheduler)
         self.compile_mode = one_of("compile", compile, COMPILE)
         self.initial_schedules: list[dict[str, Any]] = []  # before a checkpoint is restored
-        self.test_split = "test"
+        self.test_split, self.baselines = "test", Baselines()
         self.set_protocol("standard")
-        self.results: dict[str, dict[str, Scores]] = {}  # scores of each image by split; "identity": of the test inputs
+        self.results: dict[str, dict[str, Scores]] = {}  # of each image, by split; and of each baseline
         self.gradient_norms: dict[str, Tensor] = {}  # of the latest update
         self.extra_metrics: dict[str, float] = {}  # of a test, such as perceptual ones
         self.outputs_finite: Tensor | bool = True
@@ -85,6 +86,8 @@ class ImageTranslationModule(LightningModule):
         # On a CPU, convolutions choose a layout of their own, and fused Adam would copy channels_last weights.
         if self.trainer.strategy.root_device.type != "cpu":
             self.to(memory_format=torch.channels_last)
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            self.baselines.fit(self.trainer)
         if stage == "fit" and self.compile_mode != "off":
             compile_networks(self, self.compile_mode, self.batches_per_step)
 
@@ -113,7 +116,7 @@ class ImageTranslationModule(LightningModule):
         return self.losses(batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        parameters = optimization.parameters_of(optimizer)
         network = next(name for name, p in self.named_parameters() if p is parameters[0]).partition(".")[0]
         gradients = [p.grad for p in parameters if p.grad is not None]
         self.gradient_norms[f"gradient_{network}"] = nn.utils.get_total_norm(gradients)
@@ -121,11 +124,8 @@ class ImageTranslationModule(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        # Lightning's own clip_gradients refuses fused optimizers under autocast. These gradients are unscaled by now.
         if gradient_clip_val:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
-            clip(parameters, gradient_clip_val)
+            optimization.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     # Evaluation
 
@@ -134,7 +134,8 @@ class ImageTranslationModule(LightningModule):
 
     def set_protocol(self, protocol: str) -> None:
         """Which metrics are computed: ``standard``, or ``report`` to add the original study's."""
-        self.scores, self.identity_scores = ImageScores(protocol), ImageScores(protocol)
+        self.scores = ImageScores(protocol)
+        self.baselines.set_protocol(protocol)
 
     def evaluation_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs and targets of a batch as uint8, as they are saved and scored."""
@@ -152,12 +153,12 @@ class ImageTranslationModule(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output, target = self.evaluation_step(batch)
-        self.identity_scores.update(to_uint8(batch["input"]), target, batch["name"])
+        self.baselines.update(batch["input"], target, batch["name"])
         return output
 
     def on_test_epoch_end(self) -> None:
-        self._log_scores(self.scores, self.test_split)
-        self._log_scores(self.identity_scores, "identity")
+        for name, scores in {self.test_split: self.scores, **self.baselines.scores}.items():
+            self._log_scores(scores, name)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return to_uint8(self(batch["input"]))
@@ -170,8 +171,8 @@ class ImageTranslationModule(LightningModule):
             )
         self.results[split] = scores.compute()
         scores.reset()
-        if split == "identity" and self.test_split != "test":
-            split = f"{self.test_split}/identity"
+        if split in self.baselines.scores and self.test_split != "test":
+            split = f"{self.test_split}/{split}"
         for metric, value in mean_metrics(self.results[split.rpartition("/")[2]]).items():
             name = metric if split == "test" and "/" in metric else f"{split}/{metric}"  # report/psnr of the test split
             self.log(name, value, prog_bar=prog_bar, sync_dist=True)  # equal on all devices already

@@ -38,6 +38,16 @@ def make_optimizer(model: Any, parameters: Iterator[nn.Parameter]) -> Optimizer:
         raise UserError(f"model.optimizer: {error}") from error
 
 
+def parameters_of(optimizer: Any) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def clip_gradients(optimizer: Any, value: float, algorithm: str | None) -> None:
+    """Limit unscaled gradients. Lightning's own clip_gradients refuses fused optimizers under autocast."""
+    clip = nn.utils.clip_grad_value_ if algorithm == "value" else nn.utils.clip_grad_norm_
+    clip(parameters_of(optimizer), value)
+
+
 def make_schedule(model: Any, optimizer: Optimizer) -> Any:
     """A model's schedule of an optimizer's learning rate; UserError if it needs the steps of an endless training."""
     if model.schedule_interval == "epoch":

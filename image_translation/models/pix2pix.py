@@ -128,8 +128,7 @@ class Pix2Pix(ImageTranslationModule):
 
     def average_gradients(self, optimizer: LightningOptimizer) -> None:
         """Over the devices, in one exchange."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [p.grad for p in optimization.parameters_of(optimizer) if p.grad is not None]
         mean = self.trainer.strategy.reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
         assert isinstance(mean, Tensor)
         parts = torch.split(mean, [g.numel() for g in gradients])

@@ -11,7 +11,8 @@ A ValueError names an argument with another value.
 """
 
 from image_translation.networks.autoencoder import ConvAutoencoder
+from image_translation.networks.color_curve import ColorCurve
 from image_translation.networks.patchgan import PatchGANDiscriminator
 from image_translation.networks.unet import UNetGenerator
 
-__all__ = ["ConvAutoencoder", "PatchGANDiscriminator", "UNetGenerator"]
+__all__ = ["ColorCurve", "ConvAutoencoder", "PatchGANDiscriminator", "UNetGenerator"]

@@ -22,12 +22,12 @@ from image_translation.callbacks import EMA, LastCheckpoint
 from image_translation.cli.app import instantiate
 from image_translation.cli.errors import UserError
 from image_translation.cli.values import CHOICES
-from image_translation.models import Identity, Pix2Pix, UNetAutoencoder
+from image_translation.models import ColorCurveBaseline, Identity, Pix2Pix, UNetAutoencoder
 from image_translation.runs.config import flatten_config
 from image_translation.training.seeding import StepSeeding
 from image_translation.training.trainer import make_trainer
 
-MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity}
+MODELS = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder, "identity": Identity, "color_curve": ColorCurveBaseline}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 HEAVY = ("torch", "pytorch_lightning", "torchvision", "torchmetrics", "wandb", "skimage", "numpy", "scipy",
          "matplotlib")  # fmt: skip
@@ -93,7 +93,7 @@ def test_what_may_be_chosen_is_what_the_class_takes(option: str, tmp_path: Path)
 def test_help_lists_the_groups_and_an_example(command: Command) -> None:
     text = succeeded(command("train", "--help")).stdout
     assert "task: coloring, comic, facades, inpaint, monet, sketch, superres" in text
-    assert "model: autoencoder, identity, pix2pix" in text
+    assert "model: autoencoder, color_curve, identity, pix2pix" in text
     assert "python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder" in text
 
 

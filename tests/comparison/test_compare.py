@@ -76,7 +76,7 @@ def test_tables_have_the_studys_arrangement_with_the_best_in_bold(results: Path,
 def test_sentences_say_what_scipy_finds(results: Path, runs: Path) -> None:
     findings = read_json(results / "comparison.json")
     comic, monet = findings["between_models"]
-    assert len(findings["against_identity"]) == 4
+    assert len(findings["against_baselines"]) == 4
     a, b = (scores(runs, f"comic_{model}", "psnr").mean(axis=0) for model in ("pix2pix", "autoencoder"))
     # 18 comparisons, and 12 images that all agree: p is 2 / 2**12, so all those of equal p are first in Holm's order.
     assert stats.wilcoxon(a - b).pvalue == pytest.approx(2 / 2**12)

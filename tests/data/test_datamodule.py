@@ -1,4 +1,8 @@
 import logging
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from torchvision.transforms.v2 import Grayscale
 
 from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
+from image_translation.data.sampler import OutlastingLoader, outlast_signals
 from image_translation.data.transforms import to_uint8
 
 
@@ -152,3 +157,18 @@ def test_images_in_two_splits_are_named(comic_root: Path, caplog: pytest.LogCapt
         assert datamodule(comic_root).description["leaks"] == 1
     assert "1 of the inputs are in more than one split; scores on val or test will be too good." in caplog.text
     assert "train/train2, test/test1" in caplog.text
+
+
+def begin_slowly(worker: int) -> None:
+    time.sleep(1)
+    outlast_signals(worker)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_worker_that_is_signaled_while_it_starts_reads_on(sent: signal.Signals) -> None:
+    loader = OutlastingLoader(range(8), batch_size=2, num_workers=1, worker_init_fn=begin_slowly)  # type: ignore[arg-type]
+    before = multiprocessing.active_children()
+    batches = iter(loader)
+    (worker,) = set(multiprocessing.active_children()).difference(before)
+    os.kill(worker.pid or 0, sent)
+    assert [batch.tolist() for batch in batches] == [[0, 1], [2, 3], [4, 5], [6, 7]]

@@ -1,0 +1,17 @@
+"""The color curve as a model of its own."""
+
+from image_translation.models.base import ImageTranslationModule
+
+
+class ColorCurveBaseline(ImageTranslationModule):
+    """Changes colors and nothing else: a model that scores below it has learned no structure.
+
+    It is fitted in closed form to all training pixels when training begins; there are no steps and no seeds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = self.baselines.color_curve
+
+    def configure_optimizers(self) -> None:
+        """There is nothing to train."""
