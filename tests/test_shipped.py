@@ -29,6 +29,7 @@ TASKS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((PROJECT
 CASES = {
     **{task: [f"task={task}"] for task in TASKS},
     "table": ["task=comic", "data.layout=table", "data.table=pairs.csv"],
+    "resunet": ["task=coloring", "model=resunet", "model.base_channels=8", "model.depth=2"],
     "option of derive": ["task=inpaint", "+data.derive.ratio=0.3"],
 }
 OWN = {
@@ -146,6 +147,24 @@ def go_all_the_way(command: Command, run: Path, options: list[str], own: str = "
 
 def epochs(run: Path) -> list[str]:
     return [row["epoch"] for row in csv.DictReader((run / "metrics.csv").read_text().splitlines())]
+
+
+def test_the_color_curve_ships_too(command: Command, tmp_path: Path) -> None:
+    """It has no epochs: it is finished when training begins."""
+    make_pairs(tmp_path / "pairs", TASKS["comic"])
+    run = tmp_path / "run"
+    succeeded(command("train", *TINY, "model=color_curve", f"data.root={tmp_path / 'pairs'}", f"hydra.run.dir={run}"))
+    trained = json.loads((run / "test" / "metrics.json").read_text())
+    succeeded(command("evaluate", f"run={run}"))
+    assert json.loads((run / "evaluate" / "test" / "metrics.json").read_text()) == pytest.approx(trained)
+    exported = tmp_path / "curve.safetensors"
+    succeeded(command("export", f"run={run}", f"output={exported}"))
+    new = np.asarray(image(100, (50, 40)))
+    one, other = (np.asarray(image_translation.load(path).predict(new)) for path in (run, exported))
+    right = np.asarray(image(100, (50, 40)))  # make_pairs' targets are what its inputs were made of
+    back = np.asarray(image_translation.load(run).predict(np.asarray(comic_of(image(100, (50, 40))))))
+    assert np.abs(back.astype(int) - right).max() <= 2
+    assert np.array_equal(one, other)
 
 
 def test_every_layout_is_gone_through() -> None:

@@ -7,5 +7,6 @@ from image_translation.models.autoencoder import UNetAutoencoder
 from image_translation.models.color_curve import ColorCurveBaseline
 from image_translation.models.identity import Identity
 from image_translation.models.pix2pix import Pix2Pix
+from image_translation.models.resunet import ResUNet
 
-__all__ = ["ColorCurveBaseline", "Identity", "ImageTranslationModule", "Pix2Pix", "UNetAutoencoder"]
+__all__ = ["ColorCurveBaseline", "Identity", "ImageTranslationModule", "Pix2Pix", "ResUNet", "UNetAutoencoder"]

@@ -1,0 +1,62 @@
+"""A residual U-Net that starts from the color curve: the model to beat (docs/models.md)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Optimizer
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from image_translation.cli.errors import at_least
+from image_translation.models.base import Batch, ImageTranslationModule
+from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
+from image_translation.networks import ResidualUNet
+
+
+class ResUNet(ImageTranslationModule):
+    """Learns what the color curve leaves, by the L1 distance and SSIM.
+
+    Args:
+        base_channels: channels at half the resolution, a multiple of 8.
+        depth: levels; the lowest is at 1/2^depth of the resolution.
+        ssim_weight: weight of 1 − SSIM beside the L1 distance.
+        gradient_clip_val: largest norm of the gradient, unless ``trainer.gradient_clip_val`` is set; 0 for no limit.
+        gradient_checkpointing: save memory in training by computing activations again in the backward pass.
+        optimizer, scheduler, compile: see ``ImageTranslationModule``.
+    """
+
+    def __init__(
+        self,
+        base_channels: int = 32,
+        depth: int = 4,
+        ssim_weight: float = 0.2,
+        gradient_clip_val: float = 1.0,
+        gradient_checkpointing: bool = False,
+        optimizer: OptimizerFactory | None = None,
+        scheduler: SchedulerFactory | None = None,
+        compile: str = "off",  # noqa: A002
+    ) -> None:
+        super().__init__(optimizer, scheduler, compile)
+        at_least("ssim_weight", ssim_weight, 0)
+        at_least("gradient_clip_val", gradient_clip_val, 0)
+        self.ssim_weight, self.gradient_clip_val = ssim_weight, gradient_clip_val
+        self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.trainer.ckpt_path is None:
+            self.generator.get_submodule("curve").load_state_dict(self.baselines.color_curve.state_dict())
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        output, target = self.generator(batch["input"]).float(), batch["target"]
+        l1 = F.l1_loss(output, target)
+        with torch.autocast(output.device.type, enabled=False):
+            pair = (output.clamp(-1, 1) + 1) / 2, (target + 1) / 2
+            ssim = structural_similarity_index_measure(*pair, data_range=1.0)
+        assert isinstance(ssim, Tensor)
+        return {"loss": l1 + self.ssim_weight * (1 - ssim), "l1": l1.detach(), "ssim": ssim.detach()}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        value = gradient_clip_val or self.gradient_clip_val
+        super().configure_gradient_clipping(optimizer, value, gradient_clip_algorithm)

@@ -1,0 +1,87 @@
+"""The residual U-Net: it starts at its curve, takes every size that its depth divides, and learns everywhere."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from image_translation.models import ResUNet
+from image_translation.networks import ResidualUNet
+from image_translation.networks.resunet import Enlarge
+
+
+def network(*args: Any, **options: Any) -> ResidualUNet:
+    torch.manual_seed(0)
+    return ResidualUNet(*args, **({"base_channels": 8, "depth": 3} | options))
+
+
+def images(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def no_longer_zero(model: ResidualUNet) -> ResidualUNet:
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def test_it_starts_at_its_curve() -> None:
+    model, x = network(), images(2, 3, 16, 24)
+    assert torch.equal(model(x), x)
+    model.curve.fit([(x, -x)])
+    assert torch.equal(model(x), model.curve(x))
+    assert torch.allclose(model(x), -x, atol=1e-3)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "depth"), [(3, 3, 1), (1, 4, 2), (4, 1, 4)])
+def test_sizes_and_channels(inputs: int, outputs: int, depth: int) -> None:
+    model = network(inputs, outputs, depth=depth)
+    side = model.size_divisibility
+    assert side == 2**depth
+    assert model(images(1, inputs, side, 3 * side)).shape == (1, outputs, side, 3 * side)
+
+
+def test_it_learns_everywhere_and_checkpointing_changes_nothing() -> None:
+    x, y = images(2, 3, 32, 32), images(2, 3, 32, 32).flip(0)
+    gradients = []
+    for checkpointing in (False, True):
+        model = no_longer_zero(network(gradient_checkpointing=checkpointing))
+        (model(x) - y).square().mean().backward()  # type: ignore[no-untyped-call]
+        gradients.append([parameter.grad for parameter in model.parameters()])
+        assert all(gradient is not None and gradient.any() for gradient in gradients[-1])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True) if a is not None)
+
+
+def test_a_pixel_depends_on_far_ones_too() -> None:
+    model, x = no_longer_zero(network()), images(1, 3, 64, 64).requires_grad_()
+    model(x)[..., 0, 0].sum().backward()
+    assert x.grad is not None
+    assert x.grad[..., 40:, 40:].any()
+
+
+def test_enlarged_maps_have_no_checkerboard_at_first() -> None:
+    large = Enlarge(8, 4)(images(1, 8, 5, 5))
+    assert torch.equal(large, large[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+def test_the_loss_is_l1_and_ssim() -> None:
+    model = ResUNet(base_channels=8, depth=1, ssim_weight=0.5)
+    x = images(2, 3, 32, 32)
+    same = model.losses({"input": x, "target": x})
+    assert same["loss"].item() == pytest.approx(0, abs=1e-5)
+    losses = model.losses({"input": x, "target": -x})
+    assert losses["l1"].item() == pytest.approx(2 * x.abs().mean().item())
+    assert losses["ssim"] < 0  # a negative
+    assert losses["loss"].item() == pytest.approx(float(losses["l1"] + 0.5 * (1 - losses["ssim"])))
+
+
+@pytest.mark.parametrize(("own", "trainers", "expected"), [(1.0, None, 1.0), (1.0, 0.1, 0.1), (0.0, None, 50.0)])
+def test_the_gradient_is_limited(own: float, trainers: float | None, expected: float) -> None:
+    model = ResUNet(base_channels=8, depth=1, gradient_clip_val=own)
+    weight = next(model.generator.parameters())
+    weight.grad = torch.zeros_like(weight)
+    weight.grad.view(-1)[0] = 50.0
+    model.configure_gradient_clipping(torch.optim.SGD([weight], lr=1), trainers)
+    assert weight.grad.norm().item() == pytest.approx(expected, rel=1e-4)
