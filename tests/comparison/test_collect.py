@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import read_csv
 from helpers.fake_runs import edit_json, edit_text, make_run
 
 from image_translation.cli.errors import UserError
 from image_translation.comparison.collect import collect
+from image_translation.comparison.statistics import judge
 
 
 def compared(*arguments: Any, task: int = 0) -> dict[str, list[int]]:
@@ -34,6 +36,19 @@ def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
     assert compared([tmp_path], task=1) == {"autoencoder": [0]}
     assert [task.experiments[-1].label for task in collect([tmp_path])[0]] == ["identity"] * 2
     assert "run.json is damaged" in reasons(tmp_path)["multirun"]
+
+
+def test_the_color_curve_is_a_baseline_and_no_experiment(tmp_path: Path) -> None:
+    run, own = make_run(tmp_path / "0"), make_run(tmp_path / "1", model="color_curve", noise=5)
+    make_run(tmp_path / "2", seed=1)  # made before there was a curve
+    for folder in (run, own):
+        shutil.copy(own / "test" / "per_image.csv", folder / "test" / "color_curve.csv")
+    (task,) = collect([tmp_path])[0]
+    assert [experiment.label for experiment in task.experiments] == ["pix2pix", "color_curve", "identity"]
+    curve = task.baselines[0]
+    assert curve.runs[0].folder == own  # which has the images
+    assert curve.scores("psnr").tolist() == [[float(row["psnr"]) for row in read_csv(own / "test" / "per_image.csv")]]
+    assert {verdict.pair for verdict in judge([task])} == {("color_curve", "pix2pix"), ("identity", "pix2pix")}
 
 
 def test_options_make_experiments_and_group_by_pools_the_others(tmp_path: Path) -> None:
