@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.hflip": SWITCH,
     "data.cache": ("auto", "device", "ram", "disk", "none"),
     "model.norm": ("batch", "instance"),
+    "model.upsample": ("transposed", "resize"),
     "model.gan_loss": ("bce", "lsgan", "hinge"),
     "model.gradient_checkpointing": SWITCH,
     "model.compile": ("off", "default", "max"),

@@ -28,6 +28,7 @@ class Pix2Pix(ImageTranslationModule):
         base_channels: width of both networks' first layer.
         norm: ``instance`` (each image's own statistics) or ``batch``.
         dropout: probability in the generator's first decoder layers, while training.
+        upsample: the generator's way up: ``transposed`` convolutions, or ``resize``, without a checkerboard.
         gan_loss: ``bce``, ``lsgan`` or ``hinge``.
         lambda_l1: weight of the L1 distance in the generator's loss.
         gradient_clip_val: largest norm of each optimizer's gradient, 0 for no limit. (Under manual optimization
@@ -43,6 +44,7 @@ class Pix2Pix(ImageTranslationModule):
         base_channels: int = 64,
         norm: str = "instance",
         dropout: float = 0.5,
+        upsample: str = "transposed",
         gan_loss: str = "bce",
         lambda_l1: float = 100.0,
         gradient_clip_val: float = 0.0,
@@ -60,7 +62,8 @@ class Pix2Pix(ImageTranslationModule):
         self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
-        self.generator = UNetGenerator(3, 3, image_size, base_channels, norm, dropout, gradient_checkpointing)
+        networks = (3, 3, image_size, base_channels, norm)
+        self.generator = UNetGenerator(*networks, dropout, gradient_checkpointing, upsample)
         self.discriminator = PatchGANDiscriminator(6, base_channels, norm, gradient_checkpointing)
 
     @property

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from image_translation.cli.errors import at_least, log2_of
+from image_translation.cli.errors import at_least, log2_of, one_of
 from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
 
+UPSAMPLES = ("transposed", "resize")
 DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the paper
 
 
@@ -13,7 +14,9 @@ class UNetGenerator(nn.Module):
     """Strided convolutions down to 1×1 and transposed ones back, with a skip connection at every resolution.
 
     An ``image_size`` of 256 gives 8 levels. Channels double up to 8 times ``base_channels``. ``dropout`` is the
-    probability in the first three decoder layers, in training. The other arguments: see ``networks``.
+    probability in the first three decoder layers, in training. ``upsample`` is ``transposed``, as in the study, or
+    ``resize``: nearest-neighbor enlargement and a 3×3 convolution, which draw no checkerboard (Odena et al. 2016). The
+    other arguments: see ``networks``.
     """
 
     def __init__(
@@ -25,8 +28,10 @@ class UNetGenerator(nn.Module):
         norm: str = "instance",
         dropout: float = 0.5,
         gradient_checkpointing: bool = False,
+        upsample: str = "transposed",
     ) -> None:
         super().__init__()
+        one_of("upsample", upsample, UPSAMPLES)
         at_least("base_channels", base_channels, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
         depth = log2_of("image_size", image_size)
@@ -43,11 +48,11 @@ class UNetGenerator(nn.Module):
         self.decoder = nn.ModuleList()
         channels = widths[-1]
         for width in reversed(widths[:-1]):
-            up = ConvTranspose2d(channels, width, 4, 2, 1, bias=False)
+            up = enlarging_layer(upsample, channels, width, bias=False)
             dropouts = [nn.Dropout(dropout)] if len(self.decoder) < DROPOUT_LAYERS else []
             self.decoder.append(nn.Sequential(nn.ReLU(), up, norm_layer(norm, width), *dropouts))
             channels = 2 * width
-        self.head = nn.Sequential(nn.ReLU(), ConvTranspose2d(channels, out_channels, 4, 2, 1), nn.Tanh())
+        self.head = nn.Sequential(nn.ReLU(), enlarging_layer(upsample, channels, out_channels), nn.Tanh())
         initialize_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,3 +66,10 @@ class UNetGenerator(nn.Module):
         for level, skip in zip([*self.decoder, self.head], [None, *reversed(skips)], strict=True):
             x = apply_layer(level, x, skip, self.gradient_checkpointing)
         return x
+
+
+def enlarging_layer(upsample: str, in_channels: int, out_channels: int, bias: bool = True) -> nn.Module:
+    """A layer that doubles height and width."""
+    if upsample == "transposed":
+        return ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=bias)
+    return nn.Sequential(nn.Upsample(scale_factor=2), Conv2d(in_channels, out_channels, 3, padding=1, bias=bias))

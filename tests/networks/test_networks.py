@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from image_translation.networks import ConvAutoencoder, PatchGANDiscriminator, UNetGenerator
+from image_translation.networks.unet import enlarging_layer
 
 
 def count(network: nn.Module) -> int:
@@ -54,6 +55,18 @@ def test_depth_follows_the_image_size(size: int) -> None:
             assert network(x).shape == x.shape
     assert innermost == [(1, 1), (8, 8)]
     assert PatchGANDiscriminator(base_channels=2)(x, x).shape == (1, 1, size // 8 - 2, size // 8 - 2)
+
+
+def test_resizing_draws_no_checkerboard() -> None:
+    """Transposed convolutions draw a pattern even on an image of one color."""
+    for upsample, draws in (("transposed", True), ("resize", False)):
+        torch.manual_seed(0)
+        inside = enlarging_layer(upsample, 8, 4)(torch.ones(1, 8, 10, 10))[..., 2:-2, 2:-2]
+        assert inside.shape == (1, 4, 16, 16)
+        assert (inside.std((2, 3)).max().item() > 0.01) == draws
+        network = UNetGenerator(image_size=32, base_channels=2, upsample=upsample)
+        assert any(isinstance(module, nn.ConvTranspose2d) for module in network.modules()) == draws
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3, 32, 32)
 
 
 def test_the_discriminator_sees_70_by_70_pixels() -> None:
