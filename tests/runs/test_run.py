@@ -131,7 +131,8 @@ def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_
         (folder / "face").rename(folder / "photo")
         (folder / "comics").rename(folder / "monet")
     root = f"{tmp_path}/data/${{data.task}}"
-    arguments = ["train", "experiment=study", "task=comic,monet", "seed=0,1", f"data.root={root}", *TINY_PIX2PIX[1:]]
+    arguments = ["train", "experiment=study", "task=comic,monet", "model=pix2pix,autoencoder", "seed=0,1",
+                 f"data.root={root}", *TINY_PIX2PIX[1:]]  # fmt: skip
     assert "On comic" in succeeded(command(*arguments)).stdout
     study = tmp_path / "cwd" / "multirun" / "study"
     kinds = product(("comic", "monet"), ("autoencoder", "pix2pix"), (0, 1))
@@ -151,7 +152,8 @@ def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_
 
 
 def test_a_study_that_fails_says_so(command: Command, tmp_path: Path) -> None:
-    result = command("train", "experiment=study", "task=comic", "seed=0", f"data.root={tmp_path}", *TINY_PIX2PIX[1:])
+    result = command("train", "experiment=study", "task=comic", "model=pix2pix", "seed=0", f"data.root={tmp_path}",
+                     *TINY_PIX2PIX[1:])  # fmt: skip
     assert result.returncode == 1
     assert "no finished run to compare" in result.stderr
 
