@@ -17,7 +17,7 @@ EPSILON = 0.22  # for values in [-1, 1]
 class ResUNet(ImageTranslationModule):
     """Learns what the color curve leaves, by a robust distance and SSIM.
 
-    The distance of each value is √(d² + ε²) (Charbonnier et al. 1994), ε being 28 of 255 steps. Where a target can only be
+    The distance of a value is √(d² + ε²) (Charbonnier et al. 1994), with ε 28 of 255 steps. Where a target can only be
     guessed, as colors can, the mean of the guesses has the best PSNR, and errors below ε count as squares, which learns
     it; larger ones don't outweigh the rest. docs/models.md compares it with others.
 
