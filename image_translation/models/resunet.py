@@ -34,7 +34,7 @@ class ResUNet(ImageTranslationModule):
         self,
         base_channels: int = 32,
         depth: int = 4,
-        ssim_weight: float = 0.2,
+        ssim_weight: float = 0.4,
         gradient_clip_val: float = 1.0,
         gradient_checkpointing: bool = False,
         optimizer: OptimizerFactory | None = None,
