@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## train Pix2Pix on the built-in sample: numbers and images in a few minutes
+demo: $(READY) ## train the residual U-Net on the built-in sample: numbers and images in a few minutes
 	@$(BIN)/python -m image_translation.train experiment=demo
 
 train: $(READY) ## train with your options: make train ARGS="task=comic model=autoencoder data.root=…"
