@@ -1,4 +1,4 @@
-"""LPIPS, FID and KID of the images of a test: distances between features of pretrained networks, by torchmetrics."""
+"""Further metrics of the images of a test: sharpness, MS-SSIM and VIF, and distances between features of networks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,15 +6,20 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 from torchmetrics import Metric
+from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure, VisualInformationFidelity
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as LPIPSMetric
 
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.transforms import to_uint8
+from image_translation.metrics.sharpness import Sharpness
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 KINDS: dict[str, tuple[type[Metric], dict[str, Any], str]] = {  # class, options, file of the network's weights
+    "sharpness": (Sharpness, {}, ""),
+    "msssim": (MultiScaleStructuralSimilarityIndexMeasure, {"data_range": 1.0}, ""),  # Wang et al. 2003
+    "vif": (VisualInformationFidelity, {"sigma_n_sq": 2.0 / 255**2}, ""),  # Sheikh and Bovik 2006, for images in [0, 1]
     # Zhang et al. 2018, for images in [0, 1]
     "lpips": (LPIPSMetric, {"net_type": "alex", "normalize": True}, "alexnet-owt-7be5be79.pth"),
     "fid": (FrechetInceptionDistance, {}, INCEPTION),  # Heusel et al. 2017
@@ -23,7 +28,7 @@ KINDS: dict[str, tuple[type[Metric], dict[str, Any], str]] = {  # class, options
 
 
 def perceptual_metric(kind: str) -> Metric:
-    """Build the metric ``lpips``, ``fid`` or ``kid``.
+    """Build the metric ``sharpness``, ``msssim``, ``vif``, ``lpips``, ``fid`` or ``kid``.
 
     Raises:
         UserError: the kind is unknown, or the package torch-fidelity or the network's weights are missing.
@@ -39,10 +44,10 @@ def perceptual_metric(kind: str) -> Metric:
 
 
 class Perceptual(Callback):
-    """Adds ``perceptual/lpips``, ``fid`` or ``kid``, those in ``kinds``, to the metrics of a test.
+    """Adds ``perceptual/sharpness``, ``msssim``, ``vif``, ``lpips``, ``fid`` or ``kid`` to the metrics of a test.
 
-    LPIPS is the mean distance of the outputs from their targets. FID and KID are distances of all outputs from all
-    targets; FID is biased with fewer than some thousand images.
+    All but two compare each output with its target. FID and KID are distances of all outputs from all targets; FID is
+    biased with fewer than some thousand images.
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
@@ -57,11 +62,14 @@ class Perceptual(Callback):
         targets = to_uint8(batch["target"])
         with torch.autocast(outputs.device.type, enabled=False):
             for kind, metric in self.metrics.items():
-                if kind == "lpips":
-                    metric.update(outputs.float() / 255, targets.float() / 255)
-                else:
+                if kind in ("fid", "kid"):
                     metric.update(targets, real=True)
                     metric.update(outputs, real=False)
+                    continue
+                try:
+                    metric.update(outputs.float() / 255, targets.float() / 255)
+                except ValueError as error:  # of images that are too small for it
+                    raise UserError(f"perceptual={kind}: {error}") from error
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         for kind, metric in self.metrics.items():

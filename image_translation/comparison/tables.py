@@ -7,7 +7,7 @@ from typing import Any
 from image_translation.comparison.collect import Experiment, TaskComparison, differing
 from image_translation.metrics.names import BASELINES, IDENTITY, METRICS
 
-DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4}
+DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4, "sharpness": 2, "msssim": 3, "vif": 3}
 
 
 def show(metric: str, value: float, sign: bool = False) -> str:

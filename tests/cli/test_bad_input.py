@@ -112,7 +112,10 @@ def test_what_cannot_be_evaluated_or_exported(finished_run: Path, command: Comma
     evaluate, export = ["evaluate", f"run={run}", "trainer.accelerator=cpu"], ["export", f"run={run}"]
     refused(command(*evaluate, "trainer.devices=abc"), "devices")
     refused(command(*evaluate, "trainer.precision=abc"), precision)
-    refused(command(*evaluate, "perceptual=lpip"), "perceptual must be one of lpips, fid, kid; got 'lpip'")
+    refused(
+        command(*evaluate, "perceptual=lpip"),
+        "perceptual must be one of sharpness, msssim, vif, lpips, fid, kid; got 'lpip'",
+    )
     refused(command(*export, f"output={there}"), "exists, and nothing is overwritten")
     cut(best)
     refused(command(*evaluate), "best.ckpt: damaged")
