@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.utils import get_class
 from omegaconf import DictConfig
 
-from image_translation.cli.app import command
+from image_translation.cli.app import command, folder_of
 from image_translation.cli.errors import UserError
 from image_translation.runs.config import compose_saved
 from image_translation.runs.folder import trained_run
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.inference.checkpoints import load, save_generator
 
-    source, output = trained_run(str(cfg.run)), Path(str(cfg.output)).expanduser()
+    source, output = trained_run(str(folder_of("run", cfg.run))), Path(str(cfg.output)).expanduser()
     if output.suffix != ".safetensors":
         raise UserError(f"output must end in .safetensors, got {output}.")
     if output.exists():

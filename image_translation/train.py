@@ -65,7 +65,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
 
     if "wandb" in cfg.logger and "wandb_id" in run.facts:
         cfg.logger.wandb.id = run.facts["wandb_id"]
-    nodes = {} if trainer.fast_dev_run else cfg.logger  # type: ignore[attr-defined]
+    nodes = {} if cfg.trainer.fast_dev_run else cfg.logger
     with open_loggers(partial(instantiate, node, f"logger.{name}") for name, node in nodes.items()) as loggers:
         trainer.loggers = loggers
         run.update(wandb_id=wandb_id(loggers) or run.facts.get("wandb_id"))
@@ -73,7 +73,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
             logger.log_hyperparams(redact(OmegaConf.to_container(cfg, resolve=True)))
         with out_of_memory_hint(datamodule.batch_size, datamodule.image_size):
             trainer.fit(model, datamodule=datamodule, ckpt_path=run.resume_from, weights_only=True)
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if cfg.trainer.fast_dev_run:
             trainer.test(model, datamodule=datamodule, verbose=False)
             log.info("fast_dev_run: a batch of each split works. Nothing is kept.")
             run.discard()

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 from image_translation.cli.errors import UserError, at_least
 from image_translation.models import ImageTranslationModule
-from image_translation.training.lightning_private import move_average
+from image_translation.training.lightning_private import start_average
 
 
 class EMA(EMAWeightAveraging):
@@ -26,10 +26,10 @@ class EMA(EMAWeightAveraging):
         at_least("decay", decay, 0)
         if decay >= 1:
             raise UserError(f"decay must be below 1, got {decay}.")
-        super().__init__(decay=decay)
+        super().__init__(decay=decay, use_buffers=False)  # the color curve is not averaged
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        move_average(self, pl_module.device)
+        start_average(self, pl_module)
         pl_module.averaged_weights = partial(self.averaged_weights, trainer, pl_module)
 
     @contextmanager

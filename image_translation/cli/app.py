@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,19 @@ from image_translation.cli.help import annotate
 from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
 
+FLAGS = ("-m", "--multirun", "-h", "--help", "--resolve")
+FLAGS_WITH_VALUE = (
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+)
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries its conf in the package; a checkout has it beside the package.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -66,8 +80,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             # Hydra would make a folder called ~.
             place = r"^(hydra\.(?:run|sweep)\.dir=['\"]?)~(?=/|$)"
             sys.argv = [re.sub(place, lambda found: found[1] + str(Path.home()), word) for word in sys.argv]
-            # Hydra takes these in the first place only.
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun", "-h", "--help"))
+            sys.argv[1:] = flags_first(sys.argv[1:])
             try:
                 refuse_flags(config_name)
                 refuse_new_keys(config_name)
@@ -90,6 +103,19 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         return main
 
     return decorate
+
+
+def flags_first(words: list[str]) -> list[str]:
+    """A command line's words with Hydra's flags, and their values, in the first place: it takes them there only."""
+    flags, others, waiting = list[str](), list[str](), iter(words)
+    for word in waiting:
+        if word in FLAGS or word.partition("=")[0] in FLAGS_WITH_VALUE:
+            flags.append(word)
+            if word in FLAGS_WITH_VALUE:
+                flags.extend(islice(waiting, 1))
+        else:
+            others.append(word)
+    return [*flags, *others]
 
 
 def instantiate(node: DictConfig, path: str, **kwargs: Any) -> Any:

@@ -34,12 +34,19 @@ LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be 
     "data.eval_batch_size": (1, True),
     "model.base_channels": (1, True),
     "model.accumulate_grad_batches": (1, True),
+    "data.num_workers": (0, True),
+    "data.val_fraction": (0, False),
+    "data.test_fraction": (0, False),
     "trainer.max_epochs": (-1, True),
+    "trainer.max_steps": (-1, True),
     "trainer.accumulate_grad_batches": (1, True),
     "trainer.check_val_every_n_epoch": (1, True),
     "trainer.val_check_interval": (1e-6, False),
     "trainer.gradient_clip_val": (0, False),  # below it training would go uphill
 }
+# May also be null.
+OPTIONAL = ("data.num_workers", "trainer.max_epochs", "trainer.check_val_every_n_epoch", "trainer.gradient_clip_val",
+            "trainer.precision", "trainer.max_time")  # fmt: skip
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -48,28 +55,31 @@ def check_values(cfg: DictConfig) -> None:
     Constructors check their arguments too, for those who call them from Python.
     """
 
-    def given(name: str) -> Any:
-        node = OmegaConf.select(cfg, name.rpartition(".")[0]) if "." in name else cfg
+    values: dict[str, Any] = {}
+    for name in (*CHOICES, *LEAST, "data.image_size", "trainer.max_time"):
+        above, _, last = name.rpartition(".")
+        node = OmegaConf.select(cfg, above) if above else cfg
         target = str(node.get("_target_", "image_translation.")) if isinstance(node, DictConfig) else "another's"
-        return node.get(name.rpartition(".")[2]) if target.startswith(("image_translation.", "pytorch_")) else None
-
+        is_ours = target.startswith(("image_translation.", "pytorch_lightning.")) and last in node
+        if is_ours and not (node[last] is None and name in OPTIONAL):
+            values[name] = node[last]
     for name, choices in CHOICES.items():
-        if (value := given(name)) is not None:
-            one_of(name, value, choices)
+        if name in values:
+            one_of(name, values[name], choices)
     for name, (least, whole) in LEAST.items():
-        if (value := given(name)) is not None and (name, value) != ("data.batch_size", "auto"):
-            at_least(name, value, least, whole=whole)
-    if (value := given("data.image_size")) is not None:
-        log2_of("data.image_size", value)
-    if isinstance(given("trainer.max_time"), int | float):
+        if name in values and (name, values[name]) != ("data.batch_size", "auto"):
+            at_least(name, values[name], least, whole=whole)
+    if "data.image_size" in values:
+        log2_of("data.image_size", values["data.image_size"])
+    if not isinstance(values.get("trainer.max_time", ""), str | DictConfig):
         raise UserError("trainer.max_time is written DD:HH:MM:SS, as 00:12:00:00 for twelve hours.")
     if "optimized_metric" in cfg:
         splits = ("val", *chosen_splits("evaluate", cfg.evaluate))
         one_of("optimized_metric", cfg.optimized_metric, [f"{split}/{name}" for split in splits for name in METRICS])
 
 
-def chosen_splits(option: str, splits: str | Iterable[str]) -> list[str]:
+def chosen_splits(option: str, splits: Any) -> list[str]:
     """The splits that an option names; ``all`` is every one. Raises UserError if there is no such split."""
-    names = [splits] if isinstance(splits, str) else splits
+    names = splits if isinstance(splits, Iterable) and not isinstance(splits, str) else [splits]
     chosen = [one_of(option, name, (*SPLITS, "all")) for name in names]
     return list(SPLITS) if "all" in chosen else chosen

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from image_translation.cli.errors import UserError, nearest
 from image_translation.comparison.reading import FinishedRun, read_finished
-from image_translation.metrics.names import BASELINES, IDENTITY
+from image_translation.metrics.names import BASELINES
 from image_translation.runs.folder import CONFIG, MANIFEST
 
 
@@ -129,18 +129,22 @@ def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Exclud
     """The largest set of a task's runs that can be compared, and the others. Of repeated runs the first is selected."""
     usual = Counter(repr(run.condition) for run in runs).most_common(1)[0][0]
     main = [run for run in runs if repr(run.condition) == usual]
-    distance = statistics.median_low(run.means[f"{IDENTITY}/mse"] for run in main)
+    usual_mse = {}
+    for label in BASELINES:
+        if every := [run.means[f"{label}/mse"] for run in main if label in run.baselines]:
+            usual_mse[label] = statistics.median_low(every)
     selected: dict[str, FinishedRun] = {}
     excluded = []
     for run in runs:
-        mine, others, mse = run.condition, main[0].condition, run.means[f"{IDENTITY}/mse"]
+        mine, others = run.condition, main[0].condition
         unlike = next((name for name in others | mine if mine.get(name) != others.get(name)), None)
+        known = {label: run.means[f"{label}/mse"] for label in usual_mse if label in run.baselines}
+        off = next((b for b, m in known.items() if not math.isclose(m, usual_mse[b], rel_tol=1e-3, abs_tol=1e-3)), None)
         key = repr((run.model, run.seed, sorted(run.settings.items(), key=str)))
         if unlike:
             reason = f"not comparable with the other runs: {unlike} {mine.get(unlike)} instead of {others.get(unlike)}."
-        # Whatever the options say: if inputs and targets are the same, so is the distance between them.
-        elif not math.isclose(mse, distance, rel_tol=1e-3, abs_tol=1e-3):
-            reason = f"not comparable with the other runs: MSE of identity {mse:.4g} instead of {distance:.4g}."
+        elif off:  # whatever the options say: of the same images the baselines have the same scores
+            reason = f"not comparable with the other runs: MSE of {off} {known[off]:.4g}, usual {usual_mse[off]:.4g}."
         elif key in selected and run.model not in BASELINES:
             reason = f"repeated later with the same options and seed, in {selected[key].folder}."
         else:
@@ -170,9 +174,8 @@ def _baselines(runs: Sequence[FinishedRun]) -> list[Experiment]:
     for label in BASELINES:
         # The first is a run of the baseline itself, if there is one: it has the images.
         if having := sorted((run for run in runs if label in run.baselines), key=lambda run: run.model != label):
-            means, train = (
-                merged(tables, label) for tables in ([r.means for r in runs[::-1]], [r.train for r in runs])
-            )
+            ordered = [*having[::-1], having[0]]  # what it has itself counts
+            means, train = merged((run.means for run in ordered), label), merged((run.train for run in ordered), label)
             experiments.append(
                 Experiment(label, [replace(having[0], scores=having[0].baselines[label], means=means, train=train)])
             )
@@ -188,6 +191,7 @@ def differing(runs: Sequence[FinishedRun]) -> list[str]:
 def describe_options(run: FinishedRun, runs: Sequence[FinishedRun], group_by: Sequence[str] = ()) -> str:
     """The options in which a run differs from others of its model, with short names where these are unique."""
     names = group_by or differing([other for other in runs if other.model == run.model])
+    names = [name for name in names if not name.endswith("._target_")] or names  # other options tell more
     short = {name: name.rpartition(".")[2] for name in names}
     count = Counter(short.values())
     return ", ".join(f"{short[name] if count[short[name]] == 1 else name}={run.options.get(name)}" for name in names)

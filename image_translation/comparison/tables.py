@@ -33,9 +33,17 @@ def columns(tasks: Sequence[TaskComparison], family: str = "") -> list[str]:
     return sorted(found, key=lambda label: (label in BASELINES, label == IDENTITY, label))
 
 
+def option_names(tasks: Sequence[TaskComparison]) -> list[str]:
+    """The options in which runs of one model and task differ."""
+    groups = [
+        [run for run in task.runs if run.model == model] for task in tasks for model in {r.model for r in task.runs}
+    ]
+    return sorted({name for group in groups for name in differing(group)})
+
+
 def options_of(experiment: Experiment, tasks: Sequence[TaskComparison]) -> dict[str, Any]:
-    """The options in which any runs differ, with the experiment's values, as far as its runs have the same."""
-    names = differing([run for task in tasks for run in task.runs])
+    """The options in which runs of one model and task differ, with the experiment's values if its runs agree."""
+    names = option_names(tasks)
     first = experiment.runs[0].options if experiment.label not in BASELINES else {}
     return {name: None if name in experiment.pooled else first.get(name) for name in names}
 

@@ -127,7 +127,7 @@ class PairedImageDataModule(LightningDataModule):
             if count == 0:
                 where = f"The split {split!r} has no image in {self.description['root']}."
                 raise UserError(f"{where} Add a folder {split}, or change data.val_fraction and data.test_fraction.")
-            if split == "train" and count < self.batch_size:
+            if split == "train" and self.batch_size != "auto" and count < self.batch_size:
                 raise UserError(f"data.batch_size={self.batch_size} is more than the {count} training images.")
 
     def train_dataloader(self) -> DataLoader[Batch]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from image_translation.cli.errors import at_least
+from image_translation.cli.errors import UserError, at_least
 from image_translation.models.base import Batch, ImageTranslationModule
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
 from image_translation.networks import ResidualUNet
@@ -44,11 +44,14 @@ class ResUNet(ImageTranslationModule):
         super().__init__(optimizer, scheduler, compile)
         at_least("ssim_weight", ssim_weight, 0)
         at_least("gradient_clip_val", gradient_clip_val, 0)
-        self.ssim_weight, self.gradient_clip_val = ssim_weight, gradient_clip_val
+        self.ssim_weight, self.gradient_clip_val, self.depth = ssim_weight, gradient_clip_val, depth
         self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        image_size: int = self.trainer.datamodule.image_size  # type: ignore[attr-defined]
+        if image_size < 2**self.depth:
+            raise UserError(f"model.depth={self.depth} needs a data.image_size of at least {2**self.depth}.")
         if stage == "fit" and self.trainer.ckpt_path is None:
             self.generator.get_submodule("curve").load_state_dict(self.baselines.color_curve.state_dict())
 
@@ -65,5 +68,5 @@ class ResUNet(ImageTranslationModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        value = gradient_clip_val or self.gradient_clip_val
+        value = self.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
         super().configure_gradient_clipping(optimizer, value, gradient_clip_algorithm)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from image_translation.cli.errors import at_least
+from image_translation.cli.errors import UserError, at_least
 from image_translation.networks.color_curve import ColorCurve
 from image_translation.networks.layers import Conv2d, apply_layer
 
@@ -38,6 +38,8 @@ class ResidualUNet(nn.Module):
     ) -> None:
         super().__init__()
         at_least("base_channels", base_channels, 8, whole=True)
+        if base_channels % 8:
+            raise UserError(f"base_channels must be a multiple of 8, got {base_channels}.")
         at_least("depth", depth, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
         self.size_divisibility = 2**depth

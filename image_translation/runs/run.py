@@ -163,7 +163,7 @@ class Run:
         self.discarded = True
 
     def __enter__(self) -> "Run":
-        if self.earlier and not self.skipped:
+        if self.earlier and not self.skipped and is_main_process():
             status = "killed" if self.earlier["status"] == "running" else self.earlier["status"]
             how = f"resumed from {self.resume_from.name}" if self.resume_from else "started again"
             log.info("%s: %s earlier, %s.", self.folder, status, how)

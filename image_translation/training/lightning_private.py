@@ -4,15 +4,14 @@
    there depends on the hook that saves: resumed from some hooks it repeats a batch or the end of an epoch.
 2. ``FitLoop._combined_loader``: ``Trainer.estimated_stepping_batches`` makes the training loader before the progress of
    a resumed run is restored, so that it would start at the first image again.
-3. ``WeightAveraging._average_model``: it is made before the model is on its device.
+3. ``WeightAveraging._average_model``: it is made before the model is on its device, and before its curve is fitted.
 
 ``tests/training/test_lightning_private.py`` fails when one of them moves.
 """
 
 from typing import Any
 
-import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 
 
@@ -54,7 +53,11 @@ def count_steps(trainer: Trainer, batches_per_step: int) -> float:
     return steps
 
 
-def move_average(callback: WeightAveraging, device: torch.device) -> None:
-    """Move the averaged weights to the device of the model."""
-    assert callback._average_model is not None
-    callback._average_model.to(device)
+def start_average(callback: WeightAveraging, model: LightningModule) -> None:
+    """Move the averaged weights to the device of the model; before the first average they are the model's own."""
+    average = callback._average_model
+    assert average is not None
+    is_new = not average.n_averaged
+    average.to(model.device)
+    if is_new:
+        average.module.load_state_dict(model.state_dict())

@@ -57,8 +57,8 @@ def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True
     """The trainer of the config node ``trainer``, with more ``options``; UserError if one is out of range."""
     prepare_device(cfg.accelerator)
     precision = choose_precision(cfg.precision, cfg.accelerator)
-    if not trains:
-        options["max_epochs"] = 0
+    if not trains:  # one device tests it; a fast_dev_run would train
+        options |= {"max_epochs": 0, "fast_dev_run": False, "devices": 1, "num_nodes": 1, "strategy": "auto"}
     options |= {"precision": precision, "callbacks": [StepSeeding(), *callbacks]}
     trainer: Trainer = instantiate(cfg, "trainer", **options)
     asked = trainer.num_devices * trainer.num_nodes

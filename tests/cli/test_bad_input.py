@@ -42,6 +42,9 @@ OPTIONS = {
     "trainer.val_check_interval=50": "`val_check_interval` (50) must be less than or equal to",  # Lightning's
     "protocol=reprot": "protocol must be one of standard, report; got 'reprot'",
     "optimized_metric=test/sim": "optimized_metric must be one of val/mse, ",
+    "data.batch_size=auto": "data.batch_size=auto needs exactly one GPU",
+    "evaluate=null": "evaluate must be one of train, val, test, all; got None",
+    "if_exists=null": "if_exists must be one of refuse, resume; got None",
     "if_exists=continue": "if_exists must be one of refuse, resume; got 'continue'",
 } | ({} if torch.cuda.is_available() else {"trainer.accelerator=gpu": "gpu"})
 

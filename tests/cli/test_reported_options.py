@@ -89,6 +89,15 @@ def test_what_other_tools_call_an_option_is_answered_with_its_name(typed: str, c
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_flags_may_stand_anywhere(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "own.yaml").write_text("# @package data\ntask: own\nlayout: aligned\n")
+    for folder in ((f"--config-dir={tmp_path}",), ("--config-dir", tmp_path)):
+        result = succeeded(command("train", "task=own", "--cfg", "job", *folder, "seed=3", "model=autoencoder"))
+        for text in ("task: own", "seed: 3", "UNetAutoencoder"):
+            assert text in result.stdout
+
+
 def test_groups_and_nested_options_can_still_be_added(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "own.yaml").write_text("# @package _global_\ndata:\n  image_size: 64\n")

@@ -41,13 +41,17 @@ def test_runs_are_found_at_any_depth_and_grouped(tmp_path: Path) -> None:
 def test_the_color_curve_is_a_baseline_and_no_experiment(tmp_path: Path) -> None:
     run, own = make_run(tmp_path / "0"), make_run(tmp_path / "1", model="color_curve", noise=5)
     make_run(tmp_path / "2", seed=1)  # made before there was a curve
+    wrong = make_run(tmp_path / "3", seed=2)
+    shutil.copy(wrong / "test" / "identity.csv", wrong / "test" / "color_curve.csv")
     for folder in (run, own):
         shutil.copy(own / "test" / "per_image.csv", folder / "test" / "color_curve.csv")
     (task,) = collect([tmp_path])[0]
+    assert "not comparable with the other runs: MSE of color_curve" in reasons(tmp_path)["3"]
     assert [experiment.label for experiment in task.experiments] == ["pix2pix", "color_curve", "identity"]
     curve = task.baselines[0]
     assert curve.runs[0].folder == own  # which has the images
     assert curve.scores("psnr").tolist() == [[float(row["psnr"]) for row in read_csv(own / "test" / "per_image.csv")]]
+    assert curve.psnr == pytest.approx(curve.scores("psnr").mean())
     assert {verdict.pair for verdict in judge([task])} == {("color_curve", "pix2pix"), ("identity", "pix2pix")}
 
 

@@ -52,6 +52,24 @@ def test_colors_that_it_has_not_seen_stay_near_their_own() -> None:
     assert curve(images(1)).abs().max() < 3
 
 
+@pytest.mark.parametrize("options", [["callbacks=ema"], ["trainer=ddp", "trainer.devices=2"]])
+def test_the_averaged_weights_and_several_devices_change_nothing(
+    options: list[str], comic_root: Path, command: Command, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    succeeded(command("train", *TINY, f"data.root={comic_root}", "model=color_curve", f"hydra.run.dir={run}", *options))
+    scores = read_json(run / "test" / "metrics.json")
+    assert scores["test/mse"] == scores["color_curve/mse"] < scores["identity/mse"] / 2
+
+
+def test_it_can_be_tried(comic_root: Path, command: Command, tmp_path: Path) -> None:
+    result = succeeded(
+        command("train", *TINY, f"data.root={comic_root}", "model=color_curve", "trainer.fast_dev_run=true")
+    )
+    assert "Nothing is kept" in result.stdout
+    assert not list((tmp_path / "cwd").rglob("run.json"))
+
+
 def test_its_scores_stand_beside_every_model(comic_root: Path, command: Command, tmp_path: Path) -> None:
     options = (f"data.root={comic_root}", "seed=0")
     succeeded(command("train", *TINY, *options, "model=color_curve", f"hydra.run.dir={tmp_path / 'curve'}"))

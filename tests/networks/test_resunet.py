@@ -8,6 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from image_translation.cli.errors import UserError
 from image_translation.models import ResUNet
 from image_translation.networks import ResidualUNet
 from image_translation.networks.resunet import Enlarge
@@ -95,7 +96,15 @@ def test_the_loss_is_a_robust_distance_and_ssim() -> None:
     assert losses["loss"].item() == pytest.approx(distance + 0.5 * (1 - losses["ssim"].item()))
 
 
-@pytest.mark.parametrize(("own", "trainers", "expected"), [(1.0, None, 1.0), (1.0, 0.1, 0.1), (0.0, None, 50.0)])
+def test_what_it_cannot_be() -> None:
+    for channels in (4, 12):
+        with pytest.raises(UserError, match=r"^base_channels must be"):
+            network(base_channels=channels)
+
+
+@pytest.mark.parametrize(
+    ("own", "trainers", "expected"), [(1.0, None, 1.0), (1.0, 0.1, 0.1), (1.0, 0.0, 50.0), (0.0, None, 50.0)]
+)
 def test_the_gradient_is_limited(own: float, trainers: float | None, expected: float) -> None:
     model = ResUNet(base_channels=8, depth=1, gradient_clip_val=own)
     weight = next(model.generator.parameters())

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-import torch
 from helpers.training import NAMES, fit, make_data, make_model, make_trainer
 from pytorch_lightning.callbacks import Checkpoint, EMAWeightAveraging, LambdaCallback
 from torch import nn
 
-from image_translation.training.lightning_private import count_steps, move_average, set_progress
+from image_translation.training.lightning_private import count_steps, set_progress, start_average
 from image_translation.training.schedules import warmup_cosine
 
 
@@ -75,9 +74,12 @@ def test_steps_are_counted_without_keeping_the_loader(
     assert trainer.accumulate_grad_batches == 1
 
 
-def test_the_average_moves_to_the_device_of_the_model() -> None:
+def test_the_average_begins_with_the_model_and_on_its_device() -> None:
     callback, model = EMAWeightAveraging(), make_model("autoencoder")
     callback.setup(make_trainer(), model, "fit")
-    move_average(callback, torch.device("meta"))
     (average,) = (value for value in vars(callback).values() if isinstance(value, nn.Module))
+    nn.init.ones_(next(model.parameters()))  # what happens to a model between its callbacks' setup and the fit
+    start_average(callback, model)
+    assert next(average.parameters()).eq(1).all()
+    start_average(callback, model.to("meta"))
     assert {p.device.type for p in average.parameters()} == {"meta"}
