@@ -14,7 +14,8 @@ from image_translation.metrics.sharpness import Sharpness
 
 def energy(image: np.ndarray) -> float:
     """Of the details of an image (H, W, 3) in [0, 1], plus the variance of rounding to 8 bits."""
-    blurred = gaussian_filter(image, (1, 1, 0), truncate=3, mode="mirror")
+    padded = np.pad(image, ((3, 3), (3, 3), (0, 0)), mode="reflect")
+    blurred = gaussian_filter(padded, (1, 1, 0), truncate=3)[3:-3, 3:-3]
     return float(np.mean((image - blurred) ** 2)) + 1 / (12 * 255**2)
 
 
