@@ -1,6 +1,8 @@
 """The search for a batch size, and the hint after running out of memory."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from conftest import PROJECT, TINY_PIX2PIX, make_comic_root
 from helpers.training import NAMES, make_data, make_model, make_trainer
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from image_translation.cli.errors import UserError
 from image_translation.training.batch_size import find_batch_size, out_of_memory_hint, scale_batch_size
@@ -113,6 +116,23 @@ def test_out_of_memory_errors_become_a_hint(error: Exception) -> None:
         raise error
     with pytest.raises(UserError, match=message), out_of_memory_hint(24, 256):
         fail_while_handling(error)
+
+
+class Deadly(Dataset[Tensor]):
+    """Images that end the process that reads them, as a system without memory does."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(1)
+
+
+def test_a_process_that_loads_images_and_is_killed_becomes_a_hint() -> None:
+    message = r"^A process that loads images ended: DataLoader worker .* Set data\.num_workers=0"
+    with pytest.raises(UserError, match=message), out_of_memory_hint(2, 64):
+        list(DataLoader(Deadly(), num_workers=1))
 
 
 def fail_while_handling(error: Exception) -> None:
