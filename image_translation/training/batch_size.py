@@ -15,7 +15,7 @@ from image_translation.cli.errors import UserError
 
 ONE_DNN = "could not create a primitive"  # its message when it gets no memory
 # A process that loads images was ended by the system, or has no place to put them.
-WORKER = re.compile(r"DataLoader worker .* is killed|unable to allocate shared memory|Bus error")
+WORKER = re.compile(r"DataLoader worker .* (is killed|exited unexpectedly)|unable to allocate shared memory|Bus error")
 
 
 def find_batch_size(trainer: Trainer, model: LightningModule, datamodule: Any) -> int:
