@@ -26,18 +26,8 @@ from image_translation.cli.messages import explain, refuse_flags, refuse_new_key
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
 
 FLAGS = ("-m", "--multirun", "-h", "--help", "--resolve")
-FLAGS_WITH_VALUE = (
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-)
+FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c",
+                    "--package", "-p")  # fmt: skip
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries its conf in the package; a checkout has it beside the package.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
-from image_translation.metrics.names import METRICS
+from image_translation.metrics.names import METRICS, PROTOCOLS
 
 SPLITS = ("train", "val", "test")
 SWITCH = (True, False)
@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "model.compile": ("off", "default", "max"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),  # the weights stay in float32
     "progress": ("auto", "bar", "lines", "none"),
-    "protocol": ("standard", "report"),
+    "protocol": PROTOCOLS,
     "if_exists": ("refuse", "resume"),
     "strict": SWITCH,
     "wandb": SWITCH,
@@ -54,7 +54,6 @@ def check_values(cfg: DictConfig) -> None:
 
     Constructors check their arguments too, for those who call them from Python.
     """
-
     values: dict[str, Any] = {}
     for name in (*CHOICES, *LEAST, "data.image_size", "trainer.max_time"):
         above, _, last = name.rpartition(".")

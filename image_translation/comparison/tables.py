@@ -1,6 +1,7 @@
 """What the tables show."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,28 +36,28 @@ def columns(tasks: Sequence[TaskComparison], family: str = "") -> list[str]:
 
 def option_names(tasks: Sequence[TaskComparison]) -> list[str]:
     """The options in which runs of one model and task differ."""
-    groups = [
-        [run for run in task.runs if run.model == model] for task in tasks for model in {r.model for r in task.runs}
-    ]
-    return sorted({name for group in groups for name in differing(group)})
+    groups = defaultdict(list)
+    for run in (run for task in tasks for run in task.runs):
+        groups[run.task, run.model].append(run)
+    return sorted({name for group in groups.values() for name in differing(group)})
 
 
-def options_of(experiment: Experiment, tasks: Sequence[TaskComparison]) -> dict[str, Any]:
-    """The options in which runs of one model and task differ, with the experiment's values if its runs agree."""
-    names = option_names(tasks)
+def options_of(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
+    """The experiment's values of some options, as far as its runs agree."""
     first = experiment.runs[0].options if experiment.label not in BASELINES else {}
     return {name: None if name in experiment.pooled else first.get(name) for name in names}
 
 
 def mean_rows(tasks: Sequence[TaskComparison]) -> list[dict[str, Any]]:
     """The content of ``table.csv``: one row for each mean, with the options in which experiments differ."""
+    names = option_names(tasks)
     return [
         {
             "task": task.task, "model": experiment.label, "split": split, "metric": metric,
             "mean": statistics.fmean(means),
             "standard_deviation": statistics.stdev(means) if len(means) > 1 else None,
             "runs": len(means), "images": len(task.names) if split == "test" else None,
-            **options_of(experiment, tasks),
+            **options_of(experiment, names),
         }
         for task in tasks
         for experiment in task.experiments

@@ -94,9 +94,8 @@ def child_processes(run: Run) -> Iterator[None]:
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [arguments[0], *hydra.overrides.task, "hydra.mode=RUN"]  # an experiment may ask for a sweep
     with read_write(hydra):
-        hydra.run.dir = re.sub(
-            r'(\\*)"', r'\1\1\\"', str(run.folder.absolute())
-        )  # Lightning puts it between double quotes
+        # Lightning puts it between double quotes.
+        hydra.run.dir = re.sub(r'(\\*)"', r'\1\1\\"', str(run.folder.absolute()))
     try:
         yield
     except Exception as error:
