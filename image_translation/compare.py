@@ -14,7 +14,7 @@ from image_translation.cli.app import command, folder_of
 from image_translation.cli.console import print_table
 from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.values import check_values
-from image_translation.metrics.names import BASELINES, METRICS, title
+from image_translation.metrics.names import BASELINES, FURTHER, METRICS, SHARPNESS, title
 from image_translation.runs.files import write_csv, write_json, write_text
 
 FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
@@ -64,9 +64,9 @@ def compare(
     verdicts = judge(tasks)
     values: dict[str, Any] = {
         "tasks": tasks, "excluded": excluded, "verdicts": verdicts, "winners": winners(tasks, verdicts),
-        "headings": {metric: title(metric) for metric in METRICS}, "reference": reference, "version": __version__,
+        "headings": {metric: title(metric) for metric in METRICS}, "further": FURTHER, "reference": reference,
         "command": command_line("compare", runs=runs, group_by=group_by), "group_by": group_by, "baselines": BASELINES,
-        "output": output, "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
+        "version": __version__, "output": output, "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
         "collect": collect, "tables": tables, "plots": plots, "images": images, "album": album, "galleries": galleries,
     }  # fmt: skip
     findings = {
@@ -75,7 +75,6 @@ def compare(
         "against_baselines": render_lines("pairs.txt.j2", **values, with_baselines=True),
     }  # fmt: skip
     values |= findings
-
     output.mkdir(parents=True, exist_ok=True)
     compared = {t.task: {e.label: [str(run.folder) for run in e.runs] for e in t.trained} for t in tasks}
     reasons = {str(run.folder): run.reason for run in excluded}
@@ -90,9 +89,10 @@ def compare(
         from image_translation.loggers.wandb import log_comparison
 
         log_comparison(output, FILES, means)
-    rows = [[task.task, e.label, *(tables.show_mean(task, e.label, metric) for metric in METRICS)]
-            for task in tasks for e in task.experiments]  # fmt: skip
-    print_table(["task", "model", *values["headings"].values()], rows)
+    every = [(task, experiment.label) for task in tasks for experiment in task.experiments]
+    shown = (*METRICS, SHARPNESS)
+    rows = [[task.task, label, *(tables.show_mean(task, label, metric) for metric in shown)] for task, label in every]
+    print_table(["task", "model", *map(title, shown)], rows)
     print(render("summary.txt.j2", **values), end="")
 
 

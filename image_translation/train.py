@@ -9,7 +9,7 @@ from functools import partial
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.app import command, instantiate
-from image_translation.cli.errors import UserError
+from image_translation.cli.console import print_next_steps
 from image_translation.cli.values import chosen_splits
 from image_translation.runs.folder import BEST_CHECKPOINT
 from image_translation.runs.redact import redact
@@ -50,8 +50,6 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         return run.earlier.get("optimized_metric")
 
     model = instantiate(cfg.model, "model")
-    if (best := cfg.callbacks.get("best")) and (best.get("filename"), best.get("save_top_k", 1)) != ("best", 1):
-        raise UserError("callbacks.best writes best.ckpt, which is tested. For more: checkpoint.keep=3")
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     keep = LambdaCallback(on_train_batch_end=lambda *_, **__: run.keep())
     trainer = make_trainer(cfg.trainer, [keep, *callbacks], trains=model.trains)
@@ -90,6 +88,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
             found |= validate(trainer, model, datamodule)
     result = found.get(cfg.optimized_metric)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)
+    if datamodule.description["sample"]:
+        print_next_steps(run.folder, cfg.run.task)
     return result
 
 

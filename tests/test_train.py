@@ -1,6 +1,7 @@
 """The command ``train``: what a run leaves behind, and how it ends."""
 
 import os
+import re
 import signal
 from itertools import product
 from pathlib import Path
@@ -89,10 +90,11 @@ def test_output_ends_with_the_table_and_is_quiet(finished_run: Path) -> None:
     for line, row in zip(table, ("test", "color_curve", "identity"), strict=True):
         for metric in ("mse", "psnr", "ssim"):
             assert f"{means[f'{row}/{metric}']:.3f}" in line
-    *_, images, last = text.rstrip().splitlines()
+    *_, images, below, last = text.rstrip().splitlines()
     assert images.startswith("Images: ")
     assert "test/images" in images
-    assert last == "Below color_curve in PSNR and SSIM: pix2pix has learned no structure yet."  # after two epochs
+    assert below == "Below color_curve in PSNR and SSIM: pix2pix has learned no structure yet."  # after two epochs
+    assert re.match(r"Look at .*run/results\.png: ", last)
     for noise in ("Warning", "warn", "GPU available", "deprecat", "Trainer.fit", "Tip"):
         assert noise not in text + errors
 

@@ -13,6 +13,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as LPI
 
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.transforms import to_uint8
+from image_translation.metrics.names import BASELINES
 from image_translation.metrics.sharpness import Sharpness
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
@@ -47,11 +48,13 @@ class Perceptual(Callback):
     """Adds ``perceptual/sharpness``, ``msssim``, ``vif``, ``lpips``, ``fid`` or ``kid`` to the metrics of a test.
 
     All but two compare each output with its target. FID and KID are distances of all outputs from all targets; FID is
-    biased with fewer than some thousand images.
+    biased with fewer than some thousand images. What needs no network is computed of the baselines, too.
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
-        self.metrics = {kind: perceptual_metric(kind) for kind in kinds}
+        self.metrics = {("", kind): perceptual_metric(kind) for kind in kinds}
+        quick = [kind for kind in kinds if not KINDS[kind][2]]
+        self.metrics |= {(name, kind): perceptual_metric(kind) for name in BASELINES for kind in quick}
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         pl_module.extra_metrics = {}
@@ -60,20 +63,22 @@ class Perceptual(Callback):
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
         targets = to_uint8(batch["target"])
+        images = {"": outputs} | pl_module.baselines.outputs(batch["input"])
         with torch.autocast(outputs.device.type, enabled=False):
-            for kind, metric in self.metrics.items():
+            for (name, kind), metric in self.metrics.items():
                 if kind in ("fid", "kid"):
                     metric.update(targets, real=True)
                     metric.update(outputs, real=False)
                     continue
                 try:
-                    metric.update(outputs.float() / 255, targets.float() / 255)
+                    metric.update(images[name].float() / 255, targets.float() / 255)
                 except ValueError as error:  # of images that are too small for it
                     raise UserError(f"perceptual={kind}: {error}") from error
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        for kind, metric in self.metrics.items():
+        for (name, kind), metric in self.metrics.items():
             if isinstance(metric, KernelInceptionDistance):  # averages over subsets, at most as large as the set
                 metric.subset_size = max(2, min(100, sum(map(len, metric.fake_features))))
             value = metric.compute()
-            pl_module.extra_metrics[f"perceptual/{kind}"] = float(value[0] if isinstance(value, tuple) else value)
+            number = float(value[0] if isinstance(value, tuple) else value)
+            pl_module.extra_metrics.setdefault(name, {})[f"perceptual/{kind}"] = number

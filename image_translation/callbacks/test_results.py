@@ -10,17 +10,21 @@ from pytorch_lightning.loggers import WandbLogger
 from torchvision.io import write_png
 from torchvision.transforms.functional import to_pil_image
 
+from image_translation.callbacks.panels import draw_results
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
 from image_translation.metrics.image_scores import mean_metrics
 from image_translation.metrics.names import BASELINES
-from image_translation.runs.files import write_csv, write_json
+from image_translation.runs.files import atomic_write, write_csv, write_json
+from image_translation.runs.folder import RESULTS_IMAGE
 
 COMPRESSION = 1  # the default, 6, takes three times as long for files that are 3 % smaller
 
 
 class TestResultsWriter(Callback):
     """Writes ``metrics.json``, ``per_image.csv`` and ``images/<name>.png``, and logs a table of images with scores.
+
+    ``results.png`` shows the images of the split ``test`` with the best, the median and the worst PSNR.
 
     Beside them stand the baselines' scores, ``color_curve.csv`` and ``identity.csv``, and what the model saw, in
     ``inputs`` and ``targets``.
@@ -29,13 +33,14 @@ class TestResultsWriter(Callback):
         dirpath: where the results go, in a folder with the split's name.
         others: the same for other splits than ``test``; None for ``dirpath``.
         table_images: how many images the logged table shows.
-        pairs: whether to write ``inputs`` and ``targets`` too; ``compare`` shows them.
+        pairs: whether to write ``inputs``, ``targets`` and ``results.png`` too; ``compare`` shows the first two.
     """
 
     def __init__(self, dirpath: str, others: str | None = None, table_images: int = 50, pairs: bool = True) -> None:
         at_least("table_images", table_images, 0, whole=True)
         self.dirpath, self.others = Path(dirpath), Path(others or dirpath)
         self.table_images, self.pairs = table_images, pairs
+        self.overview = self.dirpath / RESULTS_IMAGE
         self.folder = self.dirpath  # of the split that is tested
         self.rows: dict[str, dict[str, Any]] = {}  # of the logged table
 
@@ -67,8 +72,13 @@ class TestResultsWriter(Callback):
             write_csv(self.folder / f"{file}.csv", [{"name": name} | row for name, row in table.items()], columns)
         means = {name if "/" in name else f"{split}/{name}": value for name, value in mean_metrics(scores).items()}
         for baseline, table in baselines.items():
-            means |= {f"{baseline}/{name}": value for name, value in mean_metrics(table).items()}
-        write_json(self.folder / "metrics.json", means | pl_module.extra_metrics | {"images": len(scores)})
+            of_baseline = mean_metrics(table) | pl_module.extra_metrics.get(baseline, {})
+            means |= {f"{baseline}/{name}": value for name, value in of_baseline.items()}
+        means |= pl_module.extra_metrics.get("", {})
+        write_json(self.folder / "metrics.json", means | {"images": len(scores)})
+        if split == "test" and self.pairs:
+            with atomic_write(self.overview) as png:
+                draw_results(self.folder, scores).save(png, "PNG")
         if self.rows:
             rows = [row | scores[name] for name, row in self.rows.items()]
             data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]

@@ -1,6 +1,7 @@
 """Tables on the terminal."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -33,8 +34,24 @@ def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folder
     """The metrics of each model, and where the images are."""
     if is_main_process():
         columns = {title(metric): metric for metric in METRICS}
-        columns |= {name.replace("/", "\n"): name for name in next(iter(scores.values())) if "/" in name}
+        columns |= {title(name).replace("/", "\n"): name for name in next(iter(scores.values())) if "/" in name}
         rows = [[model, *(row.get(name, "") for name in columns.values())] for model, row in scores.items()]
         print_table([split, *columns], rows)
         folders = tuple(folder / "images" if (folder / "images").exists() else folder for folder in folders)
         print("Images:", " and ".join(str(folder) for folder in folders if folder.exists()))
+
+
+def print_next_steps(run: Path, task: str) -> None:
+    """What to do after a run on the built-in sample."""
+    if not is_main_process():
+        return
+    inside = Path(sys.prefix).is_relative_to(Path.cwd()) and "VIRTUAL_ENV" not in os.environ
+    python = Path(sys.executable).relative_to(Path.cwd()) if inside else "python"
+    use = (f"import image_translation, PIL.Image; photo = PIL.Image.open('photo.jpg'); "
+           f"image_translation.load('{run}').predict(photo).save('output.png')")  # fmt: skip
+    print(
+        "Next, use this model on a photo of yours, train on your pairs, and compare runs:\n"
+        f'  {python} -c "{use}"\n'
+        f"  {python} -m image_translation.train task={task} model=resunet data.root=path/to/pairs\n"
+        f"  {python} -m image_translation.compare"
+    )

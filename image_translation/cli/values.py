@@ -36,7 +36,10 @@ LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be 
     "model.accumulate_grad_batches": (1, True),
     "data.num_workers": (0, True),
     "data.val_fraction": (0, False),
+    "data.folds": (2, True),
+    "data.fold": (0, True),
     "data.test_fraction": (0, False),
+    "alpha": (0, False),
     "trainer.max_epochs": (-1, True),
     "trainer.max_steps": (-1, True),
     "trainer.accumulate_grad_batches": (1, True),
@@ -45,8 +48,8 @@ LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be 
     "trainer.gradient_clip_val": (0, False),  # below it training would go uphill
 }
 # May also be null.
-OPTIONAL = ("data.num_workers", "trainer.max_epochs", "trainer.check_val_every_n_epoch", "trainer.gradient_clip_val",
-            "trainer.precision", "trainer.max_time")  # fmt: skip
+OPTIONAL = ("alpha", "data.num_workers", "data.folds", "trainer.max_epochs", "trainer.check_val_every_n_epoch",
+            "trainer.gradient_clip_val", "trainer.precision", "trainer.max_time")  # fmt: skip
 
 
 def check_values(cfg: DictConfig) -> None:

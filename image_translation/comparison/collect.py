@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from image_translation.cli.errors import UserError, nearest
+from image_translation.comparison.folds import pool_folds
 from image_translation.comparison.reading import FinishedRun, read_finished
 from image_translation.metrics.names import BASELINES
 from image_translation.runs.folder import CONFIG, MANIFEST
@@ -116,7 +117,8 @@ def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[T
     if runs and (unknown := [name for name in group_by if name not in known]):
         raise UserError(f"group_by={unknown[0]}: no run has such an option.{nearest(unknown[0], known)}")
 
-    runs = sorted(runs, key=lambda run: str(run.manifest.get("started")))[::-1]
+    runs, incomplete = pool_folds(sorted(runs, key=lambda run: str(run.manifest.get("started")))[::-1])
+    excluded += [Excluded(run.folder, reason, run) for run, reason in incomplete]
     tasks = []
     for task in sorted({run.task for run in runs}):
         selected, others = _select([run for run in runs if run.task == task])

@@ -62,12 +62,12 @@ def gather(task: TaskComparison, number: int, tasks: int, album: dict[str, str])
     thumbs = [name for name in task.names if name not in full][: MOST_THUMBS // tasks // (len(runs) + 2)]
     names = sorted(full.union(thumbs))
 
-    folders = {label: run.test / "images" for label, run in runs.items()}
-    if source := next((run for run in [*task.runs, *task.identity.runs] if (run.test / "targets").is_dir()), None):
-        folders |= {"input": source.test / "inputs", "target": source.test / "targets"}
+    parts = {label: (run, "images") for label, run in runs.items()}
+    if source := next((run for run in [*task.runs, *task.identity.runs] if has_pairs(run)), None):
+        parts |= {"input": (source, "inputs"), "target": (source, "targets")}
     files = {
-        f"{number}/{i}/{part}": (folders[part] / f"{name}.png", FULL if name in full else THUMB)
-        for i, name in enumerate(names) for part in folders
+        f"{number}/{i}/{part}": (run.places[name] / folder / f"{name}.png", FULL if name in full else THUMB)
+        for i, name in enumerate(names) for part, (run, folder) in parts.items()
     }  # fmt: skip
     for label, run in runs.items():
         if panels := sorted((run.folder / "panels").glob("epoch_*.png")):
@@ -79,6 +79,11 @@ def gather(task: TaskComparison, number: int, tasks: int, album: dict[str, str])
         log.warning("%s: %s images are missing or damaged.", folder, count)
     glance = list(dict.fromkeys(name for *_, chosen in groups[::-1] for name in chosen))[:3]  # typical ones first
     return Gallery(runs, names, groups, glance)
+
+
+def has_pairs(run: FinishedRun) -> bool:
+    """Whether a run has its test inputs and targets."""
+    return all((place / "targets").is_dir() for place in set(run.places.values()))
 
 
 def encode(path: Path, side: int) -> str | None:

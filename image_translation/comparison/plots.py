@@ -36,18 +36,24 @@ def looks(tasks: Sequence[TaskComparison]) -> Looks:
 
 @mpl.rc_context(STYLE)
 def curves(task: TaskComparison, look: Looks) -> str:
-    """Learning curves on the val images: each experiment's mean, and its seeds beneath it."""
-    figure = Figure(figsize=(8, 3))
-    for ax, metric in zip(figure.subplots(1, 2), ("psnr", "ssim"), strict=True):
+    """Learning curves on the val images, over steps and over time: each experiment's mean, and its seeds beneath it."""
+    figure = Figure(figsize=(12, 3))
+    panels = (("psnr", "step"), ("ssim", "step"), ("psnr", "training time (s)"))
+    for ax, (metric, over) in zip(figure.subplots(1, 3), panels, strict=True):
         for experiment in task.trained:
+            seconds, steps_done = experiment.mean_fact("training_s"), experiment.mean_fact("steps")
+            if over != "step" and not (seconds and steps_done):
+                continue
+            scale = 1.0 if over == "step" else seconds / steps_done  # type: ignore[operator]
             name, style = f"val/{metric}", look[experiment.label]
             runs = [{float(s): row[name] for s, row in run.curves.items() if name in row} for run in experiment.runs]
             for run in runs:
-                ax.plot(run.keys(), run.values(), color=style["color"], alpha=0.3, linewidth=1)
+                ax.plot([scale * s for s in run], run.values(), color=style["color"], alpha=0.3, linewidth=1)
             steps = sorted(set.intersection(*map(set, runs)))  # where some seeds have no value, the mean would jump
             means = [statistics.fmean(run[step] for run in runs) for step in steps]
-            ax.plot(steps, means, label=experiment.label, markevery=max(1, len(steps) - 1), **style)
-        ax.set(xlabel="step", ylabel=f"val {LABELS[metric]}")
+            places = [scale * step for step in steps]
+            ax.plot(places, means, label=experiment.label, markevery=max(1, len(steps) - 1), **style)
+        ax.set(xlabel=over, ylabel=f"val {LABELS[metric]}")
     return _url(figure)
 
 

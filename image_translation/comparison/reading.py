@@ -20,9 +20,9 @@ IMAGE_OPTIONS = ("data.layout", "data.direction", "data.derive", "data.image_siz
 # Options in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = (
     *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "hydra", "data.root", "data.task", "callbacks.last",
-    "callbacks.training_metrics", "callbacks.panels", "callbacks.test_results", "callbacks.throughput",
-    "callbacks.progress", "trainer.accelerator", "trainer.strategy", "trainer.default_root_dir", "trainer.logger",
-    "trainer.log_every_n_steps", "trainer.enable_", "trainer.profiler",
+    "callbacks.training_metrics", "callbacks.panels", "callbacks.perceptual", "callbacks.test_results",
+    "callbacks.throughput", "callbacks.progress", "trainer.accelerator", "trainer.strategy", "trainer.default_root_dir",
+    "trainer.logger", "trainer.log_every_n_steps", "trainer.enable_", "trainer.profiler",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ class FinishedRun:
     """A finished run whose test results can be read."""
 
     folder: Path
-    test: Path  # the folder of its test results
+    places: dict[str, Path]  # by test image the folder of the test results that it is in
     manifest: dict[str, Any]
     task: str
     model: str
@@ -71,7 +71,8 @@ def read_finished(folder: Path) -> FinishedRun:
         "test images": f"{len(scores)} of {manifest['data']['counts']['test']}",
     }
     return FinishedRun(
-        folder, folder / test, manifest, manifest["task"], manifest["model"], int(manifest["seed"]), options,
+        folder, dict.fromkeys(scores, folder / test), manifest, manifest["task"], manifest["model"],
+        int(manifest["seed"]), options,
         {name: value for name, value in options.items() if not name.startswith(NOT_OF_THE_EXPERIMENT)},
         condition, scores, baselines, means,
         train=splits["evaluate/train"][2] if "evaluate/train" in splits else {},

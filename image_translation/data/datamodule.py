@@ -61,6 +61,8 @@ class PairedImageDataModule(LightningDataModule):
         cache_folder: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        folds: int | None = None,
+        fold: int = 0,
     ) -> None:
         super().__init__()
         root, input_folder, target_folder, table, cache_folder = (  # Hydra passes folders named 2024 as numbers
@@ -81,7 +83,12 @@ class PairedImageDataModule(LightningDataModule):
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
         self.cache = one_of("cache", cache, ("auto", "device", "ram", "disk", "none"))
         self.cache_folder = Path(cache_folder or pooch.os_cache("image_translation") / "decoded").expanduser()
-        self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+        at_least("folds", 2 if folds is None else folds, 2, whole=True)
+        if folds is not None:
+            one_of("fold", fold, range(folds))
+        self.division: dict[str, Any] = {
+            "val_fraction": val_fraction, "test_fraction": test_fraction, "folds": folds, "fold": fold
+        }  # fmt: skip
         self.test_split = "test"
         self.datasets: dict[str, PairedImageDataset] = {}
         self.caches: dict[str, Dataset[dict[str, Any]]] = {}  # the same, decoded
@@ -113,7 +120,7 @@ class PairedImageDataModule(LightningDataModule):
         others = [task for task in tasks_with_folders(root) if task != self.task]
         hint = f" Is it for task={' or '.join(others)}?" if others else ""
         try:
-            splits, errors = self.source.scan(root, **self.fractions)
+            splits, errors = self.source.scan(root, **self.division)
         except UserError as error:
             raise UserError(f"{error}{hint}") from error
         if hint and not (self.source.target_folder or self.source.table):

@@ -8,5 +8,14 @@ from image_translation.models.color_curve import ColorCurveBaseline
 from image_translation.models.identity import Identity
 from image_translation.models.pix2pix import Pix2Pix
 from image_translation.models.resunet import ResUNet
+from image_translation.models.resunet_gan import ResUNetGAN
 
-__all__ = ["ColorCurveBaseline", "Identity", "ImageTranslationModule", "Pix2Pix", "ResUNet", "UNetAutoencoder"]
+__all__ = [
+    "ColorCurveBaseline",
+    "Identity",
+    "ImageTranslationModule",
+    "Pix2Pix",
+    "ResUNet",
+    "ResUNetGAN",
+    "UNetAutoencoder",
+]

@@ -41,6 +41,7 @@ class ImageTranslationModule(LightningModule):
     """
 
     generator: nn.Module
+    best_by: str | None = "val/psnr"  # which val metric the best checkpoint is chosen by; None: it is the last
     background = "white"  # the color below transparent images: that of the training, once it is loaded
 
     def __init__(
@@ -62,7 +63,7 @@ class ImageTranslationModule(LightningModule):
         self.set_protocol("standard")
         self.results: dict[str, dict[str, Scores]] = {}  # of each image, by split; and of each baseline
         self.gradient_norms: dict[str, Tensor] = {}  # of the latest update
-        self.extra_metrics: dict[str, float] = {}  # of a test, such as perceptual ones
+        self.extra_metrics: dict[str, Scores] = {}  # of a test, such as perceptual ones: its own by "", a baseline's
         self.outputs_finite: Tensor | bool = True
         self.averaged_weights: Callable[[], AbstractContextManager[None]] = nullcontext  # see callbacks.EMA
 
@@ -139,9 +140,9 @@ class ImageTranslationModule(LightningModule):
 
     def evaluation_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Outputs and targets of a batch as uint8, as they are saved and scored."""
-        raw, target = self(batch["input"]), to_uint8(batch["target"])
+        raw = self(batch["input"])
         self.outputs_finite = self.outputs_finite & raw.isfinite().all()
-        output = to_uint8(raw)
+        output, target = to_uint8(raw), to_uint8(batch["target"])
         self.scores.update(output, target, batch["name"])
         return output, target
 

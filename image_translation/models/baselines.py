@@ -29,5 +29,9 @@ class Baselines(nn.Module):
 
     def update(self, inputs: Tensor, targets: Tensor, names: list[str]) -> None:
         """Score a test batch: inputs (N, C, H, W) in [-1, 1], targets as uint8."""
-        self.scores["color_curve"].update(to_uint8(self.color_curve(inputs)), targets, names)
-        self.scores["identity"].update(to_uint8(inputs), targets, names)
+        for name, output in self.outputs(inputs).items():
+            self.scores[name].update(output, targets, names)
+
+    def outputs(self, inputs: Tensor) -> dict[str, Tensor]:
+        """What each makes of inputs (N, C, H, W) in [-1, 1], as uint8."""
+        return dict(zip(BASELINES, (to_uint8(self.color_curve(inputs)), to_uint8(inputs)), strict=True))

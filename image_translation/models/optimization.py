@@ -52,10 +52,15 @@ def make_schedule(model: Any, optimizer: Optimizer) -> Any:
     """A model's schedule of an optimizer's learning rate; UserError if it needs the steps of an endless training."""
     if model.schedule_interval == "epoch":
         return model.scheduler_factory(optimizer)
+    return model.scheduler_factory(optimizer, total_steps=steps_of(model, "scheduler"))
+
+
+def steps_of(model: Any, option: str) -> int:
+    """The steps of a model's training, which an option needs; UserError if it is endless."""
     steps = count_steps(model.trainer, model.batches_per_step)
     if not 0 < steps < math.inf:
-        raise UserError("scheduler needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
-    return model.scheduler_factory(optimizer, total_steps=int(steps))
+        raise UserError(f"{option} needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
+    return int(steps)
 
 
 def match_layouts(optimizers: Iterable[Optimizer]) -> None:

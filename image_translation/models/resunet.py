@@ -1,25 +1,18 @@
 """A residual U-Net that starts from the color curve: the model to beat (docs/models.md)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from image_translation.cli.errors import UserError, at_least
+from image_translation.losses.reconstruction import charbonnier_ssim
 from image_translation.models.base import Batch, ImageTranslationModule
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
 from image_translation.networks import ResidualUNet
 
-EPSILON = 0.22  # for values in [-1, 1]
-
 
 class ResUNet(ImageTranslationModule):
-    """Learns what the color curve leaves, by a robust distance and SSIM.
-
-    The distance of a value is √(d² + ε²) (Charbonnier et al. 1994), with ε 28 of 255 steps. Where a target can only be
-    guessed, as colors can, the mean of the guesses has the best PSNR, and errors below ε count as squares, which learns
-    it; larger ones don't outweigh the rest. docs/models.md compares it with others.
+    """Learns what the color curve leaves, by a robust distance and SSIM (``losses.reconstruction``).
 
     Args:
         base_channels: channels at half the resolution, a multiple of 8.
@@ -44,29 +37,30 @@ class ResUNet(ImageTranslationModule):
         super().__init__(optimizer, scheduler, compile)
         at_least("ssim_weight", ssim_weight, 0)
         at_least("gradient_clip_val", gradient_clip_val, 0)
-        self.ssim_weight, self.gradient_clip_val, self.depth = ssim_weight, gradient_clip_val, depth
+        self.ssim_weight, self.gradient_clip_val = ssim_weight, gradient_clip_val
         self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        image_size: int = self.trainer.datamodule.image_size  # type: ignore[attr-defined]
-        if image_size < 2**self.depth:
-            raise UserError(f"model.depth={self.depth} needs a data.image_size of at least {2**self.depth}.")
-        if stage == "fit" and self.trainer.ckpt_path is None:
-            self.generator.get_submodule("curve").load_state_dict(self.baselines.color_curve.state_dict())
+        start_at_curve(self, stage)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        output, target = self.generator(batch["input"]).float(), batch["target"]
-        distance = ((output - target).square() + EPSILON**2).sqrt().mean()
-        with torch.autocast(output.device.type, enabled=False):
-            pair = (output.clamp(-1, 1) + 1) / 2, (target + 1) / 2
-            ssim = structural_similarity_index_measure(*pair, data_range=1.0)
-        assert isinstance(ssim, Tensor)
-        loss = distance + self.ssim_weight * (1 - ssim)
-        return {"loss": loss, "l1": F.l1_loss(output.detach(), target), "ssim": ssim.detach()}
+        output, target = self.generator(batch["input"]), batch["target"]
+        loss, ssim = charbonnier_ssim(output, target, self.ssim_weight)
+        return {"loss": loss, "l1": F.l1_loss(output.detach().float(), target), "ssim": ssim}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         value = self.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
         super().configure_gradient_clipping(optimizer, value, gradient_clip_algorithm)
+
+
+def start_at_curve(model: ImageTranslationModule, stage: str) -> None:
+    """Give a residual U-Net the fitted color curve; UserError if its images are too small for it."""
+    network: ResidualUNet = model.generator  # type: ignore[assignment]
+    image_size: int = model.trainer.datamodule.image_size  # type: ignore[attr-defined]
+    if image_size < network.size_divisibility:
+        raise UserError(f"model.depth needs a data.image_size of at least {network.size_divisibility}.")
+    if stage == "fit" and model.trainer.ckpt_path is None:
+        network.curve.load_state_dict(model.baselines.color_curve.state_dict())

@@ -12,8 +12,15 @@ A ValueError names an argument with another value.
 
 from image_translation.networks.autoencoder import ConvAutoencoder
 from image_translation.networks.color_curve import ColorCurve
-from image_translation.networks.patchgan import PatchGANDiscriminator
+from image_translation.networks.patchgan import MultiScaleDiscriminator, PatchGANDiscriminator
 from image_translation.networks.resunet import ResidualUNet
 from image_translation.networks.unet import UNetGenerator
 
-__all__ = ["ColorCurve", "ConvAutoencoder", "PatchGANDiscriminator", "ResidualUNet", "UNetGenerator"]
+__all__ = [
+    "ColorCurve",
+    "ConvAutoencoder",
+    "MultiScaleDiscriminator",
+    "PatchGANDiscriminator",
+    "ResidualUNet",
+    "UNetGenerator",
+]

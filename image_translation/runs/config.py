@@ -19,7 +19,8 @@ WITHOUT_EFFECT = ("if_exists", "resume", "debug", "progress", "optimized_metric"
 LIMITS = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
 # What a resumed run may change as well: how long and where it trains, and what it writes.
 CHANGEABLE = (*LIMITS, "trainer.accelerator", "trainer.devices", "checkpoint", "callbacks.panels",
-              "callbacks.test_results", "data.root", "evaluate", "protocol", *WITHOUT_EFFECT)  # fmt: skip
+              "callbacks.perceptual", "callbacks.test_results", "data.root", "evaluate", "protocol",
+              *WITHOUT_EFFECT)  # fmt: skip
 
 
 def save_config(folder: Path, config: DictConfig, overrides: list[str]) -> None:

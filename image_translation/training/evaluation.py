@@ -58,10 +58,13 @@ def evaluate(
     for split in splits:
         model.test_split = datamodule.test_split = split
         trainer.test(model, datamodule=datamodule, verbose=False)
-        scores[split] = mean_metrics(model.results[split]) | model.extra_metrics
-        rows = {baseline: mean_metrics(model.results[baseline]) for baseline in BASELINES}
+        extra = model.extra_metrics
+        scores[split] = mean_metrics(model.results[split]) | extra.get("", {})
+        rows = {baseline: mean_metrics(model.results[baseline]) | extra.get(baseline, {}) for baseline in BASELINES}
         print_results({name: scores[split]} | rows, split, *panels, writer.folder)
         below = all(scores[split][metric] < rows["color_curve"][metric] for metric in ("psnr", "ssim"))
         if below and model.trains and trainer.is_global_zero:
             print(f"Below color_curve in PSNR and SSIM: {name} has learned no structure yet.")
+    if "test" in scores and writer.overview.exists() and trainer.is_global_zero:
+        print(f"Look at {writer.overview}: input, target and output of the best, the median and the worst test image.")
     return scores

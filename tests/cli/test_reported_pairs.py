@@ -104,13 +104,6 @@ def test_metadata_of_any_size_or_state_are_ignored_with_a_warning(
     assert torch.equal(whole.datasets["train"][0]["input"], before)
 
 
-@pytest.mark.parametrize("change", ["save_top_k=3", "save_top_k=-1", "filename=epoch"])
-def test_only_one_checkpoint_is_the_best(change: str, comic_root: Path, command: Command) -> None:
-    result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", f"callbacks.best.{change}")
-    assert result.returncode == 1
-    assert "Error: callbacks.best writes best.ckpt, which is tested. For more: checkpoint.keep=3" in result.stderr
-
-
 def test_a_model_knows_the_background_that_it_was_trained_on(
     comic_root: Path, command: Command, tmp_path: Path
 ) -> None:

@@ -153,3 +153,33 @@ def test_train_and_test_are_of_the_same_runs(tmp_path: Path) -> None:
         (tmp_path / "2" / file).unlink()  # an evaluation that was cut short
     assert [run.seed for run in collect([tmp_path])[0][0].trained[0].with_train.runs] == [0]
     assert compared([tmp_path]) == {"pix2pix": [0, 1, 2]}
+
+
+def test_the_folds_of_a_cross_validation_are_one_run(tmp_path: Path) -> None:
+    """With every image once; a run without all its folds is not compared."""
+    for model, seed, folds in (("pix2pix", 0, (0, 1, 2)), ("pix2pix", 1, (0, 1, 2)), ("autoencoder", 0, (0, 2))):
+        for fold in folds:
+            run = make_run(tmp_path / f"{model}_{seed}_{fold}", model=model, seed=seed, fingerprint=str(fold) * 64,
+                           count=2 + fold, options={"data.folds": 3, "data.fold": fold})  # fmt: skip
+            rename = {f"p{index:03d}": f"p{fold}{index:02d}" for index in range(2 + fold)}
+            for old, new in rename.items():
+                for kind in ("images", "inputs", "targets"):
+                    (run / "test" / kind / f"{old}.png").rename(run / "test" / kind / f"{new}.png")
+                for table in ("per_image", "identity"):
+                    edit_text(run / "test" / f"{table}.csv", lambda text, old=old, new=new: text.replace(old, new))
+            edit_json(run / "test" / "metrics.json", **{"perceptual/sharpness": float(fold), "perceptual/fid": 1.0})
+    (task,), excluded = collect([tmp_path])
+    (experiment,) = task.trained
+    assert [run.seed for run in experiment.runs] == [0, 1]
+    assert task.names == ["p000", "p001", "p100", "p101", "p102", "p200", "p201", "p202", "p203"]
+    for run in experiment.runs:
+        rows = {row["name"]: float(row["psnr"]) for fold in range(3)
+                for row in read_csv(tmp_path / f"pix2pix_{run.seed}_{fold}" / "test" / "per_image.csv")}  # fmt: skip
+        assert {name: row["psnr"] for name, row in run.scores.items()} == rows
+        assert run.means["psnr"] == pytest.approx(sum(rows.values()) / 9)
+        assert run.means["perceptual/sharpness"] == pytest.approx((0 * 2 + 1 * 3 + 2 * 4) / 9)
+        assert "perceptual/fid" not in run.means
+        assert all((place / "images" / f"{name}.png").exists() for name, place in run.places.items())
+    reasons = {item.folder.name: item.reason for item in excluded}
+    assert reasons.keys() == {"autoencoder_0_0", "autoencoder_0_2"}
+    assert all("there is no finished run with data.fold=1" in reason for reason in reasons.values())

@@ -3,8 +3,9 @@
 import hashlib
 import logging
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,28 +84,60 @@ class PairSource(ABC):
         """The images of a pair, ``input`` and ``target`` as far as they come from files; ``read`` reads a file."""
         return {half: read(path) for half, path in (("input", pair.input), ("target", pair.target)) if path}
 
-    def scan(self, root: Path, val_fraction: float, test_fraction: float) -> Found:
+    def scan(
+        self, root: Path, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int = 0
+    ) -> Found:
         """The pairs of each split, and what keeps other files from being pairs. UserError if there is nothing at all.
 
         A split that is not stored is taken out of train by a hash of the pair's name, so that adding images never
-        moves a pair from one split to another.
+        moves a pair from one split to another. With ``folds``, all pairs are divided anew, in the same way: those of
+        the ``fold`` are tested.
         """
         if not root.is_dir():
             problem = "is not a folder" if root.exists() else "does not exist"
             raise UserError(f"data.root={root} {problem}{'' if root.is_absolute() else f' in {Path.cwd()}'}.")
         stored, errors = self.find(root)
-        splits = {split: stored.get(split, []) for split in SPLITS}
-        every, splits["train"] = splits["train"], []
-        for pair in every:
-            digest = hashlib.sha256(pair.name.encode("utf-8", "surrogateescape")).digest()
-            place = int.from_bytes(digest[:8], "big") / 2**64  # in [0, 1)
-            wanted = "test" if place < test_fraction else "val" if place < test_fraction + val_fraction else "train"
-            splits["train" if wanted in stored else wanted].append(pair)
-        for split in splits.keys() - stored.keys() - {"train"}:
-            log.info("No pairs stored for %s: uses %d of the %d for train.", split, len(splits[split]), len(every))
+        splits = (
+            cross_validate(stored, folds, fold, val_fraction) if folds else fill(stored, val_fraction, test_fraction)
+        )
         if self.direction == "BtoA" and "input" in self.halves:
             splits = {split: [Pair(p.name, p.target, p.input) for p in pairs] for split, pairs in splits.items()}
         return splits, errors
+
+
+def fill(stored: dict[str, list[Pair]], val_fraction: float, test_fraction: float) -> dict[str, list[Pair]]:
+    """The splits that are stored; those that are not are taken out of train, by a hash of each pair's name."""
+    splits = {split: stored.get(split, []) for split in SPLITS}
+    every, splits["train"] = splits["train"], []
+    for pair in every:
+        place = place_of(pair)
+        wanted = "test" if place < test_fraction else "val" if place < test_fraction + val_fraction else "train"
+        splits["train" if wanted in stored else wanted].append(pair)
+    for split in splits.keys() - stored.keys() - {"train"}:
+        log.info("No pairs stored for %s: uses %d of the %d for train.", split, len(splits[split]), len(every))
+    return splits
+
+
+def cross_validate(stored: dict[str, list[Pair]], folds: int, fold: int, val_fraction: float) -> dict[str, list[Pair]]:
+    """All pairs, divided by a hash of their names: those of one fold are for test, and a part of the others for val.
+
+    A name that several stored splits have gets its split's in front.
+    """
+    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    count = Counter(pair.name for pairs in stored.values() for pair in pairs)
+    for split, pairs in stored.items():
+        for pair in pairs:
+            place = place_of(pair) * folds
+            wanted = "test" if int(place) == fold else "val" if place % 1 < val_fraction else "train"
+            splits[wanted].append(pair if count[pair.name] == 1 else replace(pair, name=f"{split}_{pair.name}"))
+    log.info("Cross-validation: fold %d of 0 … %d is the test; train, val and test are divided anew.", fold, folds - 1)
+    return splits
+
+
+def place_of(pair: Pair) -> float:
+    """In [0, 1), by a hash of the pair's name."""
+    digest = hashlib.sha256(pair.name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def raise_for(errors: list[PairingError]) -> None:
