@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import find_device
-from image_translation.data.transforms import jitter, to_uint8
+from image_translation.data.transforms import JITTER, random_crop, to_uint8
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
 from image_translation.training.device import choose_precision, peak_memory, prepare_device, reset_peak_memory
 
@@ -70,11 +70,11 @@ def main(file: str, model: str, size: str, options: str, *batches: str) -> None:
         module = MODELS[model](image_size=int(size), **json.loads(options))
         step = make_step(module, device, choose_precision("auto", "auto"))
         reset_peak_memory(device)
-        data = random_batch(batch, int(size), device)
+        data = random_batch(batch, round(int(size) * JITTER), device)
         halves = [to_uint8(data[half]) for half in ("input", "target")]
         ends = []
         for index in range(steps + 1):
-            x, y = jitter(*halves)
+            x, y = random_crop(*halves, size=int(size))
             step({"input": x, "target": y, "name": data["name"]})
             if device.type == "cuda" and index in (0, steps):
                 torch.cuda.synchronize()  # only where a time is taken, because a run doesn't wait either

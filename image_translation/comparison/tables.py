@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from image_translation.comparison.collect import Experiment, TaskComparison, differing
-from image_translation.metrics.names import BASELINES, IDENTITY, METRICS
+from image_translation.metrics.names import BASELINES, IDENTITY, METRICS, SHARPNESS
 
 DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4, "sharpness": 2, "msssim": 3, "vif": 3}
 
@@ -62,7 +62,7 @@ def mean_rows(tasks: Sequence[TaskComparison]) -> list[dict[str, Any]]:
         for task in tasks
         for experiment in task.experiments
         for split in ("test", "train")
-        for metric in (*METRICS, *(f"report/{metric}" for metric in METRICS))
+        for metric in (*METRICS, SHARPNESS, *(f"report/{metric}" for metric in METRICS))
         if (means := experiment.means(metric, split))
     ]  # fmt: skip
 

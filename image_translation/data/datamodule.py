@@ -21,11 +21,12 @@ from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
-from image_translation.data.transforms import JITTER, jitter, to_float
+from image_translation.data.transforms import JITTER, random_crop, to_float
 from image_translation.training.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
+TRAINING = "training"  # the training images, as large as random crops need them
 AUGMENTATION = 1  # tells its seeds from those of a model's steps
 
 
@@ -102,10 +103,11 @@ class PairedImageDataModule(LightningDataModule):
         splits, errors, root, is_sample = self.scan()
         raise_for(errors)
         fingerprint, leaks, cut = check_images(splits, self.source, root, self.background)
-        self.datasets = {
-            split: PairedImageDataset(pairs, self.source, self.image_size, self.resize, self.background)
-            for split, pairs in splits.items()
-        }
+        form = self.source, self.image_size, self.resize, self.background
+        self.datasets = {split: PairedImageDataset(pairs, *form) for split, pairs in splits.items()}
+        # Larger from their files: enlarged from the size of the others they would be blurred, and so the outputs.
+        large = round(self.image_size * JITTER) if self.jitter else self.image_size
+        self.training = PairedImageDataset(splits["train"], self.source, large, self.resize, self.background)
         counts = {split: len(splits[split]) for split in SPLITS}
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
         self.description |= {"leaks": leaks} if leaks else {}
@@ -148,7 +150,7 @@ class PairedImageDataModule(LightningDataModule):
 
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
         """The loader of one split, in random order to ``train`` on."""
-        dataset = self._cached(split)
+        dataset = self._cached(TRAINING if train and self.trainer else split)
         memory = dataset.stored.device.type if isinstance(dataset, MemoryCache) else None
         workers = 0 if memory else self.num_workers
         # A trainer decides when its workers end, and ends them.
@@ -176,7 +178,7 @@ class PairedImageDataModule(LightningDataModule):
 
     def _cached(self, split: str) -> Dataset[dict[str, Any]]:
         """A split's images: in training, which needs them again and again, from where they stay decoded."""
-        dataset = self.datasets[split]
+        dataset = self.training if split == TRAINING else self.datasets[split]
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING or not len(dataset):
             return dataset
         if split not in self.caches:
@@ -187,7 +189,7 @@ class PairedImageDataModule(LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         if self.cache == "auto":  # decided once, before a part of the memory is taken
-            needed = self.datasets["train"].nbytes + self.datasets["val"].nbytes
+            needed = self.training.nbytes + self.datasets["val"].nbytes
             self.cache = choose_cache(needed, device, self.trainer.num_devices, self.cache_folder)
         if self.cache == "none":
             return dataset
@@ -203,12 +205,12 @@ class PairedImageDataModule(LightningDataModule):
         return self.finish_batch(batch, torch.Generator().manual_seed(derive_seed(self.seed, *place)))
 
     def finish_batch(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
-        """On the device: numbers in [-1, 1], jitter if there is a ``generator`` to draw it, and the derived input."""
+        """On the device: numbers in [-1, 1], cropped if there is a ``generator`` to draw it, and the derived input."""
         halves = [batch[half] for half in self.source.halves]
         if generator is None:
             halves = [to_float(half) for half in halves]
         else:
-            halves = jitter(*halves, scale=JITTER if self.jitter else 1, hflip=self.hflip, generator=generator)
+            halves = random_crop(*halves, size=self.image_size, hflip=self.hflip, generator=generator)
         if self.derive is not None:
             halves.insert(0, self.derive(halves[0]))
             if self.source.direction == "BtoA":
@@ -216,12 +218,12 @@ class PairedImageDataModule(LightningDataModule):
         return dict(zip(("input", "target"), halves, strict=True)) | {"name": batch["name"]}
 
     def plain_batches(self, split: str, device: torch.device) -> Iterator[Batch]:
-        """All images of a split in batches on a device, without jitter."""
+        """All images of a split, or those to train on as large as they are cropped from, in batches on a device."""
         for batch in self.dataloader(split):
             yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
 
     def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
-        """``count`` images spread evenly over a split, always the same ones, without jitter."""
+        """``count`` images spread evenly over a split, always the same ones."""
         dataset = self.datasets[split]
         count = min(count, len(dataset))
         batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])

@@ -4,6 +4,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from image_translation.data import PairedImageDataModule
+from image_translation.data.datamodule import TRAINING
 from image_translation.data.transforms import to_uint8
 from image_translation.metrics.image_scores import ImageScores
 from image_translation.metrics.names import BASELINES
@@ -22,9 +23,9 @@ class Baselines(nn.Module):
         self.scores = dict(zip(BASELINES, (self.color_curve_scores, self.identity_scores), strict=True))
 
     def fit(self, trainer: Trainer) -> None:
-        """Fit the curve to all pixels of the training images, as they are without augmentation."""
+        """Fit the curve to all pixels of the training images."""
         datamodule: PairedImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        batches = datamodule.plain_batches("train", trainer.strategy.root_device)
+        batches = datamodule.plain_batches(TRAINING, trainer.strategy.root_device)
         self.color_curve.fit((batch["input"], batch["target"]) for batch in batches)
 
     def update(self, inputs: Tensor, targets: Tensor, names: list[str]) -> None:

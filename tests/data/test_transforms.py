@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torchvision.transforms.v2.functional import resize
 
-from image_translation.data.transforms import jitter, to_float, to_uint8
+from image_translation.data.transforms import random_crop, to_float, to_uint8
 
 
 def test_bytes_survive_the_way_to_floats_and_back_and_floats_are_clamped_and_rounded() -> None:
@@ -13,17 +12,20 @@ def test_bytes_survive_the_way_to_floats_and_back_and_floats_are_clamped_and_rou
     assert to_uint8(values).tolist() == [0, 0, 1, 2, 255, 255]
 
 
-@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
-def test_jitter_is_resize_crop_and_flip(size: tuple[int, int]) -> None:
-    """Every image of a batch equals one of the crops that torchvision makes, or that flipped."""
+@pytest.mark.parametrize("whole", [(20, 20), (16, 24)])
+def test_a_random_crop_is_a_part_of_its_image_or_that_flipped(whole: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    images = torch.randint(256, (6, 3, *size), dtype=torch.uint8)
-    large = [round(side * 286 / 256) for side in size]
-    enlarged = resize(to_float(images), large, antialias=False)
+    images = torch.randint(256, (12, 3, *whole), dtype=torch.uint8)
+    one, other = random_crop(images, 255 - images, size=16)
+    assert torch.allclose(one, -other, atol=1e-6)
     places = []
-    for image, whole in zip(jitter(images)[0], enlarged, strict=True):
-        crops = whole.unfold(1, size[0], 1).unfold(2, size[1], 1)  # of each place: (3, tops, lefts, height, width)
+    for image, from_image in zip(one, to_float(images), strict=True):
+        crops = from_image.unfold(1, 16, 1).unfold(2, 16, 1)  # of each place: (3, tops, lefts, height, width)
         differences = [(crops - view[:, None, None]).abs().amax((0, 3, 4)) for view in (image, image.flip(-1))]
-        (match,) = (torch.stack(differences) < 1.1 / 127.5).nonzero().tolist()  # flipped or not, top, left
+        (match,) = (torch.stack(differences) < 1e-6).nonzero().tolist()  # flipped or not, top, left
         places.append(match)
-    assert all(len({*choices}) > 1 for choices in zip(*places, strict=True))
+    assert all(
+        len({*choices}) > 1
+        for choices, room in zip(zip(*places, strict=True), (2, *whole), strict=True)
+        if room > 16 or room == 2
+    )
