@@ -18,6 +18,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.hflip": SWITCH,
     "data.cache": ("auto", "device", "ram", "disk", "none"),
     "model.norm": ("batch", "instance"),
+    "model.discriminator_norm": ("instance", "spectral"),
+    "model.diff_augment": SWITCH,
     "model.upsample": ("transposed", "resize"),
     "model.gan_loss": ("bce", "lsgan", "hinge"),
     "model.gradient_checkpointing": SWITCH,

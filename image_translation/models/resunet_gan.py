@@ -9,22 +9,22 @@ from torch import Tensor
 from image_translation.cli.errors import UserError, at_least, one_of
 from image_translation.losses.adversarial import GAN_LOSSES
 from image_translation.losses.augmentation import diff_augment
-from image_translation.losses.reconstruction import charbonnier_ssim
+from image_translation.losses.reconstruction import charbonnier_ssim, texture_distance
 from image_translation.models.adversarial import AdversarialModule, frozen
 from image_translation.models.base import Batch
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory, steps_of
 from image_translation.models.resunet import start_at_curve
 from image_translation.networks import MultiScaleDiscriminator, ResidualUNet
 
-ADVERSARIAL = ("discriminator", "score_real", "score_fake", "accuracy", "gan", "features")  # losses
+ADVERSARIAL = ("discriminator", "score_real", "score_fake", "accuracy", "gan", "features", "texture")  # losses
 SMALLEST = 64  # pixels: at half of it a discriminator has one patch
 
 
 class ResUNetGAN(AdversarialModule):
     """A residual U-Net that is trained like ``ResUNet`` at first; then a discriminator joins in.
 
-    The discriminator is a PatchGAN at two scales with spectral norm. The generator's loss is that of ``ResUNet``, plus
-    the adversarial one, plus the distance of the discriminator's features (Wang et al. 2018, pix2pixHD).
+    The discriminator is a PatchGAN at two scales. The generator's loss is that of ``ResUNet``, plus the adversarial
+    one, plus the distances of the discriminator's features (Wang et al. 2018, pix2pixHD) and of the texture.
     ``interpolate`` goes back towards the weights from before the discriminator.
 
     Args:
@@ -33,7 +33,9 @@ class ResUNetGAN(AdversarialModule):
         gan_loss: ``bce``, ``lsgan`` or ``hinge``.
         lambda_gan: weight of the adversarial loss.
         lambda_features: weight of the distance of the features.
+        lambda_texture: weight of the distance of the texture (``losses.reconstruction``).
         discriminator_channels: width of the discriminator's first layers.
+        discriminator_norm: ``instance``, or ``spectral`` for limited weights instead (Miyato et al. 2018).
         diff_augment: augment what the discriminator sees, for few images.
         gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile: see ``AdversarialModule``.
     """
@@ -47,9 +49,11 @@ class ResUNetGAN(AdversarialModule):
         ssim_weight: float = 0.4,
         gan_start: float = 0.5,
         gan_loss: str = "hinge",
-        lambda_gan: float = 0.02,
+        lambda_gan: float = 0.1,
         lambda_features: float = 0.5,
+        lambda_texture: float = 0.5,
         discriminator_channels: int = 32,
+        discriminator_norm: str = "instance",
         diff_augment: bool = False,
         gradient_clip_val: float = 1.0,
         accumulate_grad_batches: int = 1,
@@ -60,20 +64,18 @@ class ResUNetGAN(AdversarialModule):
     ) -> None:
         super().__init__(gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile)
         for name, value in (("ssim_weight", ssim_weight), ("gan_start", gan_start),
-                            ("lambda_gan", lambda_gan), ("lambda_features", lambda_features)):  # fmt: skip
+                            ("lambda_gan", lambda_gan), ("lambda_features", lambda_features),
+                            ("lambda_texture", lambda_texture)):  # fmt: skip
             at_least(name, value, 0)
         if gan_start > 1:
             raise UserError(f"gan_start must be at most 1, got {gan_start}.")
         self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.ssim_weight, self.gan_start = ssim_weight, gan_start
-        self.lambda_gan, self.lambda_features = lambda_gan, lambda_features
+        self.weights_of = {"gan": lambda_gan, "features": lambda_features, "texture": lambda_texture}
         self.diff_augment = one_of("diff_augment", diff_augment, (True, False))
+        one_of("discriminator_norm", discriminator_norm, ("instance", "spectral"))  # batch norm would mix real and fake
         self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
-        import os
-
-        self.discriminator = MultiScaleDiscriminator(
-            6, discriminator_channels, norm=os.environ.get("DNORM", "spectral")
-        )
+        self.discriminator = MultiScaleDiscriminator(6, discriminator_channels, norm=discriminator_norm)
         self.register_buffer("start", self.weights())  # of the generator when the discriminator joined in
         self.start: Tensor
 
@@ -105,7 +107,8 @@ class ResUNetGAN(AdversarialModule):
 
         with frozen(self.discriminator):
             losses |= self.generator_losses(images[0], images[1], images[2])
-            losses["loss"] = loss + self.lambda_gan * losses["gan"] + self.lambda_features * losses["features"]
+            losses["texture"] = texture_distance(fake, y)
+            losses["loss"] = loss + sum(weight * losses[name] for name, weight in self.weights_of.items())
             self.step(generator_optimizer, losses["loss"], batch_idx)
         return {name: value.detach() for name, value in losses.items()}
 

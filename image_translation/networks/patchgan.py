@@ -32,12 +32,12 @@ class PatchGANDiscriminator(nn.Module):
         for stride in (2, 2, 1):
             conv = Conv2d(width, 2 * width, 4, stride, 1, bias=norm == "spectral")
             width *= 2
-            norms = [] if norm == "spectral" else [norm_layer(norm.removeprefix("spectral_"), width)]
+            norms = [] if norm == "spectral" else [norm_layer(norm, width)]
             layers += [conv, *norms, nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers, Conv2d(width, 1, 4, 1, 1))
         initialize_weights(self)
-        if norm.startswith("spectral"):
-            for layer in self.layers if norm == "spectral" else self.layers[:-1]:
+        if norm == "spectral":
+            for layer in self.layers:
                 if isinstance(layer, Conv2d):
                     spectral_norm(layer)
 
@@ -62,7 +62,7 @@ class MultiScaleDiscriminator(nn.Module):
     ``scales`` counts them. The other arguments: see ``PatchGANDiscriminator``.
     """
 
-    def __init__(self, in_channels: int = 6, base_channels: int = 32, scales: int = 2, norm: str = "spectral") -> None:
+    def __init__(self, in_channels: int = 6, base_channels: int = 32, scales: int = 2, norm: str = "instance") -> None:
         super().__init__()
         at_least("scales", scales, 1, whole=True)
         self.scales = nn.ModuleList(PatchGANDiscriminator(in_channels, base_channels, norm) for _ in range(scales))
