@@ -4,18 +4,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from conftest import Command, image, read_json, succeeded
 from helpers.training import fit, make_data, moved_alike
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 import image_translation
 from image_translation.callbacks import BestCheckpoint, LastCheckpoint
 from image_translation.cli.errors import UserError
 from image_translation.losses.augmentation import diff_augment
+from image_translation.losses.reconstruction import texture_distance
 from image_translation.models import ResUNet, ResUNetGAN
 from image_translation.networks import MultiScaleDiscriminator, PatchGANDiscriminator
 
@@ -95,6 +98,40 @@ def test_the_losses(weights: tuple[float, float]) -> None:
     expected = {"features": sum(features) / 8, "discriminator": sum(hinge) / 2, "gan": -sum(logits_of_fake) / 2}
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-4)
+
+
+def test_the_generator_minimizes_all_of_them(comic_root: Path) -> None:
+    weights = {"lambda_gan": 0.3, "lambda_features": 2.0, "lambda_texture": 0.7}
+    gan, seen = make_gan(gan_start=0.5, ssim_weight=0.0, **weights), []
+
+    def note(*arguments: Any) -> None:
+        seen.append({name: value.item() for name, value in arguments[2].items()})
+
+    fit(gan, make_data(comic_root, batch_size=3), callbacks=[pl.callbacks.LambdaCallback(on_train_batch_end=note)])
+    plain, whole = seen
+    assert plain["gan"] == plain["features"] == plain["texture"] == plain["discriminator"] == 0
+    added = sum(weight * whole[name.removeprefix("lambda_")] for name, weight in weights.items())
+    assert whole["features"] > 0
+    assert whole["texture"] > 0
+    assert whole["l1"] < whole["loss"] - added < whole["l1"] + 0.22  # the robust distance
+
+
+def test_texture_is_the_contrast_of_fine_details() -> None:
+    """By scipy's filters, away from the border."""
+    output, target = (images(1, 3, 60, 60, seed=seed).double() for seed in range(2))
+    output = 0.5 * output
+
+    def log_contrast(image: np.ndarray) -> np.ndarray:
+        details = image - gaussian_filter(image, (0, 1, 1), radius=(0, 3, 3))
+        energy = gaussian_filter(details**2, (0, 2, 2), radius=(0, 6, 6))
+        return np.asarray(np.log(np.sqrt(energy + 1e-6) + 0.02))
+
+    apart = np.abs(log_contrast(output[0].numpy()) - log_contrast(target[0].numpy()))
+    found = texture_distance(output, target).item()
+    assert found == pytest.approx(apart[:, 9:-9, 9:-9].mean(), rel=0.05)
+    assert 0.5 < found < 0.8  # log 2
+    assert texture_distance(target, target).item() == 0
+    assert texture_distance(target.flip(-1), target).item() < 0.2  # not where each detail is, but how many
 
 
 def test_the_weights_of_a_spectral_discriminator_are_limited() -> None:
