@@ -24,7 +24,7 @@ demo: $(READY) ## train the residual U-Net on the built-in sample: numbers and i
 train: $(READY) ## train with your options: make train ARGS="task=comic model=autoencoder data.root=…"
 	@$(BIN)/python -m image_translation.train $(ARGS)
 
-study: $(READY) ## the whole comparison, 3 tasks x 3 models x 2 seeds; stop it and type it again: make study ARGS="trainer.max_epochs=20"
+study: $(READY) ## the whole comparison, 3 tasks x 4 models x 3 seeds; stop it and type it again: make study ARGS="trainer.max_epochs=20"
 	@$(BIN)/python -m image_translation.train experiment=study $(ARGS)
 
 bench: $(READY) ## measure speed and memory here, for docs/performance.md; about an hour on two cores: make bench ARGS="--rounds 1"

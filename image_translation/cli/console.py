@@ -15,7 +15,10 @@ from image_translation.metrics.names import METRICS, title
 
 def console() -> Console:
     """The terminal; no terminal in a notebook, which would keep what moves a bar and colors words as text."""
-    return Console(force_terminal=False if "JPY_PARENT_PID" in os.environ else None)
+    found = Console(force_terminal=False if "JPY_PARENT_PID" in os.environ else None)
+    if not found.is_terminal:
+        found.width = max(found.width, 160)
+    return found
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str | None = None) -> None:
@@ -26,15 +29,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], captio
     for row in rows:
         cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
-    terminal = console()
-    terminal.print(table, width=None if terminal.is_terminal else max(terminal.width, 160))
+    console().print(table)
 
 
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:
     """The metrics of each model, and where the images are."""
     if is_main_process():
         columns = {title(metric): metric for metric in METRICS}
-        columns |= {title(name).replace("/", "\n"): name for name in next(iter(scores.values())) if "/" in name}
+        columns |= {
+            title(name).replace("/", "\n").replace(" →", "\n→"): name
+            for name in next(iter(scores.values()))
+            if "/" in name
+        }
         rows = [[model, *(row.get(name, "") for name in columns.values())] for model, row in scores.items()]
         print_table([split, *columns], rows)
         folders = tuple(folder / "images" if (folder / "images").exists() else folder for folder in folders)

@@ -180,8 +180,8 @@ def test_the_study_is_the_plain_training_of_every_pair(tmp_path: Path) -> None:
     assert study.hydra.mode == RunMode.MULTIRUN
     params = {name: sorted(value.split(",")) for name, value in study.hydra.sweeper.params.items()}
     assert params["task"] == ["coloring", "comic", "monet"]
-    assert params["model"] == ["autoencoder", "pix2pix", "resunet"]
-    assert len(params["seed"]) >= 2
+    assert params["model"] == ["autoencoder", "pix2pix", "resunet", "resunet_gan"]
+    assert len(params["seed"]) >= 3
 
 
 def test_the_defaults_are_the_studys(tmp_path: Path) -> None:
