@@ -2,14 +2,28 @@
 
 import os
 import re
+import shlex
 import signal
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import REAL_DATA, SIZE, TINY, TINY_AUTOENCODER, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
+from conftest import (
+    REAL_DATA,
+    SIZE,
+    TINY,
+    TINY_AUTOENCODER,
+    TINY_PIX2PIX,
+    Command,
+    image,
+    read_csv,
+    read_json,
+    succeeded,
+)  # fmt: skip
 from helpers.processes import start, wait_for
 from helpers.wandb_runs import read_offline_run
 from PIL import Image
@@ -190,3 +204,16 @@ def test_trains_on_the_gpu_by_default(comic_root: Path, command: Command, tmp_pa
     options = [option for option in TINY_PIX2PIX if option != "trainer.accelerator=cpu"]
     succeeded(command("train", *options, f"data.root={comic_root}", f"hydra.run.dir={tmp_path / 'run'}"))
     assert read_json(tmp_path / "run" / "run.json")["device"]["type"] == "cuda"
+
+
+def test_after_the_sample_come_the_next_commands(command: Command, tmp_path: Path) -> None:
+    """The first of them works as it is printed, in any folder."""
+    result = succeeded(command("train", "model=color_curve", "data.image_size=32", "logger=none", "trainer=cpu"))
+    use, train, compare = result.stdout.splitlines()[-3:]
+    assert train.endswith("-m image_translation.train task=comic model=resunet data.root=path/to/pairs")
+    assert compare.endswith("-m image_translation.compare")
+    image(0).save(tmp_path / "cwd" / "photo.jpg")
+    options = shlex.split(use)[1:]
+    done = subprocess.run([sys.executable, *options], cwd=tmp_path / "cwd", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "cwd" / "output.png").size == image(0).size
