@@ -6,7 +6,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision.transforms.v2.functional import gaussian_blur
 
 EPSILON = 0.22  # for values in [-1, 1]
-FLOOR = 0.02  # likewise, of a contrast: 2.5 of 255 steps
+FLOOR, GIVEN = 0.02, 0.05  # likewise, of contrasts: too low to count, and of an input that half counts
 
 
 def charbonnier_ssim(output: Tensor, target: Tensor, ssim_weight: float) -> tuple[Tensor, Tensor]:
@@ -24,18 +24,20 @@ def charbonnier_ssim(output: Tensor, target: Tensor, ssim_weight: float) -> tupl
     return distance + ssim_weight * (1 - ssim), ssim.detach()
 
 
-def texture_distance(output: Tensor, target: Tensor) -> Tensor:
-    """How far the contrast of fine details is from the target's, wherever they are: images (N, C, H, W) in [-1, 1].
+def texture_distance(source: Tensor, output: Tensor, target: Tensor) -> Tensor:
+    """How far the contrast of fine details is from the target's: images (N, C, H, W) in [-1, 1].
 
-    Details are what a Gaussian blur with σ 1 takes away; their contrast is their root mean square in a Gaussian window
-    with σ 2. The distance is the mean absolute difference of its logarithms: a tenth too little is 0.1. Where details
-    can't be guessed, a pixel's error is least without any; this asks for as many as the target's, in no certain place.
+    Details are what lies between Gaussian blurs with σ 0.7 and 1.5 pixels, so that a grid of single pixels is none;
+    their contrast is their root mean square in a Gaussian window with σ 2. The distance is the mean absolute difference
+    of its logarithms, weighted by the contrast of the ``source``, the input: without anything to draw from, a network
+    would fill flat areas with a pattern.
     """
-    own, right = ((contrast(images.float()) + FLOOR).log() for images in (output, target))
-    return (own - right).abs().mean()
+    own, right, given = (contrast(images.float()) for images in (output, target, source))
+    distance = ((own + FLOOR).log() - (right + FLOOR).log()).abs()
+    return (distance * given / (given + GIVEN)).mean()
 
 
 def contrast(images: Tensor) -> Tensor:
-    details = images - gaussian_blur(images, [7, 7], [1.0, 1.0])
+    details = gaussian_blur(images, [5, 5], [0.7, 0.7]) - gaussian_blur(images, [9, 9], [1.5, 1.5])
     energy: Tensor = gaussian_blur(details.square(), [13, 13], [2.0, 2.0])
     return (energy + 1e-6).sqrt()

@@ -51,7 +51,7 @@ class ResUNetGAN(AdversarialModule):
         gan_loss: str = "hinge",
         lambda_gan: float = 0.1,
         lambda_features: float = 0.5,
-        lambda_texture: float = 0.5,
+        lambda_texture: float = 1.0,
         discriminator_channels: int = 32,
         discriminator_norm: str = "instance",
         diff_augment: bool = False,
@@ -107,7 +107,7 @@ class ResUNetGAN(AdversarialModule):
 
         with frozen(self.discriminator):
             losses |= self.generator_losses(images[0], images[1], images[2])
-            losses["texture"] = texture_distance(fake, y)
+            losses["texture"] = texture_distance(x, fake, y)
             losses["loss"] = loss + sum(weight * losses[name] for name, weight in self.weights_of.items())
             self.step(generator_optimizer, losses["loss"], batch_idx)
         return {name: value.detach() for name, value in losses.items()}
