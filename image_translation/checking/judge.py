@@ -25,7 +25,8 @@ MOST = 0.9  # of the images
 
 def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
     """Pairs that are flipped, shifted, or not a pair, judged by the other pairs of the set."""
-    pairs = [item for item in facts if len(item.halves) == 2 and all(half.digest for half in item.halves.values())]
+    usable = [item for item in facts if len(item.halves) == 2 and not item.problems]
+    pairs = [item for item in usable if all(half.digest for half in item.halves.values())]
     if len(pairs) < FEW:
         return []
     best = np.array([max(its.as_is, its.flipped, its.shifted) for its in (item.agreement for item in pairs)])

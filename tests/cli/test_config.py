@@ -16,9 +16,8 @@ from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import ModelCheckpoint
 
-from image_translation.callbacks import EMA, LastCheckpoint
+from image_translation.callbacks import EMA, BestCheckpoint, LastCheckpoint
 from image_translation.cli.app import instantiate
 from image_translation.cli.errors import UserError
 from image_translation.cli.values import CHOICES
@@ -83,8 +82,11 @@ def test_a_wrong_value_is_answered_before_torch_is_imported(option: str, tmp_pat
 def test_what_may_be_chosen_is_what_the_class_takes(option: str, tmp_path: Path) -> None:
     node = option.partition(".")[0]
 
+    model = "pix2pix" if option in ("model.norm", "model.upsample") else "resunet_gan"
+
     def build(value: Any) -> Any:
-        cfg = config(tmp_path, *{"derived": ["task=coloring"], "table": ["data.table=pairs.csv"]}.get(value, []))
+        needed = {"derived": ["task=coloring"], "table": ["data.table=pairs.csv"]}.get(value, [])
+        cfg = config(tmp_path, f"model={model}", *needed)
         OmegaConf.update(cfg, option, value)
         return make_trainer(cfg.trainer, []) if node == "trainer" else instantiate(cfg[node], node)
 
@@ -147,7 +149,7 @@ def test_every_trainer_is_made_with_its_callbacks(trainer: str, callbacks: str, 
     made = make_trainer(cfg.trainer, [instantiate(node, name) for name, node in cfg.callbacks.items()])
     assert made.limit_train_batches == (2 if trainer == "debug" else 1.0)
     kinds = [type(callback) for callback in made.callbacks]
-    assert kinds[-2:] == [ModelCheckpoint, LastCheckpoint]  # after the callbacks whose state they keep
+    assert kinds[-2:] == [BestCheckpoint, LastCheckpoint]  # after the callbacks whose state they keep
     assert (EMA in kinds) == (callbacks == "ema")
 
 
