@@ -30,6 +30,14 @@ CASES = {
     **{task: [f"task={task}"] for task in TASKS},
     "table": ["task=comic", "data.layout=table", "data.table=pairs.csv"],
     "resunet": ["task=coloring", "model=resunet", "model.base_channels=8", "model.depth=2"],
+    "resunet_gan": [
+        "task=coloring",
+        "model=resunet_gan",
+        "model.base_channels=8",
+        "model.depth=2",
+        "model.discriminator_channels=4",
+        "data.image_size=64",
+    ],
     "option of derive": ["task=inpaint", "+data.derive.ratio=0.3"],
 }
 OWN = {
