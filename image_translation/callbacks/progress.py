@@ -27,13 +27,13 @@ class EpochProgress(ProgressBar):
             style = "bar" if console().is_terminal else "lines"
         self.style = style if is_main_process() else "none"
         self.bars: Progress | None = None
-        self.since = 0.0
+        self.since, self.validated = 0.0, False  # of the epoch
 
     def disable(self) -> None:
         self.style = "none"
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        self.since = time.monotonic()
+        self.since, self.validated = time.monotonic(), False
         self._show(_epoch(trainer), trainer.num_training_batches)
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -46,13 +46,15 @@ class EpochProgress(ProgressBar):
         self._advance()
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+        self.validated = True
         self._show(_epoch(trainer), trainer.num_training_batches, trainer.fit_loop.batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
         self._hide()
         if self.style != "none":
-            names = ("train/loss", *sorted(name for name in trainer.callback_metrics if name.startswith("val/")))
-            metrics = {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
+            val = sorted(name for name in trainer.callback_metrics if name.startswith("val/") and self.validated)
+            names = [name for name in ("train/loss", *val) if name in trainer.callback_metrics]
+            metrics = {name: trainer.callback_metrics[name] for name in names}
             shown = "".join(f"{name} {float(value):.4g}, " for name, value in metrics.items())
             print(f"{_epoch(trainer)}: {shown}{time.monotonic() - self.since:.1f} s", flush=True)
 

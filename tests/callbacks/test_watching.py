@@ -12,11 +12,11 @@ import pytest
 import torch
 from conftest import SIZE, TINY_PIX2PIX, Command
 from helpers.results import leaves
-from helpers.training import fit, make_data
+from helpers.training import fit, make_data, make_model
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor
 
-from image_translation.callbacks import GANMonitor, LastCheckpoint, TrainingMetrics
+from image_translation.callbacks import EpochProgress, GANMonitor, LastCheckpoint, TrainingMetrics
 from image_translation.cli.errors import UserError
 from image_translation.models import Pix2Pix
 from image_translation.runs.folder import read_manifest
@@ -112,3 +112,11 @@ def test_a_gan_that_does_not_learn_is_warned_of_once(
     warnings = [record.message for record in caplog.records if record.name.endswith("gan_monitor")]
     assert len(warnings) == bool(text)
     assert all(str(text) in warning and "Try " in warning for warning in warnings)
+
+
+def test_an_epoch_without_a_validation_shows_no_older_one(comic_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    callbacks = [TrainingMetrics(str(comic_root / "metrics.csv")), EpochProgress("lines")]
+    fit(make_model("autoencoder"), make_data(comic_root, batch_size=3), max_epochs=3, check_val_every_n_epoch=2,
+        callbacks=callbacks)  # fmt: skip
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch ")]
+    assert ["val/psnr" in line for line in lines] == [False, True, False]
