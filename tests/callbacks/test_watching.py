@@ -117,6 +117,6 @@ def test_a_gan_that_does_not_learn_is_warned_of_once(
 def test_an_epoch_without_a_validation_shows_no_older_one(comic_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     callbacks = [TrainingMetrics(str(comic_root / "metrics.csv")), EpochProgress("lines")]
     fit(make_model("autoencoder"), make_data(comic_root, batch_size=3), max_epochs=3, check_val_every_n_epoch=2,
-        callbacks=callbacks)  # fmt: skip
+        callbacks=callbacks, enable_progress_bar=True)  # fmt: skip
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch ")]
     assert ["val/psnr" in line for line in lines] == [False, True, False]
