@@ -75,10 +75,13 @@ class Perceptual(Callback):
                 except ValueError as error:  # of images that are too small for it
                     raise UserError(f"perceptual={kind}: {error}") from error
 
-    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        split = "" if pl_module.test_split == "test" else pl_module.test_split
         for (name, kind), metric in self.metrics.items():
             if isinstance(metric, KernelInceptionDistance):  # averages over subsets, at most as large as the set
                 metric.subset_size = max(2, min(100, sum(map(len, metric.fake_features))))
             value = metric.compute()
             number = float(value[0] if isinstance(value, tuple) else value)
             pl_module.extra_metrics.setdefault(name, {})[f"perceptual/{kind}"] = number
+            logged = "/".join(part for part in (split, name, "perceptual", kind) if part)
+            pl_module.log(logged, number, sync_dist=True)  # equal on all devices already
