@@ -23,7 +23,7 @@ from conftest import (
     read_csv,
     read_json,
     succeeded,
-)  # fmt: skip
+)
 from helpers.processes import start, wait_for
 from helpers.wandb_runs import read_offline_run
 from PIL import Image

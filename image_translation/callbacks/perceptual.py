@@ -63,7 +63,7 @@ class Perceptual(Callback):
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
         targets = to_uint8(batch["target"])
-        images = {"": outputs} | pl_module.baselines.outputs(batch["input"])
+        images = {"": outputs} | pl_module.baselines.outputs
         with torch.autocast(outputs.device.type, enabled=False):
             for (name, kind), metric in self.metrics.items():
                 if kind in ("fid", "kid"):

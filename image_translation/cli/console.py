@@ -1,7 +1,8 @@
 """Tables on the terminal."""
 
+import json
 import os
-import sys
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from image_translation.cli.errors import command_line, python
 from image_translation.cli.process import is_main_process
 from image_translation.metrics.names import METRICS, title
 
@@ -51,13 +53,9 @@ def print_next_steps(run: Path, task: str) -> None:
     """What to do after a run on the built-in sample."""
     if not is_main_process():
         return
-    inside = Path(sys.prefix).is_relative_to(Path.cwd()) and "VIRTUAL_ENV" not in os.environ
-    python = Path(sys.executable).relative_to(Path.cwd()) if inside else "python"
-    use = (f"import image_translation, PIL.Image; photo = PIL.Image.open('photo.jpg'); "
-           f"image_translation.load('{run}').predict(photo).save('output.png')")  # fmt: skip
-    print(
-        "Next, use this model on a photo of yours, train on your pairs, and compare runs:\n"
-        f'  {python} -c "{use}"\n'
-        f"  {python} -m image_translation.train task={task} model=resunet data.root=path/to/pairs\n"
-        f"  {python} -m image_translation.compare"
-    )
+    use = (f'import image_translation as it, PIL.Image as im; '
+           f'it.load({json.dumps(str(run))}).predict(im.open("photo.jpg")).save("output.png")')  # fmt: skip
+    print("Next, use this model on a photo of yours, train on your pairs, and compare runs:")
+    print(f"  {python()} -c {shlex.quote(use)}")
+    print(" ", command_line("train", f"task={task}", "model=resunet", "data.root=path/to/pairs"))
+    print(" ", command_line("compare"))

@@ -2,9 +2,12 @@
 
 import difflib
 import math
+import os
 import re
 import shlex
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,7 +20,13 @@ class UserError(ValueError):
 def command_line(command: str, *options: str, **values: object) -> str:
     """A command to paste into a shell, with values quoted for Hydra and for the shell where they need it."""
     words = [*options, *(shlex.quote(f"{name}={hydra_value(value)}") for name, value in values.items())]
-    return " ".join(["python -m", f"image_translation.{command}", *words])
+    return " ".join([f"{python()} -m image_translation.{command}", *words])
+
+
+def python() -> str:
+    """How this interpreter is called here: ``python``, or as ``make`` calls it, where no environment is active."""
+    inside = Path(sys.prefix).is_relative_to(Path.cwd()) and "VIRTUAL_ENV" not in os.environ
+    return str(Path(sys.executable).relative_to(Path.cwd())) if inside else "python"
 
 
 def hydra_value(value: object) -> str:

@@ -35,9 +35,7 @@ def pool_folds(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[tup
     for group in groups.values():
         first = next(iter(group.values()))
         if missing := [str(fold) for fold in range(int(first.options[FOLDS])) if fold not in group]:
-            reason = (
-                f"its cross-validation is not complete: there is no finished run with data.fold={','.join(missing)}"
-            )
+            reason = f"its cross-validation lacks a finished run with data.fold={','.join(missing)}."
             left_out += [(run, reason) for run in group.values()]
         else:
             pooled.append(pool([group[fold] for fold in sorted(group)]))

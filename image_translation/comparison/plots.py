@@ -1,6 +1,7 @@
 """The figures of the page, as data URLs of SVG files."""
 
 import io
+import math
 import statistics
 import warnings
 from collections.abc import Sequence
@@ -42,9 +43,7 @@ def curves(task: TaskComparison, look: Looks) -> str:
     for ax, (metric, over) in zip(figure.subplots(1, 3), panels, strict=True):
         for experiment in task.trained:
             seconds, steps_done = experiment.mean_fact("training_s"), experiment.mean_fact("steps")
-            if over != "step" and not (seconds and steps_done):
-                continue
-            scale = 1.0 if over == "step" else seconds / steps_done  # type: ignore[operator]
+            scale = 1.0 if over == "step" else (seconds or math.nan) / (steps_done or math.nan)  # unknown: not drawn
             name, style = f"val/{metric}", look[experiment.label]
             runs = [{float(s): row[name] for s, row in run.curves.items() if name in row} for run in experiment.runs]
             for run in runs:

@@ -17,6 +17,7 @@ class Baselines(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.color_curve = ColorCurve()
+        self.outputs: dict[str, Tensor] = {}  # of the latest test batch, as uint8
 
     def set_protocol(self, protocol: str) -> None:
         self.color_curve_scores, self.identity_scores = ImageScores(protocol), ImageScores(protocol)
@@ -30,9 +31,6 @@ class Baselines(nn.Module):
 
     def update(self, inputs: Tensor, targets: Tensor, names: list[str]) -> None:
         """Score a test batch: inputs (N, C, H, W) in [-1, 1], targets as uint8."""
-        for name, output in self.outputs(inputs).items():
+        self.outputs = dict(zip(BASELINES, (to_uint8(self.color_curve(inputs)), to_uint8(inputs)), strict=True))
+        for name, output in self.outputs.items():
             self.scores[name].update(output, targets, names)
-
-    def outputs(self, inputs: Tensor) -> dict[str, Tensor]:
-        """What each makes of inputs (N, C, H, W) in [-1, 1], as uint8."""
-        return dict(zip(BASELINES, (to_uint8(self.color_curve(inputs)), to_uint8(inputs)), strict=True))

@@ -71,7 +71,7 @@ class ResUNetGAN(AdversarialModule):
             raise UserError(f"gan_start must be at most 1, got {gan_start}.")
         self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.ssim_weight, self.gan_start = ssim_weight, gan_start
-        self.weights_of = {"gan": lambda_gan, "features": lambda_features, "texture": lambda_texture}
+        self.lambdas = {"gan": lambda_gan, "features": lambda_features, "texture": lambda_texture}
         self.diff_augment = one_of("diff_augment", diff_augment, (True, False))
         one_of("discriminator_norm", discriminator_norm, ("instance", "spectral"))  # batch norm would mix real and fake
         self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
@@ -108,7 +108,7 @@ class ResUNetGAN(AdversarialModule):
         with frozen(self.discriminator):
             losses |= self.generator_losses(images[0], images[1], images[2])
             losses["texture"] = texture_distance(x, fake, y)
-            losses["loss"] = loss + sum(weight * losses[name] for name, weight in self.weights_of.items())
+            losses["loss"] = loss + sum(weight * losses[name] for name, weight in self.lambdas.items())
             self.step(generator_optimizer, losses["loss"], batch_idx)
         return {name: value.detach() for name, value in losses.items()}
 

@@ -182,4 +182,4 @@ def test_the_folds_of_a_cross_validation_are_one_run(tmp_path: Path) -> None:
         assert all((place / "images" / f"{name}.png").exists() for name, place in run.places.items())
     reasons = {item.folder.name: item.reason for item in excluded}
     assert reasons.keys() == {"autoencoder_0_0", "autoencoder_0_2"}
-    assert all("there is no finished run with data.fold=1" in reason for reason in reasons.values())
+    assert all("lacks a finished run with data.fold=1" in reason for reason in reasons.values())

@@ -69,4 +69,4 @@ def test_the_experiment(comic_root: Path, command: Command, tmp_path: Path) -> N
     pooled = {row["name"]: row["psnr"] for row in rows if row["model"] == "autoencoder"}
     assert pooled == pytest.approx(tested[0] | tested[1])
     assert len(pooled) == sum(read_json(runs[0] / "run.json")["data"]["counts"].values())
-    assert "not complete" not in result.stdout
+    assert "lacks a finished run" not in result.stdout

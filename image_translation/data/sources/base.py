@@ -97,9 +97,10 @@ class PairSource(ABC):
             problem = "is not a folder" if root.exists() else "does not exist"
             raise UserError(f"data.root={root} {problem}{'' if root.is_absolute() else f' in {Path.cwd()}'}.")
         stored, errors = self.find(root)
-        splits = (
-            cross_validate(stored, folds, fold, val_fraction) if folds else fill(stored, val_fraction, test_fraction)
-        )
+        if folds is None:
+            splits = fill(stored, val_fraction, test_fraction)
+        else:
+            splits = cross_validate(stored, folds, fold, val_fraction)
         if self.direction == "BtoA" and "input" in self.halves:
             splits = {split: [Pair(p.name, p.target, p.input) for p in pairs] for split, pairs in splits.items()}
         return splits, errors
