@@ -4,7 +4,6 @@ python -m image_translation.evaluate run=outputs/… split=all protocol=report
 """
 
 import logging
-from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -25,7 +24,7 @@ def main(cfg: DictConfig) -> float:
     from image_translation.callbacks import EpochProgress, TestResultsWriter
     from image_translation.callbacks.perceptual import Perceptual
     from image_translation.data.sample import sample_folder
-    from image_translation.inference.checkpoints import load
+    from image_translation.inference.checkpoints import interpolate, load
     from image_translation.training.evaluation import evaluate
     from image_translation.training.trainer import make_trainer, silence_lightning
 
@@ -48,7 +47,9 @@ def main(cfg: DictConfig) -> float:
     get_class(trained.model._target_)  # imports the user's own
     model = load(folder)
     if cfg.alpha is not None:
-        interpolate(model, cfg.alpha, cfg.output)
+        if cfg.output is None:
+            raise UserError("With alpha=… it is another model than the run's. Name a folder for its results: output=…")
+        interpolate(model, cfg.alpha)
     trained.data.root = cfg.data.root or manifest["data"]["root"]
     if manifest["data"]["sample"] and not cfg.data.root:
         trained.data.root = str(sample_folder(trained.data.task))
@@ -69,15 +70,6 @@ def main(cfg: DictConfig) -> float:
     trainer = make_trainer(cfg.trainer, callbacks, limit_test_batches=trained.trainer.limit_test_batches)
     scores = evaluate(trainer, model, datamodule, manifest["model"], splits, cfg.protocol)
     return scores[splits[0]]["psnr"]
-
-
-def interpolate(model: Any, alpha: float, output: str | None) -> None:
-    """Set a model's weights between two ends; UserError if it has none, or the run's own results would be replaced."""
-    if not hasattr(model, "interpolate"):
-        raise UserError("alpha goes with model=resunet_gan, and only with it.")
-    if output is None:
-        raise UserError("With alpha=… the model is another one than the run's. Name a folder for the results: output=…")
-    model.interpolate(alpha)
 
 
 if __name__ == "__main__":

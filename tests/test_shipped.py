@@ -99,7 +99,8 @@ OWN = {
         *files, output = sys.argv[1:]
         models = [image_translation.load(file) for file in files]
         assert all(isinstance(model, mine.MyModel) for model in models)
-        np.save(output, [np.asarray(model.predict(Image.open("image.png"))) for model in models])
+        image = Image.open("image.png")
+        np.save(output, [np.asarray(model.predict(image, derive=mine.negative)) for model in models])
         """,
 }
 
@@ -148,6 +149,12 @@ def go_all_the_way(command: Command, run: Path, options: list[str], own: str = "
     manifest = json.loads((run / "run.json").read_text())
     assert (manifest["status"], manifest["epochs"]) == ("finished", 2)
 
+    new, used = image(100, (50, 40)), run.parent / "used"
+    new.save(run.parent / "new.png")
+    where = (f"input={run.parent / 'new.png'}", f"output={used}", "device=cpu", "precision=32-true")
+    succeeded(command("predict", own, f"run={run}", *where))
+    assert Image.open(used / "new.png").size == new.size
+
     exported = run.parent / "generator.safetensors"
     succeeded(command("export", own, f"run={run}", f"output={exported}"))
     return exported
@@ -189,6 +196,7 @@ def test_what_ships(case: str, command: Command, tmp_path: Path) -> None:
     one, other = (np.asarray(image_translation.load(path).predict(new)) for path in (run, exported))
     assert one.std() > 0
     assert np.array_equal(one, other)
+    assert np.array_equal(one, Image.open(tmp_path / "used" / "new.png"))
 
 
 def write_own(folder: Path) -> str:
@@ -206,13 +214,14 @@ def test_what_users_add(command: Command, tmp_path: Path) -> None:
     exported = go_all_the_way(command, run, options, own)
     assert (run / "notes.txt").read_text() == "done 0\ndone 1\n"
 
-    image(100, SIZE).save(tmp_path / "cwd" / "image.png")
+    image(100, (50, 40)).save(tmp_path / "cwd" / "image.png")
     environment = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     arguments = [str(run), str(exported), str(tmp_path / "predicted.npy")]
     succeeded(run_module("use", arguments, tmp_path / "cwd", environment, tmp_path))
     one, other = np.load(tmp_path / "predicted.npy")
     assert one.std() > 0
     assert np.array_equal(one, other)
+    assert np.array_equal(one, Image.open(tmp_path / "used" / "new.png"))
 
 
 def test_a_class_that_only_the_run_names_is_not_used(command: Command, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What options may be, as far as it can be said before torch is imported, which takes seconds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +32,16 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "strict": SWITCH,
     "wandb": SWITCH,
 }
+PREDICT: dict[str, tuple[Any, ...]] = {  # of the command predict alone
+    "if_exists": ("refuse", "skip", "overwrite"),
+    "format": ("same", "png", "jpg", "webp", "tiff"),
+    "derive": SWITCH,
+    "transparency": ("keep", "drop"),
+    "side_by_side": SWITCH,
+    "tta": ("none", "hflip"),
+    "device": ("auto", "cpu", "gpu", "mps"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
 LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be whole
     "data.batch_size": (1, True),
     "data.eval_batch_size": (1, True),
@@ -54,20 +65,25 @@ OPTIONAL = ("alpha", "data.num_workers", "data.folds", "trainer.max_epochs", "tr
             "trainer.gradient_clip_val", "trainer.precision", "trainer.max_time")  # fmt: skip
 
 
-def check_values(cfg: DictConfig) -> None:
+def check_values(cfg: DictConfig, own: Mapping[str, tuple[Any, ...]] = MappingProxyType({})) -> None:
     """Raise a UserError if an option of this project's own classes, or of a command, has a value that it can't have.
 
     Constructors check their arguments too, for those who call them from Python.
+
+    Args:
+        cfg: a command's config.
+        own: the choices of this command alone.
     """
+    all_choices = {**CHOICES, **own}
     values: dict[str, Any] = {}
-    for name in (*CHOICES, *LEAST, "data.image_size", "trainer.max_time"):
+    for name in (*all_choices, *LEAST, "data.image_size", "trainer.max_time"):
         above, _, last = name.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
         target = str(node.get("_target_", "image_translation.")) if isinstance(node, DictConfig) else "another's"
         is_ours = target.startswith(("image_translation.", "pytorch_lightning.")) and last in node
         if is_ours and not (node[last] is None and name in OPTIONAL):
             values[name] = node[last]
-    for name, choices in CHOICES.items():
+    for name, choices in all_choices.items():
         if name in values:
             one_of(name, values[name], choices)
     for name, (least, whole) in LEAST.items():

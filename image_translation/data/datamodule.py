@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, log2_of, one_of
 from image_translation.data.dataset import Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
+from image_translation.data.derived_inputs import describe
 from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
@@ -115,6 +116,12 @@ class PairedImageDataModule(LightningDataModule):
             text = "Images that are not square lose what is outside their middle square, %.0f %% on average. "
             log.info(text + "data.resize=stretch keeps it.", 100 * cut)
         log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What one must know to use a model that was trained on these images: plain values, for its checkpoint."""
+        derived = describe(self.derive) if self.source.direction == "AtoB" else None
+        return {"task": self.task, "image_size": self.image_size, "background": self.background, "derive": derived}
 
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
         """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""

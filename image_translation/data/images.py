@@ -31,12 +31,12 @@ def in_threads(work: Callable[[T], U], items: Sequence[T], title: str = "") -> I
             yield from pool.map(work, items[start : start + CHUNK])
 
 
-def read_image(content: bytes, name: object, background: str) -> Image.Image:
+def read_image(content: bytes, name: object, background: str, alpha: bool = False) -> Image.Image:
     """A file's bytes as an upright 8-bit sRGB image, decoded in full; of several frames or pages the first.
 
     Of 16 bits a channel the high byte is kept. EXIF orientation and color profiles are applied. Transparent images are
-    laid over ``background``, a CSS color. UserError with the file's ``name`` if it is not an image, or damaged, too
-    large, or of a kind that has no single meaning in 8 bits.
+    laid over ``background``, a CSS color; with ``alpha`` they are still returned as RGBA. UserError with the file's
+    ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8 bits.
     """
     try:
         with _open_without_texts(content, name) as image:
@@ -47,7 +47,7 @@ def read_image(content: bytes, name: object, background: str) -> Image.Image:
             if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
                 raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
             image.load()
-            return to_srgb(image, background, name)
+            return to_srgb(image, background, name, alpha)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -77,7 +77,7 @@ def _warn(text: str) -> None:
     log.warning(text)
 
 
-def to_srgb(image: Image.Image, background: str, name: object = "image") -> Image.Image:
+def to_srgb(image: Image.Image, background: str, name: object = "image", alpha: bool = False) -> Image.Image:
     """An image as upright 8-bit sRGB; UserError if its values have no fixed range. Damaged metadata are ignored."""
     try:
         upright = ImageOps.exif_transpose(image)
@@ -95,7 +95,10 @@ def to_srgb(image: Image.Image, background: str, name: object = "image") -> Imag
         return _apply_profile(upright, profile, name)
     rgba = upright.convert("RGBA")
     colors = _apply_profile(rgba.convert("RGB"), profile, name)
-    return Image.composite(colors, Image.new("RGB", rgba.size, ImageColor.getrgb(background)), rgba.getchannel("A"))
+    result = Image.composite(colors, Image.new("RGB", rgba.size, ImageColor.getrgb(background)), rgba.getchannel("A"))
+    if alpha:
+        result.putalpha(rgba.getchannel("A"))
+    return result
 
 
 def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:

@@ -49,8 +49,15 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
         model.get_submodule(part).load_state_dict(weights)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: can't be loaded into {name}: {error}") from error
-    model.background = about.get("background", model.background)
+    model.trained_on = about.get("trained_on", model.trained_on)
     return model.to(device).eval()
+
+
+def interpolate(model: Any, alpha: float) -> None:
+    """Set the weights of a ``resunet_gan`` between those from before the discriminator (0) and the last ones (1)."""
+    if not hasattr(model, "interpolate"):
+        raise UserError("alpha goes with model=resunet_gan, and only with it.")
+    model.interpolate(alpha)
 
 
 def _known_models(path: Path, name: str) -> type[ImageTranslationModule]:
@@ -74,7 +81,7 @@ def _known_models(path: Path, name: str) -> type[ImageTranslationModule]:
 def save_generator(model: ImageTranslationModule, path: Path) -> None:
     """Write a model's generator as safetensors, with what ``load`` needs to rebuild it."""
     name = f"{type(model).__module__}:{type(model).__qualname__}"
-    about = json.dumps({"model": name, "options": dict(model.hparams), "background": model.background})
+    about = json.dumps({"model": name, "options": dict(model.hparams), "trained_on": model.trained_on})
     weights = {key: tensor.contiguous() for key, tensor in model.generator.state_dict().items()}
     with atomic_write(path) as file:
         file.write(save(weights, {ABOUT: about}))

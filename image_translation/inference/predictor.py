@@ -1,56 +1,174 @@
-"""A model's output for one image of any size."""
+"""A trained model's outputs for images of any size: whole, or in tiles if they are large."""
 
+import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image as PILImage
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
-from image_translation.cli.errors import UserError
-from image_translation.data.images import to_srgb
+from image_translation.cli.errors import UserError, at_least, one_of
+from image_translation.data.derived_inputs import find
+from image_translation.data.images import read_image, to_srgb
 from image_translation.data.transforms import to_float, to_uint8
+from image_translation.inference.tiles import Statistics, blend_tiles, tile_places
 
 Image = TypeVar("Image", PILImage.Image, np.ndarray[Any, Any])
+TILE = 1024  # pixels: the side of a tile, and up to its square an image is predicted whole
 
 
-def predict_image(model: Any, image: Image) -> Image:
-    """The output for one image.
+class Predictor:
+    """Computes outputs of a model for images of any size.
 
-    A size that the network cannot take is padded by reflection at the right and bottom, and cut back. Transparent
-    images are laid over the color that was below those of the training.
+    A size that the network cannot take is padded by reflection at the right and bottom, and cut back.
 
     Args:
         model: maps (N, 3, H, W) in [-1, 1] to the same; its ``generator`` may have a ``size_divisibility`` and a
-            ``smallest_size``.
-        image: a PIL image, or a uint8 array (H, W, 3).
+            ``smallest_size``, and its ``trained_on`` says how inputs are made (see ``ImageTranslationModule``).
+        size: ``native``; or ``train`` to scale the shorter side to the size of the training images, and the output
+            back; or a number of pixels for the shorter side.
+        tile: the side of the tiles of an image with more pixels than one has; ``auto`` is 1024, 0 is never.
+        tta: ``hflip`` averages the output with that of the flipped image, flipped back; or ``none``.
+        derive: compute the input of a task that derives it, such as gray images; False takes images as they are; or
+            a function that computes it.
+        precision: ``bf16-mixed`` or ``16-mixed`` for autocast, or ``32-true``.
+
+    Raises:
+        UserError: an argument is out of range, or the function that computes inputs is not known here.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        size: Any = "native",
+        tile: Any = "auto",
+        tta: str = "none",
+        derive: bool | Callable[[Tensor], Tensor] = True,
+        precision: str = "32-true",
+    ) -> None:
+        self.model, self.precision = model, precision
+        trained_on = model.trained_on
+        if size == "train" and "image_size" not in trained_on:
+            raise UserError("size=train needs a model that says at which size it was trained. Give a number of pixels.")
+        self.size: int | None = {"native": None, "train": trained_on.get("image_size")}.get(size, size)
+        if self.size is not None:
+            at_least("size", self.size, 1, whole=True)
+        self.tta = one_of("tta", tta, ("none", "hflip"))
+        self.derive = derive if callable(derive) else None
+        if derive is True and trained_on.get("derive"):
+            self.derive = find(trained_on["derive"])
+        if derive is True and trained_on.get("derive") and self.derive is None:
+            raise UserError(f"Inputs of this model are computed by {trained_on['derive']['name']}, which is not known "
+                            "here. Compute them first, and set derive=false.")  # fmt: skip
+        self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self.divisor = int(getattr(model.generator, "size_divisibility", 1))
+        self.least = int(getattr(model.generator, "smallest_size", self.divisor))
+        tile = TILE if tile == "auto" else tile
+        at_least("tile", tile, 0, whole=True)
+        self.tile = int(tile) + -int(tile) % self.divisor
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs for images (N, 3, H, W), and what the network got as inputs: uint8, on the CPU."""
+        height, width = images.shape[-2:]
+        x = images if self.size is None else scale(images, self.size / min(height, width))
+        if self.derive is not None:
+            x = self.derive(to_float(x.to(self.device)))
+        training = self.model.training
+        self.model.eval()
+        try:
+            if self.tile and x.shape[-2] * x.shape[-1] > self.tile**2:
+                y = torch.stack([self._in_tiles(image) for image in x])
+            else:
+                y = to_uint8(self._forward(x)).cpu()
+        finally:
+            self.model.train(training)
+        x = (to_uint8(x) if x.is_floating_point() else x).cpu()
+        if self.size is not None:
+            x, y = (resize(half, [height, width], InterpolationMode.BICUBIC, antialias=True) for half in (x, y))
+        return y, x
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """uint8, or float in [-1, 1] → float, on the model's device."""
+        x = x.to(self.device)
+        x = x if x.is_floating_point() else to_float(x)
+        y: Tensor
+        height, width = x.shape[-2:]
+        rows, columns = (
+            mirrored(side, max(self.least, side + -side % self.divisor), x.device) for side in (height, width)
+        )
+        padded = x if len(rows) == height and len(columns) == width else x[..., rows, :][..., columns]
+        dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        try:
+            with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+                y = self.model(padded).float()
+                if self.tta == "hflip":
+                    y = (y + self.model(padded.flip(-1)).float().flip(-1)) / 2
+        except RuntimeError as error:
+            if hasattr(self.model.generator, "size_divisibility"):
+                raise
+            network = type(self.model.generator).__name__
+            raise UserError(f"{network} can't take an image of {width}×{height}. If it needs sides that are multiples "
+                            "of some number, set its size_divisibility to that.") from error  # fmt: skip
+        return y[..., :height, :width]
+
+    def _in_tiles(self, image: Tensor) -> Tensor:
+        """(3, H, W) → uint8, on the CPU."""
+        places = tile_places(image.shape[-2], image.shape[-1], self.tile)
+        with Statistics(self.model.generator) as statistics:
+            if statistics.norms:
+                factor = self.tile / math.sqrt(image.shape[-2] * image.shape[-1])
+                self._forward(scale(image[None], factor))
+                statistics.apply()
+            return blend_tiles(image, places, lambda part: self._forward(part[None])[0].cpu())
+
+
+def predict(model: Any, image: Any, **options: Any) -> Any:
+    """The output for one image, or a list of outputs for a list of images.
+
+    Args:
+        model, options: see ``Predictor``.
+        image: a PIL image, a uint8 array (H, W, 3), the path of an image file, or a list of these. Transparent images
+            are laid over the color that was below those of the training.
 
     Returns:
-        The output, of the same type and size.
+        A PIL image for a PIL image or a path, an array for an array; of the same size.
 
     Raises:
         UserError: for another image, or one of a size that a network without ``size_divisibility`` can't take.
     """
-    array = np.asarray(to_srgb(image, model.background) if isinstance(image, PILImage.Image) else image)
+    predictor = Predictor(model, **options)
+    if isinstance(image, list | tuple):
+        return [predict_one(predictor, one) for one in image]
+    return predict_one(predictor, image)
+
+
+def predict_one(predictor: Predictor, image: Any) -> Any:
+    background = predictor.model.trained_on["background"]
+    if isinstance(image, str | Path):
+        image = read_image(Path(image).read_bytes(), image, background)
+    array = np.asarray(to_srgb(image, background) if isinstance(image, PILImage.Image) else image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise UserError(f"image must be a PIL image or a uint8 array (H, W, 3), got {array.dtype} {array.shape}.")
-    height, width, _ = array.shape
-    divisor = int(getattr(model.generator, "size_divisibility", 1))
-    least = int(getattr(model.generator, "smallest_size", divisor))
-    more = [max(least, side + -side % divisor) - side for side in (height, width)]
-    padded = np.pad(array, ((0, more[0]), (0, more[1]), (0, 0)), mode="symmetric")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    x = to_float(torch.tensor(padded, device=device).permute(2, 0, 1)[None])
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            output = to_uint8(model(x))[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-    except RuntimeError as error:
-        network = type(model.generator).__name__
-        if hasattr(model.generator, "size_divisibility"):
-            raise
-        raise UserError(f"{network} can't take an image of {width}×{height}. If it needs sides that are multiples of "
-                        "some number, set its size_divisibility to that.") from error  # fmt: skip
-    finally:
-        model.train(training)
+        raise UserError(
+            f"image must be a PIL image, a uint8 array (H, W, 3) or a path, got {array.dtype} {array.shape}."
+        )
+    outputs, _ = predictor(torch.tensor(array).permute(2, 0, 1)[None])
+    output = outputs[0].permute(1, 2, 0).numpy()
     return PILImage.fromarray(output) if isinstance(image, PILImage.Image) else output
+
+
+def scale(images: Tensor, factor: float) -> Tensor:
+    """Images (N, C, H, W), resized as training images are."""
+    sides = [max(1, round(side * factor)) for side in images.shape[-2:]]
+    return resize(images, sides, InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
+
+
+def mirrored(side: int, wanted: int, device: torch.device) -> Tensor:
+    """Indices that reflect a row of ``side`` pixels at its end, again and again, until it has as many as wanted."""
+    indices = torch.arange(wanted, device=device) % (2 * side)
+    return torch.minimum(indices, 2 * side - 1 - indices)

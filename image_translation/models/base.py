@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from image_translation import __version__
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.transforms import to_uint8
-from image_translation.inference.predictor import Image, predict_image
+from image_translation.inference.predictor import predict
 from image_translation.metrics.image_scores import ImageScores, Scores, mean_metrics
 from image_translation.models import optimization
 from image_translation.models.baselines import Baselines
@@ -42,7 +42,6 @@ class ImageTranslationModule(LightningModule):
 
     generator: nn.Module
     best_by: str | None = "val/psnr"  # which val metric the best checkpoint is chosen by; None: it is the last
-    background = "white"  # the color below transparent images: that of the training, once it is loaded
 
     def __init__(
         self,
@@ -65,6 +64,7 @@ class ImageTranslationModule(LightningModule):
         self.gradient_norms: dict[str, Tensor] = {}  # of the latest update
         self.extra_metrics: dict[str, Scores] = {}  # of a test, such as perceptual ones: its own by "", a baseline's
         self.outputs_finite: Tensor | bool = True
+        self.trained_on: dict[str, Any] = {"background": "white"}  # see PairedImageDataModule.facts; it is saved
         self.averaged_weights: Callable[[], AbstractContextManager[None]] = nullcontext  # see callbacks.EMA
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ class ImageTranslationModule(LightningModule):
     # Before training
 
     def setup(self, stage: str) -> None:
-        self.background = getattr(self.trainer.datamodule, "background", self.background)  # type: ignore[attr-defined]
+        self.trained_on = getattr(self.trainer.datamodule, "facts", self.trained_on)  # type: ignore[attr-defined]
         # On a CPU, convolutions choose a layout of their own, and fused Adam would copy channels_last weights.
         if self.trainer.strategy.root_device.type != "cpu":
             self.to(memory_format=torch.channels_last)
@@ -187,9 +187,9 @@ class ImageTranslationModule(LightningModule):
         axes = {name: torch.full((), float(count), device=self.device) for name, count in counts.items()}
         self.log_dict(axes, sync_dist=not options.get("on_step"), **options)
 
-    def predict(self, image: Image) -> Image:
-        """The output for one PIL image or uint8 array (H, W, 3) of any size; see ``inference.predictor``."""
-        return predict_image(self, image)
+    def predict(self, image: Any, **options: Any) -> Any:
+        """The output for a PIL image, an array (H, W, 3), a path or a list of these; see ``inference.predictor``."""
+        return predict(self, image, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "optimizer_states" not in checkpoint and self.averaged_weights is not nullcontext:  # the best checkpoint
@@ -197,4 +197,4 @@ class ImageTranslationModule(LightningModule):
                 checkpoint["state_dict"] = {name: tensor.clone() for name, tensor in self.state_dict().items()}
         checkpoint.setdefault("hyper_parameters", {})  # a model without arguments has none
         model = f"{type(self).__module__}:{type(self).__qualname__}"
-        checkpoint["image_translation"] = {"model": model, "version": __version__, "background": self.background}
+        checkpoint["image_translation"] = {"model": model, "version": __version__, "trained_on": self.trained_on}

@@ -1,5 +1,6 @@
 """Inputs that are computed from the image."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from skimage import feature
 from torch import Tensor
 
 from image_translation.cli.app import CONF, instantiate
-from image_translation.data.derived_inputs import center_mask, edges, lowres
+from image_translation.data.derived_inputs import center_mask, describe, edges, find, gray, lowres
 from image_translation.data.transforms import to_uint8
 
 
@@ -27,7 +28,7 @@ def images() -> Tensor:
     return torch.cat([disc, F.interpolate(noise, (SIZE, SIZE), mode="bicubic").clamp(-1, 1)])
 
 
-@pytest.mark.parametrize("derive", [edges, lowres, center_mask])
+@pytest.mark.parametrize("derive", [gray, edges, lowres, center_mask])
 def test_every_image_by_itself_and_always_the_same(derive: Callable[[Tensor], Tensor], images: Tensor) -> None:
     images = images[1:]  # a disc has contours as strong as their neighbors, where rounding decides
     before, derived = images.clone(), derive(images)
@@ -67,6 +68,19 @@ def test_the_mask_is_gray_and_the_rest_stays(images: Tensor) -> None:
     derived = center_mask(images)
     assert (derived[:, :, inside] == 0).all()
     assert torch.equal(derived[:, :, ~inside], images[:, :, ~inside])
+
+
+def test_gray_is_the_luma_of_pillow(images: Tensor) -> None:
+    for image, derived in zip(images, to_uint8(gray(images)), strict=True):
+        luma = np.asarray(Image.fromarray(to_uint8(image).permute(1, 2, 0).numpy()).convert("L"))
+        assert np.abs(derived.numpy().astype(int) - luma).max() <= 1
+
+
+def test_a_checkpoint_names_only_functions_of_this_project(images: Tensor) -> None:
+    ours = find(describe(functools.partial(lowres, factor=2)))
+    assert torch.equal(ours(images), lowres(images, 2))
+    assert find(describe(torch.neg)) is None
+    assert describe(None) is None
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])

@@ -43,7 +43,11 @@ def test_load_rebuilds_the_model_from_the_file_alone(name: str, tmp_path: Path) 
     assert load_file(exported).keys() == model.generator.state_dict().keys()
     about = torch.load(path, weights_only=True)["image_translation"]
     kind = f"{type(model).__module__}:{type(model).__name__}"
-    assert about == {"model": kind, "version": image_translation.__version__, "background": "white"}
+    assert about == {
+        "model": kind,
+        "version": image_translation.__version__,
+        "trained_on": {"background": "white"},
+    }
 
 
 def test_files_that_are_missing_damaged_or_from_elsewhere_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""Predicting files: which there are, reading and writing them beside the computing."""
+
+import os
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from image_translation.cli.errors import UserError
+from image_translation.data.images import read_image
+from image_translation.data.sources.base import EXTENSIONS, bullets
+from image_translation.inference.predictor import Predictor
+from image_translation.runs.files import atomic_write
+
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name, and how it saves
+    ".png": ("PNG", {"compress_level": 4}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 95}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".bmp": ("BMP", {}),
+}
+OPAQUE = ("JPEG", "BMP")
+AHEAD = 2**24  # pixels that are decoded ahead, or wait to be written; at least one image
+SORTED = 256  # files among which those of equal size are brought together
+BATCH, BATCH_PIXELS = 16, 2**19  # at most so many images at once, as long as they have no more pixels
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to predict, and where its output goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass
+class Outcome:
+    """What became of the files."""
+
+    done: int = 0
+    failed: list[str] = field(default_factory=list)  # a message each
+
+
+def find_files(source: str) -> list[tuple[Path, Path]]:
+    """The image files that ``input`` names, each with its place in the output folder.
+
+    Args:
+        source: a file; a folder, with all below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file that has
+            a path in each line, relative to its own folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        root, found = path, sorted(path.rglob("*"))
+    elif path.suffix == ".txt" and path.is_file():
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        files = [path.parent / line for line in lines if line]
+        if not files:
+            raise UserError(f"{path} names no file.")
+        root = Path(os.path.commonpath([file.parent for file in files]))
+        return [(file, file.relative_to(root)) for file in files]
+    elif path.is_file():
+        return [(path, Path(path.name))]
+    else:
+        above = next((i for i, part in enumerate(path.parts) if re.search(r"[*?\[]", part)), len(path.parts) - 1)
+        root, pattern = Path(*path.parts[:above]), "/".join(path.parts[above:])
+        found = sorted(root.glob(pattern or "*"))
+    images = [file for file in found if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")]
+    if not images:
+        raise UserError(f"input={source}: no image there. It is a file, a folder, a pattern in quotes or a list.txt.")
+    return [(file, file.relative_to(root)) for file in images]
+
+
+def plan(files: Sequence[tuple[Path, Path]], output: Path, form: str, if_exists: str) -> list[Job]:
+    """What is to be done. UserError if two files would become one, or one is there already and that is refused."""
+    jobs = []
+    for source, place in files:
+        suffix = place.suffix.lower() if form == "same" else f".{form}"
+        jobs.append(Job(source, output / place.with_suffix(suffix if suffix in FORMATS else ".png")))
+        if form == "same" and suffix in FORMATS:
+            jobs[-1] = Job(source, output / place)
+    sources: dict[Path, list[Path]] = {}
+    for job in jobs:
+        sources.setdefault(job.target, []).append(job.source)
+    double = [f"{target} of {' and '.join(map(str, names))}" for target, names in sources.items() if len(names) > 1]
+    if double:
+        raise UserError(f"Several files would become the same one:{bullets(double)}\nRename them, or use format=same.")
+    existing = [str(job.target) for job in jobs if if_exists != "overwrite" and job.target.exists()]
+    if existing and if_exists == "refuse":
+        raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {existing[0]}. Name another "
+                        "folder, or set if_exists=skip or if_exists=overwrite.")  # fmt: skip
+    return [job for job in jobs if str(job.target) not in set(existing)]
+
+
+def predict_files(
+    predictor: Predictor, jobs: Sequence[Job], transparency: str = "keep", side_by_side: bool = False
+) -> Iterator[Outcome]:
+    """Predict files in batches of equal size, and say after each batch how far it is.
+
+    A file that can't be read is a failure of its own. With ``transparency=keep`` an output is as transparent as its
+    input, as far as the format can store it. ``side_by_side`` puts what the network got on the left of the output.
+    """
+    outcome = Outcome()
+    background = predictor.model.trained_on["background"]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        writing: deque[tuple[Future[None], int]] = deque()
+        images = read_ahead(pool, jobs, background, outcome)
+        for size, same_size in groupby(images, key=lambda pair: pair[1].size):
+            pixels = size[0] * size[1]
+            while batch := list(islice(same_size, max(1, min(BATCH, BATCH_PIXELS // pixels)))):
+                arrays = np.stack([np.asarray(image.convert("RGB")) for _, image in batch])
+                outputs, inputs = predictor(torch.from_numpy(arrays).permute(0, 3, 1, 2))
+                shown = torch.cat([inputs, outputs], dim=-1) if side_by_side else outputs
+                for (job, image), array in zip(batch, shown.permute(0, 2, 3, 1).numpy(), strict=True):
+                    mask = image.getchannel("A") if image.mode == "RGBA" and transparency == "keep" else None
+                    writing.append((pool.submit(save, array, mask, job.target), pixels))
+                while len(writing) > 1 and sum(count for _, count in writing) > AHEAD:
+                    writing.popleft()[0].result()
+                outcome.done += len(batch)
+                yield outcome
+        for future, _ in writing:
+            future.result()
+    yield outcome
+
+
+def read_ahead(
+    pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str, outcome: Outcome
+) -> Iterator[tuple[Job, Image.Image]]:
+    """Decoded images, RGB or RGBA, of equal sizes one after another where files are near each other in the order."""
+    waiting: deque[tuple[Job, Future[Image.Image], int]] = deque()
+
+    def next_image() -> Iterator[tuple[Job, Image.Image]]:
+        job, future, _ = waiting.popleft()
+        try:
+            yield job, future.result()
+        except (UserError, OSError) as error:
+            outcome.failed.append(str(error))
+
+    for start in range(0, len(jobs), SORTED):
+        window = [(header_size(job.source), job) for job in jobs[start : start + SORTED]]
+        for (width, height), job in sorted(window, key=lambda pair: pair[0]):
+            while waiting and sum(count for _, _, count in waiting) + width * height > AHEAD:
+                yield from next_image()
+            waiting.append((job, pool.submit(read, job.source, background), width * height))
+    while waiting:
+        yield from next_image()
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Width and height as a file says, (0, 0) if it is damaged: that is told when it is decoded."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception:  # Pillow's decoders raise many types
+        return (0, 0)
+
+
+def read(path: Path, background: str) -> Image.Image:
+    return read_image(path.read_bytes(), path, background, alpha=True)
+
+
+def save(array: np.ndarray[Any, Any], mask: Image.Image | None, path: Path) -> None:
+    """Write an image, with an alpha channel if there is one and the format can store it."""
+    image = Image.fromarray(array)
+    form, options = FORMATS[path.suffix.lower()]
+    if mask is not None and form not in OPAQUE:
+        whole = Image.new("L", image.size, 255)
+        whole.paste(mask, (image.width - mask.width, 0))  # the output is on the right
+        image.putalpha(whole)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        image.save(file, form, **options)

@@ -1,0 +1,104 @@
+"""Large images in overlapping tiles, without seams."""
+
+import math
+from collections.abc import Callable
+from itertools import groupby, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from image_translation.data.transforms import to_uint8
+
+OVERLAP = 4  # tiles share at least a quarter of their side
+Place = tuple[slice, slice]  # rows and columns
+
+
+def tile_places(height: int, width: int, tile: int) -> list[Place]:
+    """Tiles of equal size that cover an image, evenly spread, row by row."""
+
+    def starts(side: int) -> list[int]:
+        if side <= tile:
+            return [0]
+        count = math.ceil((side - tile) / (tile - tile // OVERLAP)) + 1
+        return [round(i * (side - tile) / (count - 1)) for i in range(count)]
+
+    return [
+        (slice(top, min(top + tile, height)), slice(left, min(left + tile, width)))
+        for top in starts(height)
+        for left in starts(width)
+    ]
+
+
+def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], Tensor]) -> Tensor:
+    """The output for an image (C, H, W) as uint8: the mean of its tiles' outputs, weighted by a Hann window.
+
+    ``forward`` maps a tile (C, h, w) to float in [-1, 1]. Only the output of one row of tiles is held as float.
+    """
+    height, width = image.shape[-2:]
+    result = torch.empty((3, height, width), dtype=torch.uint8)
+    rows = [list(row) for _, row in groupby(places, key=lambda place: place[0].start)]
+    side = rows[0][0][0].stop
+    total, weights = torch.zeros(3, side, width), torch.zeros(side, width)
+    tops = [row[0][0].start for row in rows]
+    for row, (top, below) in zip(rows, pairwise([*tops, height]), strict=True):
+        for vertical, horizontal in row:
+            output = forward(image[:, vertical, horizontal])
+            weight = window(output.shape[-2])[:, None] * window(output.shape[-1])
+            total[:, :, horizontal] += output * weight
+            weights[:, horizontal] += weight
+        done = below - top  # rows that no further tile changes
+        result[:, top:below] = to_uint8(total[:, :done] / weights[:done])
+        for held in (total, weights):
+            held[..., : side - done, :] = held[..., done:, :].clone()
+            held[..., side - done :, :] = 0
+    return result
+
+
+def window(length: int) -> Tensor:
+    """Hann's, from above 0 to 1 and back."""
+    return torch.sin(math.pi * (torch.arange(length) + 0.5) / length) ** 2
+
+
+class Statistics:
+    """The means and variances by which a network's group and instance norms normalize: kept from images, then applied.
+
+    By its own statistics each tile of an image would get another contrast and color than its neighbors. They can be
+    kept from the same image, reduced. As a context it puts the network back in the end.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        kinds = (nn.GroupNorm, nn.InstanceNorm2d)
+        self.norms: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
+        self.moments: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        self.hooks = [norm.register_forward_pre_hook(self._keep) for norm in self.norms]
+
+    def __enter__(self) -> "Statistics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def apply(self) -> None:
+        """From now on normalize by what the latest image had."""
+        self.__exit__()
+        self.hooks = [norm.register_forward_hook(self._normalize) for norm in self.norms]
+
+    def _keep(self, norm: nn.Module, inputs: tuple[Tensor]) -> None:
+        variance, mean = torch.var_mean(by_group(norm, inputs[0]), -1, correction=0, keepdim=True)
+        self.moments[norm] = mean, variance
+
+    def _normalize(self, norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        mean, variance = self.moments[norm]
+        values = (by_group(norm, inputs[0]) - mean) * (variance + norm.eps).rsqrt()
+        scaled = values.view(inputs[0].shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
+        result: Tensor = scaled.to(output.dtype).contiguous(memory_format=torch.channels_last)
+        return result
+
+
+def by_group(norm: Any, x: Tensor) -> Tensor:
+    """Maps (N, C, H, W) → (N, groups, values of a group), float32."""
+    groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features
+    values: Tensor = x.float().contiguous().view(len(x), groups, -1)
+    return values

@@ -1,0 +1,139 @@
+"""Predicting files: which, where to, and what becomes of those that can't be read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command, image, succeeded
+from helpers.training import make_model
+from PIL import Image
+
+from image_translation.cli.errors import UserError
+from image_translation.inference.files import Job, Outcome, find_files, plan, predict_files
+from image_translation.inference.predictor import Predictor
+from image_translation.models import Identity
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Files of several kinds and sizes, in two folders; one of them is no image."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    image(1, (50, 40)).save(folder / "a.png")
+    image(2, (50, 40)).save(folder / "b.JPG", quality=95)
+    image(3, (30, 70)).save(folder / "sub" / "c.webp", lossless=True)
+    image(4, (50, 40)).save(folder / "sub" / "d.tif")
+    (folder / "notes.txt").write_text("a.png\n\nsub/c.webp\n")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def names(source: object) -> list[str]:
+    return [place.as_posix() for _, place in find_files(str(source))]
+
+
+def test_what_input_may_be(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names(photos) == ["a.png", "b.JPG", "sub/c.webp", "sub/d.tif"]
+    assert names(photos / "a.png") == ["a.png"]
+    assert names(photos / "*.png") == ["a.png"]
+    assert names(photos / "**" / "*.[wt]*") == ["sub/c.webp", "sub/d.tif"]
+    assert names(photos / "s*" / "*") == ["sub/c.webp", "sub/d.tif"]
+    assert names(photos / "notes.txt") == ["a.png", "sub/c.webp"]
+    monkeypatch.chdir(photos)
+    assert names("*") == ["a.png", "b.JPG"]
+    assert names("sub/*.webp") == ["c.webp"]
+    for nothing in ("none", "*.gif", "none/*.png", "sub/none.png"):
+        with pytest.raises(UserError, match="no image there"):
+            find_files(nothing)
+
+
+def targets(photos: Path, form: str, if_exists: str = "refuse") -> list[str]:
+    output = photos.parent / "out"
+    jobs = plan(find_files(str(photos)), output, form, if_exists)
+    return [job.target.relative_to(output).as_posix() for job in jobs]
+
+
+def test_names_are_kept(photos: Path) -> None:
+    image(1).save(photos / "e.gif")
+    assert targets(photos, "same") == ["a.png", "b.JPG", "e.png", "sub/c.webp", "sub/d.tif"]
+    assert targets(photos, "jpg") == ["a.jpg", "b.jpg", "e.jpg", "sub/c.jpg", "sub/d.jpg"]
+    image(1).save(photos / "a.bmp")
+    with pytest.raises(UserError, match=r"a\.png of .*a\.bmp and .*a\.png"):
+        targets(photos, "png")
+
+
+def test_nothing_is_overwritten_unless_asked(photos: Path) -> None:
+    (photos.parent / "out").mkdir()
+    (photos.parent / "out" / "a.png").write_text("mine")
+    with pytest.raises(UserError, match=r"1 of 4 files exist in .*a\.png.*if_exists=skip"):
+        targets(photos, "same")
+    assert targets(photos, "same", "skip") == ["b.JPG", "sub/c.webp", "sub/d.tif"]
+    assert targets(photos, "same", "overwrite") == ["a.png", "b.JPG", "sub/c.webp", "sub/d.tif"]
+
+
+def run(model: Any, jobs: Sequence[Job], **options: Any) -> Outcome:
+    *_, outcome = predict_files(Predictor(model), jobs, **options)
+    return outcome
+
+
+def test_files_become_what_predict_returns(photos: Path, name: str) -> None:
+    model = make_model(name).eval()
+    jobs = plan(find_files(str(photos)), photos.parent / "out", "png", "refuse")
+    outcome = run(model, jobs)
+    assert (outcome.done, outcome.failed) == (4, [])
+    for job in jobs:
+        with Image.open(job.source) as source, Image.open(job.target) as target:
+            expected = np.asarray(model.predict(source)).astype(int)
+            assert np.abs(np.asarray(target) - expected).max() <= 1  # batches of several
+
+
+def test_a_damaged_file_is_named_and_the_others_are_done(photos: Path) -> None:
+    (photos / "b.JPG").write_bytes((photos / "b.JPG").read_bytes()[:200])
+    (photos / "text.png").write_text("no image")
+    outcome = run(Identity(), plan(find_files(str(photos)), photos.parent / "out", "same", "refuse"))
+    assert outcome.done == 3
+    assert [Path(message.partition(":")[0]).name for message in sorted(outcome.failed)] == ["b.JPG", "text.png"]
+    assert sorted(path.name for path in (photos.parent / "out").rglob("*.*")) == ["a.png", "c.webp", "d.tif"]
+
+
+def test_transparency_and_orientation(tmp_path: Path) -> None:
+    clear = image(1, (50, 40)).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize((50, 40)))
+    clear.save(tmp_path / "clear.png")
+    turned = image(2, (50, 40))
+    turned.getexif()[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=turned.getexif())
+    files = find_files(str(tmp_path / "*.png"))
+    run(Identity(), plan(files, tmp_path / "keep", "same", "refuse"))
+    run(Identity(), plan(files, tmp_path / "drop", "same", "refuse"), transparency="drop")
+    run(Identity(), plan(files, tmp_path / "both", "same", "refuse"), side_by_side=True)
+    kept, dropped, both = (Image.open(tmp_path / folder / "clear.png") for folder in ("keep", "drop", "both"))
+    assert (kept.mode, dropped.mode, kept.size, both.size) == ("RGBA", "RGB", (50, 40), (100, 40))
+    assert np.array_equal(kept.getchannel("A"), clear.getchannel("A"))
+    assert np.array_equal(np.asarray(kept)[..., :3], dropped)
+    assert np.array_equal(np.asarray(both)[:, 50:], kept)
+    assert Image.open(tmp_path / "keep" / "turned.png").size == (40, 50)
+
+
+def test_the_command(finished_run: Path, photos: Path, command: Command, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = ["predict", f"run={finished_run}", f"input={photos}", f"output={output}", "device=cpu"]
+    (photos / "text.png").write_text("no image")
+    result = command(*arguments)
+    assert result.returncode == 1
+    assert f"{output}: 4 images, " in result.stdout
+    assert "1 of 5 files were not predicted:" in result.stderr
+    assert "text.png: not an image" in result.stderr
+    (photos / "text.png").unlink()
+    (output / "a.png").unlink()
+    again = command(*arguments)
+    assert again.returncode == 1
+    assert "3 of 4 files exist" in again.stderr
+    assert f"{output}: 1 images, " in succeeded(command(*arguments, "if_exists=skip")).stdout
+    assert "all files are there already" in succeeded(command(*arguments, "if_exists=skip")).stdout
+    inside = command(*arguments[:3], f"output={photos / 'out'}")
+    assert inside.returncode == 1
+    assert "is inside input=" in inside.stderr
+    assert not list(tmp_path.joinpath("cwd").iterdir())
