@@ -115,7 +115,7 @@ def _tags(image: Image.Image) -> Any:
 def _apply_profile(image: Image.Image, profile: bytes | None, name: object) -> Image.Image:
     """Colors without alpha, in sRGB."""
     if profile is None:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space == "RGB ":  # also in files of gray images and palettes

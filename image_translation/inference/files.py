@@ -29,6 +29,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name, 
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".bmp": ("BMP", {}),
 }
+Array = np.ndarray[Any, Any]
 OPAQUE = ("JPEG", "BMP")
 AHEAD = 2**24  # pixels that are decoded ahead, or wait to be written; at least one image
 SORTED = 256  # files among which those of equal size are brought together
@@ -41,6 +42,15 @@ class Job:
 
     source: Path
     target: Path
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image: pixels (H, W, 3), and its alpha channel if it has one."""
+
+    job: Job
+    pixels: Array
+    mask: Image.Image | None
 
 
 @dataclass
@@ -117,15 +127,13 @@ def predict_files(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         writing: deque[tuple[Future[None], int]] = deque()
         images = read_ahead(pool, jobs, background, outcome)
-        for size, same_size in groupby(images, key=lambda pair: pair[1].size):
-            pixels = size[0] * size[1]
+        for (height, width), same_size in groupby(images, key=lambda decoded: decoded.pixels.shape[:2]):
+            pixels = height * width
             while batch := list(islice(same_size, max(1, min(BATCH, BATCH_PIXELS // pixels)))):
-                arrays = np.stack([np.asarray(image.convert("RGB")) for _, image in batch])
-                outputs, inputs = predictor(torch.from_numpy(arrays).permute(0, 3, 1, 2))
-                shown = torch.cat([inputs, outputs], dim=-1) if side_by_side else outputs
-                for (job, image), array in zip(batch, shown.permute(0, 2, 3, 1).numpy(), strict=True):
-                    mask = image.getchannel("A") if image.mode == "RGBA" and transparency == "keep" else None
-                    writing.append((pool.submit(save, array, mask, job.target), pixels))
+                outputs = shown_outputs(predictor, [decoded.pixels for decoded in batch], side_by_side)
+                for decoded, array in zip(batch, outputs, strict=True):
+                    mask = decoded.mask if transparency == "keep" else None
+                    writing.append((pool.submit(save, array, mask, decoded.job.target), pixels))
                 while len(writing) > 1 and sum(count for _, count in writing) > AHEAD:
                     writing.popleft()[0].result()
                 outcome.done += len(batch)
@@ -135,25 +143,31 @@ def predict_files(
     yield outcome
 
 
-def read_ahead(
-    pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str, outcome: Outcome
-) -> Iterator[tuple[Job, Image.Image]]:
-    """Decoded images, RGB or RGBA, of equal sizes one after another where files are near each other in the order."""
-    waiting: deque[tuple[Job, Future[Image.Image], int]] = deque()
+def shown_outputs(predictor: Predictor, arrays: Sequence[Array], side_by_side: bool) -> Iterator[Array]:
+    """The outputs of images (H, W, 3) of equal size, in the same form."""
+    images = torch.from_numpy(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]).permute(0, 3, 1, 2)
+    outputs = predictor(images)
+    if side_by_side:
+        outputs = torch.cat([predictor.inputs(images), outputs], dim=-1)
+    yield from outputs.permute(0, 2, 3, 1).numpy()
 
-    def next_image() -> Iterator[tuple[Job, Image.Image]]:
-        job, future, _ = waiting.popleft()
+
+def read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str, outcome: Outcome) -> Iterator[Decoded]:
+    """Decoded images, of equal sizes one after another where files are near each other in the order."""
+    waiting: deque[tuple[Future[Decoded], int]] = deque()
+
+    def next_image() -> Iterator[Decoded]:
         try:
-            yield job, future.result()
+            yield waiting.popleft()[0].result()
         except (UserError, OSError) as error:
             outcome.failed.append(str(error))
 
     for start in range(0, len(jobs), SORTED):
         window = [(header_size(job.source), job) for job in jobs[start : start + SORTED]]
         for (width, height), job in sorted(window, key=lambda pair: pair[0]):
-            while waiting and sum(count for _, _, count in waiting) + width * height > AHEAD:
+            while waiting and sum(count for _, count in waiting) + width * height > AHEAD:
                 yield from next_image()
-            waiting.append((job, pool.submit(read, job.source, background), width * height))
+            waiting.append((pool.submit(read, job, background), width * height))
     while waiting:
         yield from next_image()
 
@@ -167,11 +181,14 @@ def header_size(path: Path) -> tuple[int, int]:
         return (0, 0)
 
 
-def read(path: Path, background: str) -> Image.Image:
-    return read_image(path.read_bytes(), path, background, alpha=True)
+def read(job: Job, background: str) -> Decoded:
+    image = read_image(job.source.read_bytes(), job.source, background, alpha=True)
+    if image.mode != "RGBA":
+        return Decoded(job, np.array(image), None)
+    return Decoded(job, np.array(image.convert("RGB")), image.getchannel("A"))
 
 
-def save(array: np.ndarray[Any, Any], mask: Image.Image | None, path: Path) -> None:
+def save(array: Array, mask: Image.Image | None, path: Path) -> None:
     """Write an image, with an alpha channel if there is one and the format can store it."""
     image = Image.fromarray(array)
     form, options = FORMATS[path.suffix.lower()]

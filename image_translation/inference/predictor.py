@@ -19,7 +19,7 @@ from image_translation.data.transforms import to_float, to_uint8
 from image_translation.inference.tiles import Statistics, blend_tiles, tile_places
 
 Image = TypeVar("Image", PILImage.Image, np.ndarray[Any, Any])
-TILE = 1024  # pixels: the side of a tile, and up to its square an image is predicted whole
+TILE, WHOLE = 512, 1024  # pixels, for tile=auto: the side of a tile, and up to the square of which there are none
 
 
 class Predictor:
@@ -32,7 +32,8 @@ class Predictor:
             ``smallest_size``, and its ``trained_on`` says how inputs are made (see ``ImageTranslationModule``).
         size: ``native``; or ``train`` to scale the shorter side to the size of the training images, and the output
             back; or a number of pixels for the shorter side.
-        tile: the side of the tiles of an image with more pixels than one has; ``auto`` is 1024, 0 is never.
+        tile: the side of the tiles of an image with more pixels than one tile; 0 for none; ``auto`` for 512, but images
+            of up to 1024² pixels whole.
         tta: ``hflip`` averages the output with that of the flipped image, flipped back; or ``none``.
         derive: compute the input of a task that derives it, such as gray images; False takes images as they are; or
             a function that computes it.
@@ -68,30 +69,43 @@ class Predictor:
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.divisor = int(getattr(model.generator, "size_divisibility", 1))
         self.least = int(getattr(model.generator, "smallest_size", self.divisor))
+        self.whole = WHOLE if tile == "auto" else tile
+        at_least("tile", self.whole, 0, whole=True)
         tile = TILE if tile == "auto" else tile
-        at_least("tile", tile, 0, whole=True)
-        self.tile = int(tile) + -int(tile) % self.divisor
+        self.tile = tile + -tile % self.divisor
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The outputs for images (N, 3, H, W), and what the network got as inputs: uint8, on the CPU."""
-        height, width = images.shape[-2:]
-        x = images if self.size is None else scale(images, self.size / min(height, width))
-        if self.derive is not None:
-            x = self.derive(to_float(x.to(self.device)))
+    def __call__(self, images: Tensor) -> Tensor:
+        """The outputs for images (N, 3, H, W), uint8; on the CPU."""
+        x = self._prepare(images)
         training = self.model.training
         self.model.eval()
         try:
-            if self.tile and x.shape[-2] * x.shape[-1] > self.tile**2:
-                y = torch.stack([self._in_tiles(image) for image in x])
-            else:
+            if not self.tile or x.shape[-2] * x.shape[-1] <= max(self.tile, self.whole) ** 2:
                 y = to_uint8(self._forward(x)).cpu()
+            else:
+                parts = [self._in_tiles(image)[None] for image in x]
+                y = torch.cat(parts) if len(parts) > 1 else parts[0]  # one without a copy
         finally:
             self.model.train(training)
-        x = (to_uint8(x) if x.is_floating_point() else x).cpu()
-        if self.size is not None:
-            x, y = (resize(half, [height, width], InterpolationMode.BICUBIC, antialias=True) for half in (x, y))
-        return y, x
+        return self._restore(y, images)
+
+    @torch.inference_mode()
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the network gets for images, in the same form as the outputs."""
+        x = self._prepare(images)
+        return self._restore((to_uint8(x) if x.is_floating_point() else x).cpu(), images)
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        """Scaled, and derived: as uint8, or float in [-1, 1]."""
+        x = images if self.size is None else scale(images, self.size / min(images.shape[-2:]))
+        return x if self.derive is None else self.derive(to_float(x.to(self.device)))
+
+    def _restore(self, y: Tensor, images: Tensor) -> Tensor:
+        """At the size of the images again."""
+        if self.size is None:
+            return y
+        return resize(y, list(images.shape[-2:]), InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
 
     def _forward(self, x: Tensor) -> Tensor:
         """uint8, or float in [-1, 1] → float, on the model's device."""
@@ -157,8 +171,7 @@ def predict_one(predictor: Predictor, image: Any) -> Any:
         raise UserError(
             f"image must be a PIL image, a uint8 array (H, W, 3) or a path, got {array.dtype} {array.shape}."
         )
-    outputs, _ = predictor(torch.tensor(array).permute(2, 0, 1)[None])
-    output = outputs[0].permute(1, 2, 0).numpy()
+    output = predictor(torch.tensor(array).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
     return PILImage.fromarray(output) if isinstance(image, PILImage.Image) else output
 
 

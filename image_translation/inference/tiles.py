@@ -36,7 +36,7 @@ def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], 
     ``forward`` maps a tile (C, h, w) to float in [-1, 1]. Only the output of one row of tiles is held as float.
     """
     height, width = image.shape[-2:]
-    result = torch.empty((3, height, width), dtype=torch.uint8)
+    result = torch.empty((height, width, 3), dtype=torch.uint8).permute(2, 0, 1)  # as files hold it
     rows = [list(row) for _, row in groupby(places, key=lambda place: place[0].start)]
     side = rows[0][0][0].stop
     total, weights = torch.zeros(3, side, width), torch.zeros(side, width)
