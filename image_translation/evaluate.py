@@ -4,6 +4,8 @@ python -m image_translation.evaluate run=outputs/… split=all protocol=report
 """
 
 import logging
+from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -30,11 +32,15 @@ def main(cfg: DictConfig) -> float:
 
     silence_lightning()
     splits = chosen_splits("split", cfg.split)
-    folder = trained_run(str(folder_of("run", cfg.run)))
+    source = trained_run(str(folder_of("run", cfg.run)))
+    exported = load(source) if source.is_file() else None
+    folder = run_of(exported, source) if exported else source
     manifest = read_manifest(folder)
     if not (folder / "checkpoints" / BEST_CHECKPOINT).exists():
         raise UserError(f"{folder}: this run is {manifest['status']} and has no best checkpoint yet. "
                         f"Resume it first: {command_line('train', resume=folder)}")  # fmt: skip
+    if exported and cfg.output is None:
+        raise UserError("Name a folder for the results of an exported file: output=…")
     if manifest["status"] != "finished":
         log.warning("This run is %s; its best checkpoint so far is evaluated.", manifest["status"])
     output = folder / "evaluate" if cfg.output is None else folder_of("output", cfg.output)
@@ -46,6 +52,9 @@ def main(cfg: DictConfig) -> float:
     require_unchanged(folder, trained, parts=("data", "model"))
     get_class(trained.model._target_)  # imports the user's own
     model = load(folder)
+    if exported:
+        exported.baselines.load_state_dict(model.baselines.state_dict())
+        model = exported
     if cfg.alpha is not None:
         if cfg.output is None:
             raise UserError("With alpha=… it is another model than the run's. Name a folder for its results: output=…")
@@ -70,6 +79,15 @@ def main(cfg: DictConfig) -> float:
     trainer = make_trainer(cfg.trainer, callbacks, limit_test_batches=trained.trainer.limit_test_batches)
     scores = evaluate(trainer, model, datamodule, manifest["model"], splits, cfg.protocol)
     return scores[splits[0]]["psnr"]
+
+
+def run_of(exported: Any, source: Path) -> Path:
+    """The run folder that an exported file is of, which knows the data; UserError if it says none."""
+    folder = getattr(exported, "about", {}).get("run")
+    if folder is None or not Path(folder).is_dir():
+        raise UserError(f"{source}: evaluate takes a run folder, or a file exported from one that is still there and "
+                        f"knows the data (here: {folder}).")  # fmt: skip
+    return Path(folder)
 
 
 if __name__ == "__main__":

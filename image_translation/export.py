@@ -1,6 +1,6 @@
-"""Write only a run's generator, as a safetensors file that other programs read and that can hold no code.
+"""Write a trained generator for other programs, as safetensors, ONNX, torch.export or OpenVINO, proven to be right.
 
-python -m image_translation.export run=outputs/… output=generator.safetensors
+python -m image_translation.export run=outputs/… format=onnx output=model.onnx
 """
 
 from pathlib import Path
@@ -10,25 +10,36 @@ from omegaconf import DictConfig
 
 from image_translation.cli.app import command, folder_of
 from image_translation.cli.errors import UserError
+from image_translation.cli.values import EXPORT, check_values
 from image_translation.runs.config import compose_saved
-from image_translation.runs.folder import trained_run
+from image_translation.runs.folder import facts_of, trained_run
 
 
 @command("export")
 def main(cfg: DictConfig) -> None:
+    check_values(cfg, EXPORT)
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.inference.checkpoints import load, save_generator
+    from image_translation.inference.graph import SUFFIXES, write_proven
 
-    source, output = trained_run(str(folder_of("run", cfg.run))), Path(str(cfg.output)).expanduser()
-    if output.suffix != ".safetensors":
-        raise UserError(f"output must end in .safetensors, got {output}.")
+    source, suffix = trained_run(str(folder_of("run", cfg.run))), SUFFIXES[cfg.format]
+    output = Path(f"model{suffix}" if cfg.output is None else str(cfg.output)).expanduser()
+    if output.suffix != suffix:
+        raise UserError(f"output must end in {suffix}, got {output}.")
+    if source.suffix in SUFFIXES.values():
+        raise UserError(f"{source} is exported already. Name a run folder or a checkpoint.")
     if output.exists():
         raise UserError(f"{output} exists, and nothing is overwritten. Name another file: output=…")
     if source.is_dir():
         get_class(compose_saved(source)[0].model._target_)  # imports the user's own
     model = load(source)
-    save_generator(model, output)
-    print(f"{output}: the generator of a {type(model).__name__}, {output.stat().st_size / 2**20:,.1f} MiB.")
+    proof = ""
+    if cfg.format == "safetensors":
+        save_generator(model, output)
+    else:
+        equal = write_proven(model, output, cfg.format, facts_of(source))
+        proof = f" {100 * equal:.2f} % of its outputs' 8-bit values equal the checkpoint's, the others are 1 off."
+    print(f"{output}: the generator of a {type(model).__name__}.{proof}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "strict": SWITCH,
     "wandb": SWITCH,
 }
-PREDICT: dict[str, tuple[Any, ...]] = {  # of the command predict alone
+# Of the commands export and predict alone.
+EXPORT: dict[str, tuple[Any, ...]] = {"format": ("safetensors", "onnx", "torch", "openvino")}
+PREDICT: dict[str, tuple[Any, ...]] = {
     "if_exists": ("refuse", "skip", "overwrite"),
     "format": ("same", "png", "jpg", "webp", "tiff"),
     "derive": SWITCH,

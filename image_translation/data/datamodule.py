@@ -22,7 +22,7 @@ from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
-from image_translation.data.transforms import JITTER, random_crop, to_float
+from image_translation.data.transforms import JITTER, random_crop, to_float, to_uint8
 from image_translation.training.seeding import derive_seed
 
 log = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ class PairedImageDataModule(LightningDataModule):
         else:
             halves = random_crop(*halves, size=self.image_size, hflip=self.hflip, generator=generator)
         if self.derive is not None:
-            halves.insert(0, self.derive(halves[0]))
+            halves.insert(0, to_float(to_uint8(self.derive(halves[0]))))  # as a file would have it
             if self.source.direction == "BtoA":
                 halves.reverse()
         return dict(zip(("input", "target"), halves, strict=True)) | {"name": batch["name"]}

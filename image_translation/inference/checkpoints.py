@@ -27,7 +27,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
     A model of your own is found once its module is imported.
 
     Args:
-        path: a run folder, whose best checkpoint is taken, a checkpoint, or an exported ``.safetensors`` file.
+        path: a run folder, whose best checkpoint is taken, a checkpoint, or an exported file.
         device: where the model goes.
 
     Raises:
@@ -36,6 +36,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
     path = Path(path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / BEST_CHECKPOINT
+    if path.suffix in (".onnx", ".pt2", ".xml"):
+        from image_translation.inference.exported import Exported
+
+        return Exported(path).eval()
     if path.suffix == ".safetensors":
         about, weights = _read_safetensors(path)
         options, part = about["options"], "generator"

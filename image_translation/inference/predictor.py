@@ -93,13 +93,12 @@ class Predictor:
     @torch.inference_mode()
     def inputs(self, images: Tensor) -> Tensor:
         """What the network gets for images, in the same form as the outputs."""
-        x = self._prepare(images)
-        return self._restore((to_uint8(x) if x.is_floating_point() else x).cpu(), images)
+        return self._restore(self._prepare(images).cpu(), images)
 
     def _prepare(self, images: Tensor) -> Tensor:
-        """Scaled, and derived: as uint8, or float in [-1, 1]."""
+        """Scaled, and derived."""
         x = images if self.size is None else scale(images, self.size / min(images.shape[-2:]))
-        return x if self.derive is None else self.derive(to_float(x.to(self.device)))
+        return x if self.derive is None else to_uint8(self.derive(to_float(x.to(self.device))))
 
     def _restore(self, y: Tensor, images: Tensor) -> Tensor:
         """At the size of the images again."""
@@ -108,9 +107,8 @@ class Predictor:
         return resize(y, list(images.shape[-2:]), InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
 
     def _forward(self, x: Tensor) -> Tensor:
-        """uint8, or float in [-1, 1] → float, on the model's device."""
-        x = x.to(self.device)
-        x = x if x.is_floating_point() else to_float(x)
+        """uint8 → float in [-1, 1], on the model's device."""
+        x = to_float(x.to(self.device))
         y: Tensor
         height, width = x.shape[-2:]
         rows, columns = (

@@ -16,7 +16,7 @@ MATMUL_PIXELS = 128  # up to so many pixels in a batch's maps a matrix product i
 
 def _use_matmul(x: Tensor, pixels: int) -> bool:
     """Whether to compute a convolution as one matrix product: a CPU spends the time of small maps on the weights."""
-    return x.device.type == "cpu" and pixels <= MATMUL_PIXELS and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and x.device.type == "cpu" and pixels <= MATMUL_PIXELS
 
 
 class Conv2d(nn.Conv2d):

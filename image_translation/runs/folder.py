@@ -132,6 +132,17 @@ def trained_run(name: str) -> Path:
     return folder
 
 
+def facts_of(source: Path) -> dict[str, Any]:
+    """What an exported file says of the run that a run folder or a checkpoint in it belongs to; nothing of others."""
+    folder = source if source.is_dir() else source.absolute().parent.parent
+    if not (folder / MANIFEST).exists():
+        return {}
+    manifest = read_manifest(folder)
+    facts = {"run": str(folder.absolute()), "fingerprint": manifest["data"]["fingerprint"]}
+    metrics = folder / "test" / "metrics.json"
+    return facts | ({"scores": read_json(metrics)} if metrics.exists() else {})
+
+
 def find_runs(*folders: str) -> Iterator[Path]:
     """All run folders below folders."""
     for folder in folders:

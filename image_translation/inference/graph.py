@@ -1,0 +1,196 @@
+"""A trained network as one graph for other programs: 8-bit images in and out, and the proof that it is right."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from image_translation import __version__
+from image_translation.cli.errors import UserError
+from image_translation.data.transforms import to_float, to_uint8
+
+Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # uint8 (N, H, W, 3) → the same
+INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
+SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}  # by format
+EXTRAS = {"onnx": "onnx", "openvino": "openvino"}  # what to install for a format
+SIZE = 256  # of proving a model that does not say at which size it was trained
+EQUAL, MOST = 0.99, 1  # the part of the 8-bit values that must be equal, and how far the others may be off
+
+
+class Graph(nn.Module):
+    """uint8 (N, H, W, 3) → the same, of any size: normalization and padding are inside."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.network: nn.Module = model.generator
+        self.divisor = int(getattr(model.generator, "size_divisibility", 1))
+        self.least = int(getattr(model.generator, "smallest_size", self.divisor))
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[1:3]
+        x = to_float(images.permute(0, 3, 1, 2))
+        x = x.index_select(2, self._mirrored(height)).index_select(3, self._mirrored(width))
+        return to_uint8(self.network(x)[:, :, :height, :width]).permute(0, 2, 3, 1)
+
+    def _mirrored(self, side: int) -> Tensor:
+        """See ``predictor.mirrored``; in operations that ONNX has for a side that is not known yet."""
+        wanted = torch.sym_max((side + self.divisor - 1) // self.divisor * self.divisor, self.least)
+        length = torch.full((), side, dtype=torch.int64)
+        indices = torch.remainder(torch.arange(wanted), 2 * length)
+        return torch.minimum(indices, 2 * length - 1 - indices)
+
+
+def write_graph(model: Any, path: Path, form: str, about: dict[str, Any]) -> None:
+    """Write a model as a graph. UserError if the library of the format is not installed.
+
+    Args:
+        model: an ``ImageTranslationModule`` on the CPU.
+        path: a new file, with the suffix of the format.
+        form: ``onnx``, ``torch`` (a program of ``torch.export``) or ``openvino``.
+        about: what is written into the file beside it, plain values.
+    """
+    text = json.dumps(about)
+    any_size = torch.export.Dim.DYNAMIC
+    example = torch.zeros(2, 200, 150, 3, dtype=torch.uint8)  # its sizes are not kept
+    with torch.no_grad(), quiet(), needed(form):
+        shapes = ({0: any_size, 1: any_size, 2: any_size},)
+        program = torch.export.export(Graph(model).eval(), (example,), dynamic_shapes=shapes, strict=False)
+        if form == "torch":
+            torch.export.save(program, path, extra_files={ABOUT: text})
+            return
+        names: Any = {"input_names": [INPUT], "output_names": [OUTPUT]}
+        onnx_program: Any = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+        onnx_program.model.metadata_props[ABOUT] = text
+        onnx_path = path.with_suffix(".onnx")
+        onnx_program.save(onnx_path)
+        if form == "openvino":
+            import openvino
+
+            converted = openvino.convert_model(onnx_path)
+            converted.set_rt_info(text, [ABOUT])
+            openvino.save_model(converted, path, compress_to_fp16=False)
+            onnx_path.unlink()
+
+
+def open_graph(path: Path) -> tuple[Run, dict[str, Any]]:
+    """What computes an exported file's outputs, and what was written beside it; UserError if it can't be read."""
+    form = next(form for form, suffix in SUFFIXES.items() if suffix == path.suffix)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    with needed(form), quiet():
+        try:
+            run, text = OPEN[form](path)
+            return run, json.loads(text)
+        except ImportError:
+            raise
+        except Exception as error:  # each library has its own
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{path}: damaged, or not exported by image_translation ({reason}).") from error
+
+
+def _open_onnx(path: Path) -> tuple[Run, str]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    text = session.get_modelmeta().custom_metadata_map[ABOUT]
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0], text
+
+
+def _open_torch(path: Path) -> tuple[Run, str]:
+    files = {ABOUT: ""}
+    program = torch.export.load(path, extra_files=files)
+    # The guards are of the example's sizes, although the graph is right at others, as `differences` shows.
+    module = program.module(check_guards=False)
+
+    def run(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        with torch.inference_mode():
+            outputs: np.ndarray[Any, Any] = module(torch.from_numpy(images)).numpy()
+        return outputs
+
+    return run, files[ABOUT]
+
+
+def _open_openvino(path: Path) -> tuple[Run, str]:
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}  # by itself it computes in bf16 where a CPU can
+    compiled = openvino.Core().compile_model(model, "CPU", precise)
+    return lambda images: compiled(images)[0], str(model.get_rt_info([ABOUT]).value)
+
+
+OPEN: dict[str, Callable[[Path], tuple[Run, str]]] = {
+    "onnx": _open_onnx, "torch": _open_torch, "openvino": _open_openvino
+}  # fmt: skip
+
+
+def differences(model: Any, run: Run, size: int) -> list[np.ndarray[Any, Any]]:
+    """How far a graph's outputs are from the model's: uint8 batches of 1 and 3 images, of three sizes near ``size``."""
+    found = []
+    generator = torch.Generator().manual_seed(0)
+    for n in (1, 3):
+        for height, width in ((size, size), (size, size * 3 // 2 - 3), (size // 2 + 5, size)):
+            coarse = F.interpolate(torch.rand(n, 3, 6, 6, generator=generator), (height, width), mode="bicubic")
+            noise = torch.rand(n, 3, height, width, generator=generator)
+            images = to_uint8(2 * (0.9 * coarse + 0.1 * noise) - 1).permute(0, 2, 3, 1).contiguous().numpy()
+            expected = np.stack([model.predict(image, tile=0, derive=False) for image in images])
+            found.append(np.abs(run(images).astype(int) - expected))
+    return found
+
+
+def write_proven(model: Any, path: Path, form: str, facts: dict[str, Any]) -> float:
+    """Write a model as a graph if its outputs are the model's; return which part of their 8-bit values is equal.
+
+    Args:
+        model, path, form: see ``write_graph``.
+        facts: of its run, for those who read the file.
+
+    Raises:
+        UserError: in a batch less than 99 % of the values are equal, or one is off by more than 1. Nothing is written.
+    """
+    about = {"model": type(model).__name__, "version": __version__, "trained_on": model.trained_on, **facts}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        draft = Path(folder) / path.name
+        write_graph(model, draft, form, about)
+        run, _ = open_graph(draft)
+        found = differences(model, run, model.trained_on.get("image_size", SIZE))
+        equal, most = min(float((batch == 0).mean()) for batch in found), max(int(batch.max()) for batch in found)
+        if equal < EQUAL or most > MOST:
+            raise UserError(f"The exported graph is not right, so nothing was written: {100 * equal:.2f} % of its "
+                            f"outputs' 8-bit values equal the checkpoint's, and one is off by {most}.")  # fmt: skip
+        for file in Path(folder).iterdir():  # OpenVINO writes two
+            file.replace(path.with_suffix(file.suffix))
+    return equal
+
+
+@contextmanager
+def needed(form: str) -> Iterator[None]:
+    """UserError instead of an ImportError."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"{error}. format={form} needs more packages: pip install 'image_translation[{EXTRAS[form]}]'"
+                        ) from error  # fmt: skip
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' reports of their progress."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
