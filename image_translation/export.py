@@ -12,29 +12,31 @@ from image_translation.cli.app import command, folder_of
 from image_translation.cli.errors import UserError
 from image_translation.cli.values import EXPORT, check_values
 from image_translation.runs.config import compose_saved
-from image_translation.runs.folder import facts_of, trained_run
+from image_translation.runs.folder import MANIFEST, facts_of, trained_run
 
 
 @command("export")
 def main(cfg: DictConfig) -> None:
     check_values(cfg, EXPORT)
     # Imported here, because --help and --cfg must not wait for torch.
-    from image_translation.inference.checkpoints import load, save_generator
+    from image_translation.inference.checkpoints import load, save_generator, write_hub
     from image_translation.inference.graph import SUFFIXES, write_proven
 
     source, suffix = trained_run(str(folder_of("run", cfg.run))), SUFFIXES[cfg.format]
     output = Path(f"model{suffix}" if cfg.output is None else str(cfg.output)).expanduser()
-    if output.suffix != suffix:
+    if suffix and output.suffix != suffix:
         raise UserError(f"output must end in {suffix}, got {output}.")
-    if source.suffix in SUFFIXES.values():
+    if source.is_file() and source.suffix != ".ckpt":
         raise UserError(f"{source} is exported already. Name a run folder or a checkpoint.")
     if output.exists():
         raise UserError(f"{output} exists, and nothing is overwritten. Name another file: output=…")
-    if source.is_dir():
+    if (source / MANIFEST).exists():
         get_class(compose_saved(source)[0].model._target_)  # imports the user's own
     model = load(source)
     proof = ""
-    if cfg.format == "safetensors":
+    if cfg.format == "hub":
+        write_hub(model, source, output)
+    elif cfg.format == "safetensors":
         save_generator(model, output)
     else:
         equal = write_proven(model, output, cfg.format, facts_of(source))

@@ -14,7 +14,7 @@ from image_translation.cli.app import command, folder_of, instantiate
 from image_translation.cli.errors import UserError
 from image_translation.cli.values import PREDICT, check_values
 from image_translation.runs.config import compose_saved
-from image_translation.runs.folder import trained_run
+from image_translation.runs.folder import MANIFEST, trained_run
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +37,14 @@ def main(cfg: DictConfig) -> None:
         print(f"{output}: all files are there already.")
         return
     prepare_device(cfg.device)
-    if source.is_dir():
+    if (source / MANIFEST).exists():
         trained, _ = compose_saved(source)
         get_class(trained.model._target_)  # imports the user's own
     model = load(source, device_type(cfg.device))
     if cfg.alpha is not None:
         interpolate(model, cfg.alpha)
     derive = cfg.derive
-    if source.is_dir():  # so that a function of the user's own is found
+    if (source / MANIFEST).exists():  # so that a function of the user's own is found
         datamodule = instantiate(trained.data, "data")
         model.trained_on = datamodule.facts
         derive = derive and datamodule.facts["derive"] is not None and datamodule.derive

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from image_translation.cli.app import command, instantiate
 from image_translation.cli.console import print_next_steps
 from image_translation.cli.values import chosen_splits
+from image_translation.runs.card import write_card
 from image_translation.runs.folder import BEST_CHECKPOINT
 from image_translation.runs.redact import redact
 from image_translation.runs.run import Run
@@ -88,6 +89,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
             found |= validate(trainer, model, datamodule)
     result = found.get(cfg.optimized_metric)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)
+    if trainer.is_global_zero:
+        write_card(run.folder)
     if datamodule.description["sample"]:
         print_next_steps(run.folder, cfg.run.task)
     return result

@@ -1,8 +1,6 @@
 """Tables on the terminal."""
 
-import json
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from image_translation.cli.errors import command_line, python
+from image_translation.cli.errors import command_line
 from image_translation.cli.process import is_main_process
 from image_translation.metrics.names import METRICS, title
 
@@ -64,9 +62,7 @@ def print_next_steps(run: Path, task: str) -> None:
     """What to do after a run on the built-in sample."""
     if not is_main_process():
         return
-    use = (f'import image_translation as it, PIL.Image as im; '
-           f'it.load({json.dumps(str(run))}).predict(im.open("photo.jpg")).save("output.png")')  # fmt: skip
     print("Next, use this model on a photo of yours, train on your pairs, and compare runs:")
-    print(f"  {python()} -c {shlex.quote(use)}")
+    print(" ", command_line("predict", run=run, input="photo.jpg", output="predicted"))
     print(" ", command_line("train", f"task={task}", "model=resunet", "data.root=path/to/pairs"))
     print(" ", command_line("compare"))

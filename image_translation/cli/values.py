@@ -33,7 +33,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "wandb": SWITCH,
 }
 # Of the commands export and predict alone.
-EXPORT: dict[str, tuple[Any, ...]] = {"format": ("safetensors", "onnx", "torch", "openvino")}
+EXPORT: dict[str, tuple[Any, ...]] = {"format": ("safetensors", "onnx", "torch", "openvino", "hub")}
 PREDICT: dict[str, tuple[Any, ...]] = {
     "if_exists": ("refuse", "skip", "overwrite"),
     "format": ("same", "png", "jpg", "webp", "tiff"),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import zipfile
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,9 @@ from image_translation import models
 from image_translation.cli.errors import UserError
 from image_translation.models import ImageTranslationModule
 from image_translation.runs.files import atomic_write
-from image_translation.runs.folder import BEST_CHECKPOINT
+from image_translation.runs.folder import BEST_CHECKPOINT, CARD, RESULTS_IMAGE
 
+HUB_WEIGHTS = "model.safetensors"
 ABOUT = "image_translation"  # the entry that says which model a file is of
 
 
@@ -27,7 +29,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
     A model of your own is found once its module is imported.
 
     Args:
-        path: a run folder, whose best checkpoint is taken, a checkpoint, or an exported file.
+        path: a run folder, whose best checkpoint is taken, a checkpoint, or an exported file or folder.
         device: where the model goes.
 
     Raises:
@@ -35,7 +37,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = path / "checkpoints" / BEST_CHECKPOINT
+        path = path / HUB_WEIGHTS if (path / HUB_WEIGHTS).exists() else path / "checkpoints" / BEST_CHECKPOINT
     if path.suffix in (".onnx", ".pt2", ".xml"):
         from image_translation.inference.exported import Exported
 
@@ -89,6 +91,17 @@ def save_generator(model: ImageTranslationModule, path: Path) -> None:
     weights = {key: tensor.contiguous() for key, tensor in model.generator.state_dict().items()}
     with atomic_write(path) as file:
         file.write(save(weights, {ABOUT: about}))
+
+
+def write_hub(model: ImageTranslationModule, run: Path, folder: Path) -> None:
+    """Write a folder that is ready to be uploaded to the Hugging Face Hub: weights, card and image of a run."""
+    if not (run / CARD).is_file():
+        raise UserError(f"{run}: format=hub needs the folder of a finished run, which has a {CARD}.")
+    folder.mkdir(parents=True)
+    save_generator(model, folder / HUB_WEIGHTS)
+    for name in (CARD, RESULTS_IMAGE):
+        if (run / name).exists():
+            shutil.copy(run / name, folder)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

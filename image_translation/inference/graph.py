@@ -20,7 +20,7 @@ from image_translation.data.transforms import to_float, to_uint8
 
 Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # uint8 (N, H, W, 3) → the same
 INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
-SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}  # by format
+SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "hub": ""}  # by format
 EXTRAS = {"onnx": "onnx", "openvino": "openvino"}  # what to install for a format
 SIZE = 256  # of proving a model that does not say at which size it was trained
 EQUAL, MOST = 0.99, 1  # the part of the 8-bit values that must be equal, and how far the others may be off

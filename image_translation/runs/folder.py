@@ -19,8 +19,8 @@ REASON = ".reason"  # why a process other than the first has failed, until that 
 CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 CHILD_LOGS = "train_ddp_process_*.log"  # as Lightning calls them
 BEST_CHECKPOINT, LAST_CHECKPOINT, EARLIER_CHECKPOINTS = "best.ckpt", "last.ckpt", "step_{}.ckpt"
-RESULTS_IMAGE = "results.png"
-RESULTS = ("test", "evaluate", RESULTS_IMAGE)
+RESULTS_IMAGE, CARD = "results.png", "README.md"
+RESULTS = ("test", "evaluate", RESULTS_IMAGE, CARD)
 # What a run writes.
 OUTPUTS = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", *RESULTS)
 
