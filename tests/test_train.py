@@ -216,4 +216,4 @@ def test_after_the_sample_come_the_next_commands(command: Command, tmp_path: Pat
     options = shlex.split(use)[1:]
     done = subprocess.run([sys.executable, *options], cwd=tmp_path / "cwd", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert Image.open(tmp_path / "cwd" / "output.png").size == image(0).size
+    assert Image.open(tmp_path / "cwd" / "predicted" / "photo.jpg").size == image(0).size

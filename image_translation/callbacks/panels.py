@@ -69,18 +69,6 @@ class Panels(Callback):
                 logger.experiment.add_image("panel", np.asarray(panel), trainer.global_step, dataformats="HWC")
 
 
-def draw_results(folder: Path, scores: Mapping[str, Mapping[str, float]]) -> Image.Image:
-    """Draw the test images of best, median and worst PSNR from the folders of a test's results."""
-    ranked = sorted(scores, key=lambda name: -scores[name]["psnr"])
-    chosen = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    captions = [f"{which}: {name}, {scores[name]['psnr']:.2f} dB, SSIM {scores[name]['ssim']:.3f}"
-                for which, name in chosen.items()]  # fmt: skip
-    kinds = {"input": "inputs", "target": "targets", "output": "images"}
-    columns = {kind: [Image.open(folder / place / f"{name}.png") for name in chosen.values()]
-               for kind, place in kinds.items()}  # fmt: skip
-    return draw_panel(columns, captions)
-
-
 def draw_panel(columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[str] = ()) -> Image.Image:
     """Draw images of one size: a column for each name, a row for each image, above it its caption if it has one."""
     first = next(iter(columns.values()))

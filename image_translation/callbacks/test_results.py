@@ -10,21 +10,23 @@ from pytorch_lightning.loggers import WandbLogger
 from torchvision.io import write_png
 from torchvision.transforms.functional import to_pil_image
 
-from image_translation.callbacks.panels import draw_results
+from image_translation.callbacks.overview import draw_curves, draw_results, stack, val_baselines
 from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
-from image_translation.metrics.image_scores import mean_metrics
-from image_translation.metrics.names import BASELINES
+from image_translation.metrics.image_scores import Scores, mean_metrics
+from image_translation.metrics.names import BASELINES, METRICS, SHARPNESS, title
 from image_translation.runs.files import atomic_write, write_csv, write_json
-from image_translation.runs.folder import RESULTS_IMAGE
+from image_translation.runs.folder import METRICS_CSV, RESULTS_IMAGE
 
+HEADING = {name: f"test/{name}" for name in METRICS} | {SHARPNESS: SHARPNESS}
 COMPRESSION = 1  # the default, 6, takes three times as long for files that are 3 % smaller
 
 
 class TestResultsWriter(Callback):
     """Writes ``metrics.json``, ``per_image.csv`` and ``images/<name>.png``, and logs a table of images with scores.
 
-    ``results.png`` shows the images of the split ``test`` with the best, the median and the worst PSNR.
+    ``results.png`` shows the images of the split ``test`` with the best, the median and the worst PSNR, and above them,
+    at the end of a training, its curves.
 
     Beside them stand the baselines' scores, ``color_curve.csv`` and ``identity.csv``, and what the model saw, in
     ``inputs`` and ``targets``.
@@ -77,11 +79,24 @@ class TestResultsWriter(Callback):
         means |= pl_module.extra_metrics.get("", {})
         write_json(self.folder / "metrics.json", means | {"images": len(scores)})
         if split == "test" and self.pairs:
+            overview = self._overview(trainer, pl_module, scores, means)
             with atomic_write(self.overview) as png:
-                draw_results(self.folder, scores).save(png, "PNG")
+                overview.save(png, "PNG")
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image("results", [overview], step=trainer.global_step)
         if self.rows:
             rows = [row | scores[name] for name, row in self.rows.items()]
             data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_table(f"{split}/images", list(rows[0]), data, step=trainer.global_step)
+
+    def _overview(self, trainer: Trainer, model: Any, scores: dict[str, Scores], means: Scores) -> Image.Image:
+        images = draw_results(self.folder, scores)
+        metrics = self.dirpath / METRICS_CSV
+        if not metrics.exists():
+            return images
+        baselines = val_baselines(model, trainer.datamodule)  # type: ignore[attr-defined]
+        heading = ", ".join(f"{title(name)} {means[key]:.3f}" for name, key in HEADING.items() if key in means)
+        return stack(draw_curves(metrics, baselines, f"test: {heading}"), images)

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from image_translation.cli.errors import UserError
 from image_translation.runs.files import LOCK, read_json
 
-MANIFEST, LOG = "run.json", "train.log"
+MANIFEST, LOG, METRICS_CSV = "run.json", "train.log", "metrics.csv"
 REASON = ".reason"  # why a process other than the first has failed, until that one has read it
 CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 CHILD_LOGS = "train_ddp_process_*.log"  # as Lightning calls them
@@ -22,7 +22,7 @@ BEST_CHECKPOINT, LAST_CHECKPOINT, EARLIER_CHECKPOINTS = "best.ckpt", "last.ckpt"
 RESULTS_IMAGE, CARD = "results.png", "README.md"
 RESULTS = ("test", "evaluate", RESULTS_IMAGE, CARD)
 # What a run writes.
-OUTPUTS = ("checkpoints", "metrics.csv", "panels", "wandb", "tensorboard", *RESULTS)
+OUTPUTS = ("checkpoints", METRICS_CSV, "panels", "wandb", "tensorboard", *RESULTS)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

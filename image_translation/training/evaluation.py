@@ -66,5 +66,5 @@ def evaluate(
         if below and model.trains and trainer.is_global_zero:
             print(f"Below color_curve in PSNR and SSIM: {name} has learned no structure yet.")
     if "test" in scores and writer.overview.exists() and trainer.is_global_zero:
-        print(f"Look at {writer.overview}: input, target and output of the best, the median and the worst test image.")
+        print(f"Look at {writer.overview}: curves, and the best, the median and the worst test image.")
     return scores

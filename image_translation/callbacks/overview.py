@@ -1,0 +1,88 @@
+"""The image of a run that one opens first: its curves, and what became of the best, the median and the worst image."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from image_translation.callbacks.panels import draw_panel
+from image_translation.data.transforms import to_uint8
+from image_translation.metrics.functional import psnr, ssim
+from image_translation.metrics.names import BASELINES, title
+
+NO_LOSSES = ("learning_rate", "gradient", "score", "accuracy")  # beginnings of names
+LINES = {"color_curve": "--", "identity": ":"}
+
+
+def draw_results(folder: Path, scores: Mapping[str, Mapping[str, float]]) -> Image.Image:
+    """Draw the test images of best, median and worst PSNR from the folders of a test's results."""
+    ranked = sorted(scores, key=lambda name: -scores[name]["psnr"])
+    chosen = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+    captions = [f"{which}: {name}, {scores[name]['psnr']:.2f} dB, SSIM {scores[name]['ssim']:.3f}"
+                for which, name in chosen.items()]  # fmt: skip
+    kinds = {"input": "inputs", "target": "targets", "output": "images"}
+    columns = {kind: [Image.open(folder / place / f"{name}.png") for name in chosen.values()]
+               for kind, place in kinds.items()}  # fmt: skip
+    return draw_panel(columns, captions)
+
+
+@torch.inference_mode()
+def val_baselines(model: Any, datamodule: Any) -> dict[str, dict[str, float]]:
+    """PSNR and SSIM of the baselines, means over the val images; on one process."""
+    values: dict[str, dict[str, list[torch.Tensor]]] = {name: {"psnr": [], "ssim": []} for name in BASELINES}
+    for batch in datamodule.plain_batches("val", model.device):
+        target = to_uint8(batch["target"]).double()
+        outputs = model.baselines.color_curve(batch["input"]), batch["input"]
+        for name, output in zip(BASELINES, outputs, strict=True):
+            values[name]["psnr"].append(psnr(to_uint8(output).double(), target))
+            values[name]["ssim"].append(ssim(to_uint8(output).double(), target))
+    return {
+        name: {metric: float(torch.cat(parts).mean()) for metric, parts in of_name.items()}
+        for name, of_name in values.items()
+    }
+
+
+def draw_curves(metrics: Path, baselines: Mapping[str, Mapping[str, float]], heading: str) -> Image.Image:
+    """Draw the losses, and the val PSNR and SSIM beside the baselines', over the steps of ``metrics.csv``."""
+    with metrics.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 3), dpi=100, layout="constrained")
+    figure.suptitle(heading, parse_math=False)
+    losses, *of_metrics = figure.subplots(1, 3)
+
+    def points(name: str) -> tuple[list[int], list[float]]:
+        found = [row for row in rows if row.get(name)]
+        return [int(row["step"]) for row in found], [float(row[name]) or math.nan for row in found]  # 0: not drawn
+
+    for name in rows[0] if rows else ():
+        if name.startswith("train/") and not name.removeprefix("train/").startswith(NO_LOSSES):
+            losses.plot(*points(name), label=name.removeprefix("train/"))
+    losses.set(title="losses", xlabel="step", yscale="log")
+    for ax, metric in zip(of_metrics, ("psnr", "ssim"), strict=True):
+        ax.plot(*points(f"val/{metric}"), marker=".", label="val")
+        for name, means in baselines.items():
+            ax.axhline(means[metric], color="gray", linestyle=LINES[name], label=name)
+        ax.set(title=f"val {title(metric)}", xlabel="step")
+    for ax in (losses, *of_metrics):
+        ax.grid(color="#dddddd", linewidth=0.6)
+        ax.legend(fontsize="small")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return Image.open(content).convert("RGB")
+
+
+def stack(*images: Image.Image) -> Image.Image:
+    """Images below each other, centered."""
+    width = max(image.width for image in images)
+    result = Image.new("RGB", (width, sum(image.height for image in images)), "white")
+    top = 0
+    for image in images:
+        result.paste(image, ((width - image.width) // 2, top))
+        top += image.height
+    return result
