@@ -1,6 +1,5 @@
 """A trained model's outputs for images of any size: whole, or in tiles if they are large."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +15,10 @@ from image_translation.cli.errors import UserError, at_least, one_of
 from image_translation.data.derived_inputs import find
 from image_translation.data.images import read_image, to_srgb
 from image_translation.data.transforms import to_float, to_uint8
-from image_translation.inference.tiles import Statistics, blend_tiles, tile_places
+from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
 
 Image = TypeVar("Image", PILImage.Image, np.ndarray[Any, Any])
-TILE, WHOLE = 512, 1024  # pixels, for tile=auto: the side of a tile, and up to the square of which there are none
+TILE = 1024  # pixels
 
 
 class Predictor:
@@ -32,8 +31,7 @@ class Predictor:
             ``smallest_size``, and its ``trained_on`` says how inputs are made (see ``ImageTranslationModule``).
         size: ``native``; or ``train`` to scale the shorter side to the size of the training images, and the output
             back; or a number of pixels for the shorter side.
-        tile: the side of the tiles of an image with more pixels than one tile; 0 for none; ``auto`` for 512, but images
-            of up to 1024² pixels whole.
+        tile: the side of the tiles of an image with more pixels than one has; ``auto`` is 1024, 0 is for none.
         tta: ``hflip`` averages the output with that of the flipped image, flipped back; or ``none``.
         derive: compute the input of a task that derives it, such as gray images; False takes images as they are; or
             a function that computes it.
@@ -69,9 +67,8 @@ class Predictor:
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.divisor = int(getattr(model.generator, "size_divisibility", 1))
         self.least = int(getattr(model.generator, "smallest_size", self.divisor))
-        self.whole = WHOLE if tile == "auto" else tile
-        at_least("tile", self.whole, 0, whole=True)
         tile = TILE if tile == "auto" else tile
+        at_least("tile", tile, 0, whole=True)
         self.tile = tile + -tile % self.divisor
 
     @torch.inference_mode()
@@ -81,7 +78,7 @@ class Predictor:
         training = self.model.training
         self.model.eval()
         try:
-            if not self.tile or x.shape[-2] * x.shape[-1] <= max(self.tile, self.whole) ** 2:
+            if not self.tile or x.shape[-2] * x.shape[-1] <= self.tile**2:
                 y = to_uint8(self._forward(x)).cpu()
             else:
                 parts = [self._in_tiles(image)[None] for image in x]
@@ -131,12 +128,11 @@ class Predictor:
 
     def _in_tiles(self, image: Tensor) -> Tensor:
         """(3, H, W) → uint8, on the CPU."""
-        places = tile_places(image.shape[-2], image.shape[-1], self.tile)
+        height, width = image.shape[-2:]
+        places = tile_places(height, width, self.tile)
         with Statistics(self.model.generator) as statistics:
-            if statistics.norms:
-                factor = self.tile / math.sqrt(image.shape[-2] * image.shape[-1])
-                self._forward(scale(image[None], factor))
-                statistics.apply()
+            parts = parts_of(height, width, self.tile, self.divisor)
+            statistics.collect(image, parts, lambda part: self._forward(part[None])[0])
             return blend_tiles(image, places, lambda part: self._forward(part[None])[0].cpu())
 
 

@@ -30,6 +30,16 @@ def tile_places(height: int, width: int, tile: int) -> list[Place]:
     ]
 
 
+def parts_of(height: int, width: int, tile: int, divisor: int) -> list[Place]:
+    """Parts of an image that don't overlap, as large as a tile or smaller, on multiples of ``divisor``."""
+
+    def parts(side: int) -> list[slice]:
+        step = math.ceil(side / math.ceil(side / tile) / divisor) * divisor
+        return [slice(start, min(start + step, side)) for start in range(0, side, step)]
+
+    return [(rows, columns) for rows in parts(height) for columns in parts(width)]
+
+
 def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], Tensor]) -> Tensor:
     """The output for an image (C, H, W) as uint8: the mean of its tiles' outputs, weighted by a Hann window.
 
@@ -61,44 +71,41 @@ def window(length: int) -> Tensor:
 
 
 class Statistics:
-    """The means and variances by which a network's group and instance norms normalize: kept from images, then applied.
+    """The means and variances by which a network's group and instance norms normalize, made the same for all tiles.
 
-    By its own statistics each tile of an image would get another contrast and color than its neighbors. They can be
-    kept from the same image, reduced. As a context it puts the network back in the end.
+    By its own statistics each tile of an image would get another contrast and color than its neighbors. While this
+    context is open, every norm uses the mean of the statistics of all parts of the image that it has seen. What a layer
+    gets depends on the layers before it, so the parts are gone through twice (``collect``): then all agree nearly.
     """
 
     def __init__(self, network: nn.Module) -> None:
         kinds = (nn.GroupNorm, nn.InstanceNorm2d)
         self.norms: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
-        self.moments: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        self.hooks = [norm.register_forward_pre_hook(self._keep) for norm in self.norms]
+        self.moments: dict[nn.Module, dict[int, Tensor]] = {norm: {} for norm in self.norms}
+        self.part: int | None = None  # which is seen
 
     def __enter__(self) -> "Statistics":
+        self.hooks = [norm.register_forward_hook(self._normalize) for norm in self.norms]
         return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
 
-    def apply(self) -> None:
-        """From now on normalize by what the latest image had."""
-        self.__exit__()
-        self.hooks = [norm.register_forward_hook(self._normalize) for norm in self.norms]
-
-    def _keep(self, norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        variance, mean = torch.var_mean(by_group(norm, inputs[0]), -1, correction=0, keepdim=True)
-        self.moments[norm] = mean, variance
+    def collect(self, image: Tensor, parts: list[Place], forward: Callable[[Tensor], Tensor]) -> None:
+        """See the parts of an image (C, H, W), which don't overlap."""
+        for index, part in [*enumerate(parts)] * 2 if self.norms else []:
+            self.part = index
+            forward(image[:, *part])
+        self.part = None
 
     def _normalize(self, norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        mean, variance = self.moments[norm]
-        values = (by_group(norm, inputs[0]) - mean) * (variance + norm.eps).rsqrt()
-        scaled = values.view(inputs[0].shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
+        groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features
+        values: Tensor = inputs[0].float().contiguous().view(groups, -1)  # of one image
+        if self.part is not None:
+            self.moments[norm][self.part] = torch.stack([values.mean(-1), values.square().mean(-1)])
+        mean, square = torch.stack([*self.moments[norm].values()]).mean(0)[..., None]
+        scaled = ((values - mean) * (square - mean**2 + norm.eps).rsqrt()).view(inputs[0].shape)
+        scaled = scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
         result: Tensor = scaled.to(output.dtype).contiguous(memory_format=torch.channels_last)
         return result
-
-
-def by_group(norm: Any, x: Tensor) -> Tensor:
-    """Maps (N, C, H, W) → (N, groups, values of a group), float32."""
-    groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features
-    values: Tensor = x.float().contiguous().view(len(x), groups, -1)
-    return values
