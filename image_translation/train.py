@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from image_translation.cli.app import command, instantiate
 from image_translation.cli.console import print_next_steps
 from image_translation.cli.values import chosen_splits
-from image_translation.runs.card import write_card
 from image_translation.runs.folder import BEST_CHECKPOINT
 from image_translation.runs.redact import redact
 from image_translation.runs.run import Run
@@ -38,6 +37,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     from image_translation.loggers.wandb import log_best, open_loggers, wandb_id
     from image_translation.training.batch_size import find_batch_size, out_of_memory_hint
     from image_translation.training.evaluation import evaluate, load_best, validate
+    from image_translation.training.initialization import fitting_weights
     from image_translation.training.seeding import seed_everything
     from image_translation.training.trainer import describe, make_trainer
 
@@ -51,9 +51,11 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         return run.earlier.get("optimized_metric")
 
     model = instantiate(cfg.model, "model")
+    start = fitting_weights(model, cfg.init_from, cfg.init_strict) if cfg.init_from and not run.resume_from else {}
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
+    begin = LambdaCallback(on_fit_start=lambda *_: model.load_state_dict(start, strict=False))
     keep = LambdaCallback(on_train_batch_end=lambda *_, **__: run.keep())
-    trainer = make_trainer(cfg.trainer, [keep, *callbacks], trains=model.trains)
+    trainer = make_trainer(cfg.trainer, [begin, keep, *callbacks], trains=model.trains)
     run.require_same_devices(trainer.world_size)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":
@@ -89,8 +91,6 @@ def train(cfg: DictConfig, run: Run) -> float | None:
             found |= validate(trainer, model, datamodule)
     result = found.get(cfg.optimized_metric)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)
-    if trainer.is_global_zero:
-        write_card(run.folder)
     if datamodule.description["sample"]:
         print_next_steps(run.folder, cfg.run.task)
     return result

@@ -30,6 +30,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "protocol": PROTOCOLS,
     "if_exists": ("refuse", "resume"),
     "strict": SWITCH,
+    "init_strict": SWITCH,
     "wandb": SWITCH,
 }
 # Of the commands export and predict alone.

@@ -36,27 +36,34 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
         UserError: there is no such file, or it is damaged, or of a model that is not known here.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
-        path = path / HUB_WEIGHTS if (path / HUB_WEIGHTS).exists() else path / "checkpoints" / BEST_CHECKPOINT
     if path.suffix in (".onnx", ".pt2", ".xml"):
         from image_translation.inference.exported import Exported
 
         return Exported(path).eval()
-    if path.suffix == ".safetensors":
-        about, weights = _read_safetensors(path)
-        options, part = about["options"], "generator"
-    else:
-        checkpoint = read_checkpoint(path)
-        about, options, part = checkpoint[ABOUT], checkpoint["hyper_parameters"], ""
-        weights = checkpoint["state_dict"]
+    about, options, weights = read_weights(path)
     name = about["model"]
     try:
         model = _known_models(path, name)(**options)
-        model.get_submodule(part).load_state_dict(weights)
+        network: torch.nn.Module = model
+        if path.suffix == ".safetensors" or (path / HUB_WEIGHTS).exists():  # of the generator alone
+            network, weights = model.generator, {key.partition(".")[2]: value for key, value in weights.items()}
+        network.load_state_dict(weights)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: can't be loaded into {name}: {error}") from error
     model.trained_on = about.get("trained_on", model.trained_on)
     return model.to(device).eval()
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
+    """What a run folder, a checkpoint or an exported folder or safetensors file says of its model, the model's options,
+    and its weights by their names in the model; UserError as ``load``."""
+    if path.is_dir():
+        path = path / HUB_WEIGHTS if (path / HUB_WEIGHTS).exists() else path / "checkpoints" / BEST_CHECKPOINT
+    if path.suffix == ".safetensors":
+        about, weights = _read_safetensors(path)
+        return about, about["options"], {f"generator.{name}": tensor for name, tensor in weights.items()}
+    checkpoint = read_checkpoint(path)
+    return checkpoint[ABOUT], checkpoint["hyper_parameters"], checkpoint["state_dict"]
 
 
 def interpolate(model: Any, alpha: float) -> None:

@@ -22,6 +22,7 @@ from image_translation import __version__
 from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.process import exit_status, is_main_process
 from image_translation.cli.values import check_values
+from image_translation.runs.card import write_card
 from image_translation.runs.config import WITHOUT_EFFECT, differences, save_config
 from image_translation.runs.files import file_lock, write_json, write_text
 from image_translation.runs.folder import (
@@ -70,6 +71,7 @@ class Run:
             "process": os.getpid(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "task": config.run.task,
+            **({"init_from": config.init_from} if config.init_from else {}),
             "model": config.run.model,
             "git_commit": _git_commit(),
             "versions": {"image_translation": __version__, "python": platform.python_version()}
@@ -200,6 +202,8 @@ class Run:
             facts["error"] = str(error) or repr(error)
         try:
             self.update(**facts)
+            if status == "finished" and is_main_process():
+                write_card(self.folder)
         except OSError as unwritten:
             if error is None:
                 raise
