@@ -15,13 +15,8 @@ from image_translation.training.initialization import fitting_weights
 
 def test_a_run_starts_from_another(finished_run: Path, command: Command, tmp_path: Path) -> None:
     other, run = make_comic_root(tmp_path / "other", {"train": 2, "val": 1, "test": 1}), tmp_path / "run"
-    options = [
-        *TINY_PIX2PIX,
-        f"data.root={other}",
-        f"hydra.run.dir={run}",
-        *(word.format(run=finished_run) for word in STILL),
-    ]
-    succeeded(command("train", *options))
+    still = ("model.optimizer.lr=0", f"init_from={finished_run}")  # what is trained stays what it was at first
+    succeeded(command("train", *TINY_PIX2PIX, *still, f"data.root={other}", f"hydra.run.dir={run}"))
     before, after = (
         read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"] for folder in (finished_run, run)
     )
