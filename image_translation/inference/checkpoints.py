@@ -36,7 +36,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
         UserError: there is no such file, or it is damaged, or of a model that is not known here.
     """
     path = Path(path).expanduser()
-    if path.suffix in (".onnx", ".pt2", ".xml"):
+    if path.suffix == ".pt2":
+        raise UserError(f"{path}: such a file can hold code, so it is not opened here. If you trust it, use "
+                        "torch.export.load, or predict with an ONNX or OpenVINO file.")  # fmt: skip
+    if path.suffix in (".onnx", ".xml"):
         from image_translation.inference.exported import Exported
 
         return Exported(path).eval()

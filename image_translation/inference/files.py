@@ -106,7 +106,9 @@ def plan(files: Sequence[tuple[Path, Path]], output: Path, form: str, if_exists:
         sources.setdefault(job.target, []).append(job.source)
     double = [f"{target} of {' and '.join(map(str, names))}" for target, names in sources.items() if len(names) > 1]
     if double:
-        raise UserError(f"Several files would become the same one:{bullets(double)}\nRename them, or name another format=…")
+        raise UserError(
+            f"Several files would become the same one:{bullets(double)}\nRename them, or name another format=…"
+        )
     existing = [str(job.target) for job in jobs if if_exists != "overwrite" and job.target.exists()]
     if existing and if_exists == "refuse":
         raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {existing[0]}. Name another "

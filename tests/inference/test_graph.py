@@ -70,8 +70,13 @@ def test_other_formats_too(form: str, tmp_path: Path) -> None:
     write_proven(model, path, form, {"fingerprint": "abc"})
     _, about = open_graph(path)
     assert (about["model"], about["fingerprint"], about["trained_on"]) == ("ResUNet", "abc", model.trained_on)
-    loaded, photo = image_translation.load(path), image(6, (90, 61))
-    assert np.abs(np.asarray(loaded.predict(photo)).astype(int) - model.predict(photo)).max() <= 1
+    photo = image(6, (90, 61))
+    if form == "torch":
+        with pytest.raises(UserError, match="can hold code"):
+            image_translation.load(path)
+    else:
+        found = np.asarray(image_translation.load(path).predict(photo)).astype(int)
+        assert np.abs(found - model.predict(photo)).max() <= 1
 
 
 def test_a_wrong_graph_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +97,7 @@ def test_a_wrong_graph_is_not_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_no_exported_file(tmp_path: Path) -> None:
-    for suffix in (".onnx", ".pt2", ".xml"):
+    for suffix in (".onnx", ".xml"):
         with pytest.raises(UserError, match="no such file"):
             image_translation.load(tmp_path / f"none{suffix}")
         (tmp_path / f"text{suffix}").write_text("no model")
