@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> float:
         model = exported
     if cfg.alpha is not None:
         if cfg.output is None:
-            raise UserError("With alpha=… it is another model than the run's. Name a folder for its results: output=…")
+            raise UserError("With alpha=… it is another model than the run's. Name a folder for the results: output=…")
         interpolate(model, cfg.alpha)
     trained.data.root = cfg.data.root or manifest["data"]["root"]
     if manifest["data"]["sample"] and not cfg.data.root:
