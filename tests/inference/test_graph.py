@@ -47,7 +47,9 @@ def trained(name: str) -> Any:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("pix2pix", "resunet") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
 def test_onnx_of_every_model_equals_it(name: str, tmp_path: Path) -> None:
     """By onnxruntime alone, as another program would use the file."""
     model, path = trained(name), tmp_path / "model.onnx"
