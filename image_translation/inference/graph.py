@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from image_translation import __version__
 from image_translation.cli.errors import UserError
 from image_translation.data.transforms import to_float, to_uint8
+from image_translation.inference.tiles import Statistics
 
 Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # uint8 (N, H, W, 3) → the same
 INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
@@ -158,6 +159,7 @@ def write_proven(model: Any, path: Path, form: str, facts: dict[str, Any]) -> fl
         UserError: in a batch less than 99 % of the values are equal, or one is off by more than 1. Nothing is written.
     """
     about = {"model": type(model).__name__, "version": __version__, "trained_on": model.trained_on, **facts}
+    about["normalizes_images"] = bool(Statistics(model.generator).norms)  # by their own statistics: tiles differ then
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         draft = Path(folder) / path.name

@@ -1,5 +1,6 @@
 """A trained model's outputs for images of any size: whole, or in tiles if they are large."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from image_translation.data.transforms import to_float, to_uint8
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
 
 Image = TypeVar("Image", PILImage.Image, np.ndarray[Any, Any])
+log = logging.getLogger(__name__)
 TILE = 1024  # pixels
 
 
@@ -130,6 +132,9 @@ class Predictor:
         """(3, H, W) → uint8, on the CPU."""
         height, width = image.shape[-2:]
         places = tile_places(height, width, self.tile)
+        if getattr(self.model, "about", {}).get("normalizes_images"):
+            log.warning("Tiles of an exported graph differ in contrast: each is normalized by statistics of its own. "
+                        "Predict large images with the checkpoint, or with tile=0.")  # fmt: skip
         with Statistics(self.model.generator) as statistics:
             parts = parts_of(height, width, self.tile, self.divisor)
             statistics.collect(image, parts, lambda part: self._forward(part[None])[0])

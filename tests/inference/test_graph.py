@@ -67,7 +67,7 @@ def test_onnx_of_every_model_equals_it(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["torch", "openvino"])
-def test_other_formats_too(form: str, tmp_path: Path) -> None:
+def test_other_formats_too(form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, path = trained("resunet"), tmp_path / f"model{SUFFIXES[form]}"
     write_proven(model, path, form, {"fingerprint": "abc"})
     _, about = open_graph(path)
@@ -79,6 +79,9 @@ def test_other_formats_too(form: str, tmp_path: Path) -> None:
     else:
         found = np.asarray(image_translation.load(path).predict(photo)).astype(int)
         assert np.abs(found - model.predict(photo)).max() <= 1
+        assert "Tiles of" not in caplog.text
+        image_translation.load(path).predict(photo, tile=32)
+        assert "Tiles of an exported graph differ" in caplog.text
 
 
 def test_a_wrong_graph_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
