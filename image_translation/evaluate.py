@@ -84,10 +84,10 @@ def main(cfg: DictConfig) -> float:
 def run_of(exported: Any, source: Path) -> Path:
     """The run folder that an exported file is of, which knows the data; UserError if it says none."""
     folder = getattr(exported, "about", {}).get("run")
-    if folder is None or not Path(folder).is_dir():
+    if folder is None or not Path(folder).expanduser().is_dir():
         raise UserError(f"{source}: evaluate takes a run folder, or a file exported from one that is still there and "
                         f"knows the data (here: {folder}).")  # fmt: skip
-    return Path(folder)
+    return Path(folder).expanduser()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from image_translation.cli.errors import UserError
 from image_translation.cli.values import EXPORT, check_values
 from image_translation.runs.config import compose_saved
 from image_translation.runs.folder import MANIFEST, facts_of, trained_run
+from image_translation.runs.redact import redact
 
 
 @command("export")
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     elif cfg.format == "safetensors":
         save_generator(model, output)
     else:
-        equal = write_proven(model, output, cfg.format, facts_of(source))
+        equal = write_proven(model, output, cfg.format, redact(facts_of(source)))
         proof = f" {100 * equal:.2f} % of its outputs' 8-bit values equal the checkpoint's, the others are 1 off."
     print(f"{output}: the generator of a {type(model).__name__}.{proof}")
 

@@ -4,12 +4,14 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from pytorch_lightning import Trainer
 
 from image_translation.callbacks.panels import draw_panel
 from image_translation.data.transforms import to_uint8
@@ -33,10 +35,13 @@ def draw_results(folder: Path, scores: Mapping[str, Mapping[str, float]]) -> Ima
 
 
 @torch.inference_mode()
-def val_baselines(model: Any, datamodule: Any) -> dict[str, dict[str, float]]:
-    """PSNR and SSIM of the baselines, means over the val images; on one process."""
+def val_baselines(model: Any, trainer: Trainer) -> dict[str, dict[str, float]]:
+    """PSNR and SSIM of the baselines, means over the val images that the model was validated on; on one process."""
+    datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    limit = trainer.limit_val_batches
+    batches = limit if isinstance(limit, int) else math.ceil(limit * len(datamodule.dataloader("val")))
     values: dict[str, dict[str, list[torch.Tensor]]] = {name: {"psnr": [], "ssim": []} for name in BASELINES}
-    for batch in datamodule.plain_batches("val", model.device):
+    for batch in islice(datamodule.plain_batches("val", model.device), batches):
         target = to_uint8(batch["target"]).double()
         outputs = model.baselines.color_curve(batch["input"]), batch["input"]
         for name, output in zip(BASELINES, outputs, strict=True):
@@ -45,6 +50,7 @@ def val_baselines(model: Any, datamodule: Any) -> dict[str, dict[str, float]]:
     return {
         name: {metric: float(torch.cat(parts).mean()) for metric, parts in of_name.items()}
         for name, of_name in values.items()
+        if of_name["psnr"]  # without a validation there is nothing to compare with
     }
 
 

@@ -97,6 +97,6 @@ class TestResultsWriter(Callback):
         metrics = self.dirpath / METRICS_CSV
         if not metrics.exists():
             return images
-        baselines = val_baselines(model, trainer.datamodule)  # type: ignore[attr-defined]
+        baselines = val_baselines(model, trainer)
         heading = ", ".join(f"{title(name)} {means[key]:.3f}" for name, key in HEADING.items() if key in means)
         return stack(draw_curves(metrics, baselines, f"test: {heading}"), images)

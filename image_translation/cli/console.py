@@ -1,12 +1,10 @@
 """Tables on the terminal."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -32,15 +30,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], captio
         cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     console().print(table)
-
-
-@contextmanager
-def file_progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal: call what it yields with the number of files done."""
-    columns = (TextColumn("Predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(), transient=True, disable=not console().is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:

@@ -1,7 +1,6 @@
 """What options may be, as far as it can be said before torch is imported, which takes seconds."""
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,7 +42,7 @@ PREDICT: dict[str, tuple[Any, ...]] = {
     "side_by_side": SWITCH,
     "tta": ("none", "hflip"),
     "device": ("auto", "cpu", "gpu", "mps"),
-    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+    "precision": CHOICES["trainer.precision"],
 }
 LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be whole
     "data.batch_size": (1, True),
@@ -68,7 +67,7 @@ OPTIONAL = ("alpha", "data.num_workers", "data.folds", "trainer.max_epochs", "tr
             "trainer.gradient_clip_val", "trainer.precision", "trainer.max_time")  # fmt: skip
 
 
-def check_values(cfg: DictConfig, own: Mapping[str, tuple[Any, ...]] = MappingProxyType({})) -> None:
+def check_values(cfg: DictConfig, own: Mapping[str, tuple[Any, ...]] | None = None) -> None:
     """Raise a UserError if an option of this project's own classes, or of a command, has a value that it can't have.
 
     Constructors check their arguments too, for those who call them from Python.
@@ -77,7 +76,7 @@ def check_values(cfg: DictConfig, own: Mapping[str, tuple[Any, ...]] = MappingPr
         cfg: a command's config.
         own: the choices of this command alone.
     """
-    all_choices = {**CHOICES, **own}
+    all_choices = {**CHOICES, **(own or {})}
     values: dict[str, Any] = {}
     for name in (*all_choices, *LEAST, "data.image_size", "trainer.max_time"):
         above, _, last = name.rpartition(".")

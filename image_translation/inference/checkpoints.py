@@ -48,7 +48,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> ImageTranslati
     try:
         model = _known_models(path, name)(**options)
         network: torch.nn.Module = model
-        if path.suffix == ".safetensors" or (path / HUB_WEIGHTS).exists():  # of the generator alone
+        if all(key.startswith("generator.") for key in weights):  # exported
             network, weights = model.generator, {key.partition(".")[2]: value for key, value in weights.items()}
         network.load_state_dict(weights)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from image_translation.cli.errors import UserError
+from image_translation.data.images import FORMATS as READABLE
 from image_translation.data.images import read_image
 from image_translation.data.sources.base import EXTENSIONS, bullets
 from image_translation.inference.predictor import Predictor
@@ -52,13 +53,10 @@ class Decoded:
     pixels: Array
     mask: Image.Image | None
 
-
-@dataclass
-class Outcome:
-    """What became of the files."""
-
-    done: int = 0
-    failed: list[str] = field(default_factory=list)  # a message each
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width, _ = self.pixels.shape
+        return height, width
 
 
 def find_files(source: str) -> list[tuple[Path, Path]]:
@@ -93,56 +91,56 @@ def find_files(source: str) -> list[tuple[Path, Path]]:
     return [(file, file.relative_to(root)) for file in images]
 
 
+def target_name(place: Path, form: str) -> Path:
+    """Where the output of a file goes: its own name, with another suffix if the format is, or can't be written."""
+    if form != "same":
+        return place.with_suffix(f".{form}")
+    return place if place.suffix.lower() in FORMATS else place.with_suffix(".png")
+
+
 def plan(files: Sequence[tuple[Path, Path]], output: Path, form: str, if_exists: str) -> list[Job]:
     """What is to be done. UserError if two files would become one, or one is there already and that is refused."""
-    jobs = []
-    for source, place in files:
-        suffix = place.suffix.lower() if form == "same" else f".{form}"
-        jobs.append(Job(source, output / place.with_suffix(suffix if suffix in FORMATS else ".png")))
-        if form == "same" and suffix in FORMATS:
-            jobs[-1] = Job(source, output / place)
+    jobs = [Job(source, output / target_name(place, form)) for source, place in files]
     sources: dict[Path, list[Path]] = {}
     for job in jobs:
         sources.setdefault(job.target, []).append(job.source)
     double = [f"{target} of {' and '.join(map(str, names))}" for target, names in sources.items() if len(names) > 1]
     if double:
-        raise UserError(
-            f"Several files would become the same one:{bullets(double)}\nRename them, or name another format=…"
-        )
-    existing = [str(job.target) for job in jobs if if_exists != "overwrite" and job.target.exists()]
+        raise UserError(f"Several files would become one:{bullets(double)}\nRename them, or use another format=…")
+    existing = {job.target for job in jobs if if_exists != "overwrite" and job.target.exists()}
     if existing and if_exists == "refuse":
-        raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {existing[0]}. Name another "
-                        "folder, or set if_exists=skip or if_exists=overwrite.")  # fmt: skip
-    return [job for job in jobs if str(job.target) not in set(existing)]
+        raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {min(existing)}. Name "
+                        "another folder, or set if_exists=skip or if_exists=overwrite.")  # fmt: skip
+    return [job for job in jobs if job.target not in existing]
 
 
 def predict_files(
     predictor: Predictor, jobs: Sequence[Job], transparency: str = "keep", side_by_side: bool = False
-) -> Iterator[Outcome]:
-    """Predict files in batches of equal size, and say after each batch how far it is.
+) -> Iterator[str | None]:
+    """Predict files in batches of equal size; of each file what is wrong with it, or None when it is done.
 
-    A file that can't be read is a failure of its own. With ``transparency=keep`` an output is as transparent as its
-    input, as far as the format can store it. ``side_by_side`` puts what the network got on the left of the output.
+    With ``transparency=keep`` an output is as transparent as its input, as far as the format can store it.
+    ``side_by_side`` puts what the network got on the left of the output.
     """
-    outcome = Outcome()
-    background = predictor.model.trained_on["background"]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         writing: deque[tuple[Future[None], int]] = deque()
-        images = read_ahead(pool, jobs, background, outcome)
-        for (height, width), same_size in groupby(images, key=lambda decoded: decoded.pixels.shape[:2]):
-            pixels = height * width
+        images = read_ahead(pool, jobs, predictor.model.trained_on["background"])
+        for size, same_size in groupby(images, key=lambda image: None if isinstance(image, str) else image.size):
+            if size is None:
+                yield from (message for message in same_size if isinstance(message, str))
+                continue
+            pixels = size[0] * size[1]
             while batch := list(islice(same_size, max(1, min(BATCH, BATCH_PIXELS // pixels)))):
-                outputs = shown_outputs(predictor, [decoded.pixels for decoded in batch], side_by_side)
-                for decoded, array in zip(batch, outputs, strict=True):
-                    mask = decoded.mask if transparency == "keep" else None
-                    writing.append((pool.submit(save, array, mask, decoded.job.target), pixels))
+                decoded = [image for image in batch if not isinstance(image, str)]
+                outputs = shown_outputs(predictor, [image.pixels for image in decoded], side_by_side)
+                for image, array in zip(decoded, outputs, strict=True):
+                    mask = image.mask if transparency == "keep" else None
+                    writing.append((pool.submit(save, array, mask, image.job.target), pixels))
                 while len(writing) > 1 and sum(count for _, count in writing) > AHEAD:
                     writing.popleft()[0].result()
-                outcome.done += len(batch)
-                yield outcome
+                yield from [None] * len(decoded)
         for future, _ in writing:
             future.result()
-    yield outcome
 
 
 def shown_outputs(predictor: Predictor, arrays: Sequence[Array], side_by_side: bool) -> Iterator[Array]:
@@ -154,40 +152,36 @@ def shown_outputs(predictor: Predictor, arrays: Sequence[Array], side_by_side: b
     yield from outputs.permute(0, 2, 3, 1).numpy()
 
 
-def read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str, outcome: Outcome) -> Iterator[Decoded]:
-    """Decoded images, of equal sizes one after another where files are near each other in the order."""
-    waiting: deque[tuple[Future[Decoded], int]] = deque()
-
-    def next_image() -> Iterator[Decoded]:
-        try:
-            yield waiting.popleft()[0].result()
-        except (UserError, OSError) as error:
-            outcome.failed.append(str(error))
-
+def read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str) -> Iterator[Decoded | str]:
+    """Decoded images, or what is wrong with a file; of equal size one after another where they are near each other."""
+    waiting: deque[tuple[Future[Decoded | str], int]] = deque()
     for start in range(0, len(jobs), SORTED):
         window = [(header_size(job.source), job) for job in jobs[start : start + SORTED]]
         for (width, height), job in sorted(window, key=lambda pair: pair[0]):
             while waiting and sum(count for _, count in waiting) + width * height > AHEAD:
-                yield from next_image()
+                yield waiting.popleft()[0].result()
             waiting.append((pool.submit(read, job, background), width * height))
     while waiting:
-        yield from next_image()
+        yield waiting.popleft()[0].result()
 
 
 def header_size(path: Path) -> tuple[int, int]:
     """Width and height as a file says, (0, 0) if it is damaged: that is told when it is decoded."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=READABLE) as image:
             return image.size
     except Exception:  # Pillow's decoders raise many types
         return (0, 0)
 
 
-def read(job: Job, background: str) -> Decoded:
-    image = read_image(job.source.read_bytes(), job.source, background, alpha=True)
-    if image.mode != "RGBA":
-        return Decoded(job, np.array(image), None)
-    return Decoded(job, np.array(image.convert("RGB")), image.getchannel("A"))
+def read(job: Job, background: str) -> Decoded | str:
+    """An image, or why there is none."""
+    try:
+        image = read_image(job.source.read_bytes(), job.source, background, alpha=True)
+    except (UserError, OSError) as error:
+        return str(error)
+    mask = image.getchannel("A") if image.mode == "RGBA" else None
+    return Decoded(job, np.array(image if mask is None else image.convert("RGB")), mask)
 
 
 def save(array: Array, mask: Image.Image | None, path: Path) -> None:

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from image_translation import __version__
 from image_translation.cli.errors import UserError
 from image_translation.data.transforms import to_float, to_uint8
+from image_translation.inference.predictor import pad, size_limits
 from image_translation.inference.tiles import Statistics
 
 Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # uint8 (N, H, W, 3) → the same
 INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "hub": ""}  # by format
-EXTRAS = {"onnx": "onnx", "openvino": "openvino"}  # what to install for a format
 SIZE = 256  # of proving a model that does not say at which size it was trained
 EQUAL, MOST = 0.99, 1  # the part of the 8-bit values that must be equal, and how far the others may be off
 
@@ -33,21 +33,12 @@ class Graph(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.network: nn.Module = model.generator
-        self.divisor = int(getattr(model.generator, "size_divisibility", 1))
-        self.least = int(getattr(model.generator, "smallest_size", self.divisor))
+        self.limits = size_limits(model.generator)
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[1:3]
-        x = to_float(images.permute(0, 3, 1, 2))
-        x = x.index_select(2, self._mirrored(height)).index_select(3, self._mirrored(width))
+        x = pad(to_float(images.permute(0, 3, 1, 2)), *self.limits)
         return to_uint8(self.network(x)[:, :, :height, :width]).permute(0, 2, 3, 1)
-
-    def _mirrored(self, side: int) -> Tensor:
-        """See ``predictor.mirrored``; in operations that ONNX has for a side that is not known yet."""
-        wanted = torch.sym_max((side + self.divisor - 1) // self.divisor * self.divisor, self.least)
-        length = torch.full((), side, dtype=torch.int64)
-        indices = torch.remainder(torch.arange(wanted), 2 * length)
-        return torch.minimum(indices, 2 * length - 1 - indices)
 
 
 def write_graph(model: Any, path: Path, form: str, about: dict[str, Any]) -> None:
@@ -101,7 +92,7 @@ def open_graph(path: Path) -> tuple[Run, dict[str, Any]]:
 def _open_onnx(path: Path) -> tuple[Run, str]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     text = session.get_modelmeta().custom_metadata_map[ABOUT]
     return lambda images: session.run([OUTPUT], {INPUT: images})[0], text
 
@@ -181,18 +172,17 @@ def needed(form: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError(f"{error}. format={form} needs more packages: pip install 'image_translation[{EXTRAS[form]}]'"
+        raise UserError(f"{error}. format={form} needs more packages: pip install 'image_translation[{form}]'"
                         ) from error  # fmt: skip
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the libraries' reports of their progress."""
-    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(logging.NOTSET)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from image_translation.data.images import read_image, to_srgb
 from image_translation.data.transforms import to_float, to_uint8
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
 
-Image = TypeVar("Image", PILImage.Image, np.ndarray[Any, Any])
 log = logging.getLogger(__name__)
 TILE = 1024  # pixels
 
@@ -61,14 +60,13 @@ class Predictor:
             at_least("size", self.size, 1, whole=True)
         self.tta = one_of("tta", tta, ("none", "hflip"))
         self.derive = derive if callable(derive) else None
-        if derive is True and trained_on.get("derive"):
-            self.derive = find(trained_on["derive"])
-        if derive is True and trained_on.get("derive") and self.derive is None:
-            raise UserError(f"Inputs of this model are computed by {trained_on['derive']['name']}, which is not known "
-                            "here. Compute them first, and set derive=false.")  # fmt: skip
+        if derive is True and (known := trained_on.get("derive")):
+            self.derive = find(known)
+            if self.derive is None:
+                raise UserError(f"Inputs of this model are computed by {known['name']}, which is not known here. "
+                                "Compute them first, and set derive=false.")  # fmt: skip
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.divisor = int(getattr(model.generator, "size_divisibility", 1))
-        self.least = int(getattr(model.generator, "smallest_size", self.divisor))
+        self.limits = self.divisor, _ = size_limits(model.generator)
         tile = TILE if tile == "auto" else tile
         at_least("tile", tile, 0, whole=True)
         self.tile = tile + -tile % self.divisor
@@ -110,10 +108,7 @@ class Predictor:
         x = to_float(x.to(self.device))
         y: Tensor
         height, width = x.shape[-2:]
-        rows, columns = (
-            mirrored(side, max(self.least, side + -side % self.divisor), x.device) for side in (height, width)
-        )
-        padded = x if len(rows) == height and len(columns) == width else x[..., rows, :][..., columns]
+        padded = pad(x, *self.limits)
         dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         try:
             with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
@@ -180,7 +175,22 @@ def scale(images: Tensor, factor: float) -> Tensor:
     return resize(images, sides, InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
 
 
-def mirrored(side: int, wanted: int, device: torch.device) -> Tensor:
-    """Indices that reflect a row of ``side`` pixels at its end, again and again, until it has as many as wanted."""
-    indices = torch.arange(wanted, device=device) % (2 * side)
-    return torch.minimum(indices, 2 * side - 1 - indices)
+def size_limits(network: Any) -> tuple[int, int]:
+    """The number that a network's sides must be multiples of, and the least of them."""
+    divisor = int(getattr(network, "size_divisibility", 1))
+    return divisor, int(getattr(network, "smallest_size", divisor))
+
+
+def pad(images: Tensor, divisor: int, least: int) -> Tensor:
+    """Images (N, C, H, W), reflected at the right and bottom, again and again, until a network can take them."""
+    height, width = images.shape[-2:]
+    rows, columns = (mirrored(side, divisor, least, images.device) for side in (height, width))
+    return images.index_select(-2, rows).index_select(-1, columns)
+
+
+def mirrored(side: int, divisor: int, least: int, device: torch.device) -> Tensor:
+    """The indices of a padded side; in operations that ONNX has for a side that is not known yet."""
+    wanted = torch.sym_max((side + divisor - 1) // divisor * divisor, least)
+    length = torch.full((), side, dtype=torch.int64, device=device)
+    indices = torch.remainder(torch.arange(wanted, device=device), 2 * length)
+    return torch.minimum(indices, 2 * length - 1 - indices)

@@ -80,10 +80,11 @@ class Statistics:
 
     def __init__(self, network: nn.Module) -> None:
         kinds = (nn.GroupNorm, nn.InstanceNorm2d)
-        self.norms: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
+        norms: list[Any] = [module for module in network.modules() if isinstance(module, kinds)]
+        self.norms = [norm for norm in norms if not getattr(norm, "track_running_stats", False)]
         self.moments: dict[nn.Module, Tensor] = {}  # of each norm (parts, 2, groups): means of values and of squares
         self.part: int | None = None  # which is seen
-        self.seen = 0  # parts
+        self.seen = self.count = 0  # parts, and all of them
 
     def __enter__(self) -> "Statistics":
         self.hooks = [norm.register_forward_hook(self._normalize) for norm in self.norms]
@@ -95,23 +96,22 @@ class Statistics:
 
     def collect(self, image: Tensor, parts: list[Place], forward: Callable[[Tensor], Tensor]) -> None:
         """See the parts of an image (C, H, W), which don't overlap."""
-        for norm in self.norms:  # now, because small tensors among the large ones would scatter the free memory
-            self.moments[norm] = torch.zeros(len(parts), 2, groups_of(norm), device=norm.weight.device)
+        self.count = len(parts)
         for index, part in [*enumerate(parts)] * 2 if self.norms else []:
             self.part, self.seen = index, max(self.seen, index + 1)
             forward(image[:, *part])
         self.part = None
 
     def _normalize(self, norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        values: Tensor = inputs[0].float().contiguous().view(groups_of(norm), -1)  # of one image
+        groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features
+        values: Tensor = inputs[0].float().contiguous().view(groups, -1)  # of one image
+        if norm not in self.moments:  # for all parts: small tensors among large ones would scatter the free memory
+            self.moments[norm] = values.new_zeros(self.count, 2, groups)
         if self.part is not None:
             self.moments[norm][self.part] = torch.stack([values.mean(-1), values.square().mean(-1)])
         mean, square = self.moments[norm][: self.seen].mean(0)[..., None]
         scaled = ((values - mean) * (square - mean**2 + norm.eps).rsqrt()).view(inputs[0].shape)
-        scaled = scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+        if norm.affine:
+            scaled = scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
         result: Tensor = scaled.to(output.dtype).contiguous(memory_format=torch.channels_last)
         return result
-
-
-def groups_of(norm: Any) -> int:
-    return int(norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features)

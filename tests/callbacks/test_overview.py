@@ -35,11 +35,15 @@ def test_the_baselines_of_val(comic_root: Path) -> None:
     folder = comic_root / "val"
     pairs = [(folder / "face" / f"val{i}.png", folder / "comics" / f"val{i}.png") for i in range(2)]
     images = [tuple(np.asarray(Image.open(path)) for path in pair) for pair in pairs]
-    found = val_baselines(model, data)
+    found = val_baselines(model, trainer)
     assert found["identity"]["psnr"] == pytest.approx(
         np.mean([peak_signal_noise_ratio(target, source) for source, target in images]), abs=1e-3
     )
     assert found["color_curve"]["psnr"] > 30  # the targets are a curve of the inputs
+    data.eval_batch_size = trainer.limit_val_batches = 1
+    assert val_baselines(model, trainer)["identity"]["psnr"] == pytest.approx(
+        peak_signal_noise_ratio(*reversed(images[0])), abs=1e-3
+    )
 
 
 @pytest.mark.filterwarnings("error")

@@ -71,6 +71,7 @@ def test_other_formats_too(form: str, tmp_path: Path, caplog: pytest.LogCaptureF
     model, path = trained("resunet"), tmp_path / f"model{SUFFIXES[form]}"
     write_proven(model, path, form, {"fingerprint": "abc"})
     _, about = open_graph(path)
+    assert about["normalizes_images"]
     assert (about["model"], about["fingerprint"], about["trained_on"]) == ("ResUNet", "abc", model.trained_on)
     photo = image(6, (90, 61))
     if form == "torch":

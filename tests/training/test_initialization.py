@@ -55,10 +55,11 @@ def test_a_run_that_stops_early_is_finished(comic_root: Path, command: Command, 
         "callbacks.early_stopping.patience=2",
         "callbacks.early_stopping.min_delta=100",
     )
-    options = (*TINY_AUTOENCODER, *early, f"data.root={comic_root}", f"hydra.run.dir={run}", "trainer.max_epochs=9")
-    succeeded(command("train", *options))
+    options = (*TINY_AUTOENCODER, *early, f"data.root={comic_root}", f"hydra.run.dir={run}")
+    succeeded(command("train", *options, "trainer.max_epochs=2"))
+    succeeded(command("train", f"resume={run}", "trainer.max_epochs=9"))  # it knows how long it has waited
     manifest = read_json(run / "run.json")
     assert (manifest["status"], manifest["epochs"]) == ("finished", 3)
     assert [row["epoch"] for row in read_csv(run / "metrics.csv")] == ["1", "2", "3"]
-    again = succeeded(command("train", *options, "if_exists=resume"))
+    again = succeeded(command("train", *options, "trainer.max_epochs=9", "if_exists=resume"))
     assert "finished already" in again.stdout + again.stderr
