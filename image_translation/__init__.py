@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["load", "predict_folder"]
 
 if TYPE_CHECKING:
     from image_translation.inference.checkpoints import load
+    from image_translation.inference.files import predict_folder
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from image_translation.inference.checkpoints import load
 
         return load
+    if name == "predict_folder":
+        from image_translation.inference.files import predict_folder
+
+        return predict_folder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

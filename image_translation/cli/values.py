@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "init_strict": SWITCH,
     "wandb": SWITCH,
 }
-# Of the commands export and predict alone.
+# Of the commands export, predict and serve alone.
 EXPORT: dict[str, tuple[Any, ...]] = {"format": ("safetensors", "onnx", "torch", "openvino", "hub")}
 PREDICT: dict[str, tuple[Any, ...]] = {
     "if_exists": ("refuse", "skip", "overwrite"),
@@ -44,6 +44,7 @@ PREDICT: dict[str, tuple[Any, ...]] = {
     "device": ("auto", "cpu", "gpu", "mps"),
     "precision": CHOICES["trainer.precision"],
 }
+SERVE: dict[str, tuple[Any, ...]] = {"share": SWITCH, **{name: PREDICT[name] for name in ("device", "precision")}}
 LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be whole
     "data.batch_size": (1, True),
     "data.eval_batch_size": (1, True),
@@ -55,6 +56,9 @@ LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be 
     "data.fold": (0, True),
     "data.test_fraction": (0, False),
     "alpha": (0, False),
+    "port": (1, True),
+    "max_megabytes": (1, True),
+    "max_megapixels": (1, False),
     "trainer.max_epochs": (-1, True),
     "trainer.max_steps": (-1, True),
     "trainer.accumulate_grad_batches": (1, True),
@@ -63,7 +67,7 @@ LEAST: dict[str, tuple[float, bool]] = {  # the least number, and if it must be 
     "trainer.gradient_clip_val": (0, False),  # below it training would go uphill
 }
 # May also be null.
-OPTIONAL = ("alpha", "data.num_workers", "data.folds", "trainer.max_epochs", "trainer.check_val_every_n_epoch",
+OPTIONAL = ("alpha", "port", "data.num_workers", "data.folds", "trainer.max_epochs", "trainer.check_val_every_n_epoch",
             "trainer.gradient_clip_val", "trainer.precision", "trainer.max_time")  # fmt: skip
 
 

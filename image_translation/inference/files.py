@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from rich.progress import track
 
-from image_translation.cli.errors import UserError
+from image_translation.cli.console import console
+from image_translation.cli.errors import UserError, one_of
+from image_translation.cli.values import PREDICT
 from image_translation.data.images import FORMATS as READABLE
 from image_translation.data.images import read_image
 from image_translation.data.sources.base import EXTENSIONS, bullets
@@ -98,9 +101,18 @@ def target_name(place: Path, form: str) -> Path:
     return place if place.suffix.lower() in FORMATS else place.with_suffix(".png")
 
 
-def plan(files: Sequence[tuple[Path, Path]], output: Path, form: str, if_exists: str) -> list[Job]:
-    """What is to be done. UserError if two files would become one, or one is there already and that is refused."""
-    jobs = [Job(source, output / target_name(place, form)) for source, place in files]
+def plan(source: str, output: Path, form: str, if_exists: str) -> list[Job]:
+    """What is to be done for ``input=source`` and ``format=form``.
+
+    Raises:
+        UserError: there is no image, two files would become one, one is there already and that is refused, or the
+            output folder is in the input folder, where the next call would predict the outputs.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"output={output} is inside input={source}. Name a folder outside of it.")
+    files = find_files(source)
+    jobs = [Job(file, output / target_name(place, form)) for file, place in files]
     sources: dict[Path, list[Path]] = {}
     for job in jobs:
         sources.setdefault(job.target, []).append(job.source)
@@ -112,6 +124,50 @@ def plan(files: Sequence[tuple[Path, Path]], output: Path, form: str, if_exists:
         raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {min(existing)}. Name "
                         "another folder, or set if_exists=skip or if_exists=overwrite.")  # fmt: skip
     return [job for job in jobs if job.target not in existing]
+
+
+def predict_folder(
+    model: Any,
+    source: str | Path,
+    output: str | Path,
+    form: str = "same",
+    if_exists: str = "refuse",
+    transparency: str = "keep",
+    side_by_side: bool = False,
+    **options: Any,
+) -> int:
+    """Predict files by a loaded model, as the command ``predict`` does, and return how many.
+
+    Args:
+        model: see ``Predictor``, as are further ``options``.
+        source: what the command calls ``input``: see ``find_files``.
+        output: a folder; names and sub-folders are kept.
+        form: what the command calls ``format``: ``same``, ``png``, ``jpg``, ``webp`` or ``tiff``.
+        if_exists: of files in the output folder: ``refuse``, ``skip`` or ``overwrite``.
+        transparency, side_by_side: see ``predict_files``.
+
+    Raises:
+        UserError: as ``plan``; or some files can't be read, after all others are done.
+    """
+    for name, value in (("format", form), ("if_exists", if_exists), ("transparency", transparency)):
+        one_of(name, value, PREDICT[name])
+    jobs = plan(str(source), Path(output).expanduser(), form, if_exists)
+    raise_failed(predict_jobs(Predictor(model, **options), jobs, transparency, side_by_side), len(jobs))
+    return len(jobs)
+
+
+def predict_jobs(predictor: Predictor, jobs: Sequence[Job], transparency: str, side_by_side: bool) -> list[str]:
+    """Predict files beside a progress bar; what is wrong with those that can't be."""
+    messages = predict_files(predictor, jobs, transparency, side_by_side)
+    terminal = console().is_terminal
+    return [message for message in track(messages, "Predicting", len(jobs), transient=True, disable=not terminal)
+            if message]  # fmt: skip
+
+
+def raise_failed(failed: list[str], total: int) -> None:
+    """UserError with what is wrong with files, if anything is."""
+    if failed:
+        raise UserError(f"{len(failed)} of {total} files were not predicted:{bullets(failed)}")
 
 
 def predict_files(

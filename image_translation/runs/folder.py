@@ -143,6 +143,11 @@ def facts_of(source: Path) -> dict[str, Any]:
     return facts | ({"scores": read_json(metrics)} if metrics.exists() else {})
 
 
+def test_images(folder: Path, kind: str) -> list[Path]:
+    """The ``inputs``, ``targets`` or ``images`` (outputs) of a run's test; none of what is no run."""
+    return sorted((folder / "test" / kind).glob("*.png"))
+
+
 def find_runs(*folders: str) -> Iterator[Path]:
     """All run folders below folders."""
     for folder in folders:

@@ -10,6 +10,7 @@ from conftest import Command, image, succeeded
 from helpers.training import make_model
 from PIL import Image
 
+import image_translation
 from image_translation.cli.errors import UserError
 from image_translation.inference.files import Job, find_files, plan, predict_files
 from image_translation.inference.predictor import Predictor
@@ -51,7 +52,7 @@ def test_what_input_may_be(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def targets(photos: Path, form: str, if_exists: str = "refuse") -> list[str]:
     output = photos.parent / "out"
-    jobs = plan(find_files(str(photos)), output, form, if_exists)
+    jobs = plan(str(photos), output, form, if_exists)
     return [job.target.relative_to(output).as_posix() for job in jobs]
 
 
@@ -82,7 +83,7 @@ def run(model: Any, jobs: Sequence[Job], **options: Any) -> list[str]:
 
 def test_files_become_what_predict_returns(photos: Path, name: str) -> None:
     model = make_model(name).eval()
-    jobs = plan(find_files(str(photos)), photos.parent / "out", "png", "refuse")
+    jobs = plan(str(photos), photos.parent / "out", "png", "refuse")
     assert not run(model, jobs)
     for job in jobs:
         with Image.open(job.source) as source, Image.open(job.target) as target:
@@ -93,9 +94,24 @@ def test_files_become_what_predict_returns(photos: Path, name: str) -> None:
 def test_a_damaged_file_is_named_and_the_others_are_done(photos: Path) -> None:
     (photos / "b.JPG").write_bytes((photos / "b.JPG").read_bytes()[:200])
     (photos / "text.png").write_text("no image")
-    failed = run(Identity(), plan(find_files(str(photos)), photos.parent / "out", "same", "refuse"))
+    failed = run(Identity(), plan(str(photos), photos.parent / "out", "same", "refuse"))
     assert [Path(message.partition(":")[0]).name for message in sorted(failed)] == ["b.JPG", "text.png"]
     assert sorted(path.name for path in (photos.parent / "out").rglob("*.*")) == ["a.png", "c.webp", "d.tif"]
+
+
+def test_a_folder_in_python(photos: Path) -> None:
+    model = make_model("autoencoder").eval()
+    assert image_translation.predict_folder(model, photos, photos.parent / "out", form="png", size=32) == 4
+    with Image.open(photos / "a.png") as source, Image.open(photos.parent / "out" / "a.png") as target:
+        expected = np.asarray(model.predict(source, size=32)).astype(int)
+        assert np.abs(np.asarray(target) - expected).max() <= 1
+    with pytest.raises(UserError, match="4 of 4 files exist"):
+        image_translation.predict_folder(model, photos, photos.parent / "out", form="png")
+    with pytest.raises(UserError, match="if_exists must be one of"):
+        image_translation.predict_folder(model, photos, photos.parent / "out", if_exists="never")
+    (photos / "text.png").write_text("no image")
+    with pytest.raises(UserError, match=r"1 of 5 files were not predicted:\s.*text\.png: not an image"):
+        image_translation.predict_folder(model, photos, photos.parent / "other")
 
 
 def test_transparency_and_orientation(tmp_path: Path) -> None:
@@ -105,7 +121,7 @@ def test_transparency_and_orientation(tmp_path: Path) -> None:
     turned = image(2, (50, 40))
     turned.getexif()[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=turned.getexif())
-    files = find_files(str(tmp_path / "*.png"))
+    files = str(tmp_path / "*.png")
     run(Identity(), plan(files, tmp_path / "keep", "same", "refuse"))
     run(Identity(), plan(files, tmp_path / "drop", "same", "refuse"), transparency="drop")
     run(Identity(), plan(files, tmp_path / "both", "same", "refuse"), side_by_side=True)

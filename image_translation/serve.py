@@ -1,0 +1,63 @@
+"""Open a web page on which to try trained models on images.
+
+python -m image_translation.serve run=outputs/…
+"""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from image_translation.cli.app import command, folder_of
+from image_translation.cli.errors import UserError
+from image_translation.cli.values import SERVE, check_values
+from image_translation.runs.folder import test_images, trained_run
+
+EXAMPLES = 12
+
+
+@command("serve")
+def main(cfg: DictConfig) -> None:
+    check_values(cfg, SERVE)
+    names = cfg.run if isinstance(cfg.run, ListConfig) else [cfg.run]
+    runs = [trained_run(str(folder_of("run", name))) for name in names]
+    # Imported here, because --help and --cfg must not wait for torch.
+    from image_translation.inference.opening import open_model
+    from image_translation.inference.predictor import Predictor
+    from image_translation.training.device import choose_precision, prepare_device
+
+    prepare_device(cfg.device)
+    opened = {str(run): open_model(run, cfg.device) for run in runs}
+    precision = choose_precision(cfg.precision, cfg.device)
+
+    def predictor_for(run: str, size: str) -> Predictor:
+        model, derive = opened[run]
+        return Predictor(model, size, cfg.tile, derive=derive, precision=precision)
+
+    examples = list[Path]()
+    for run in runs:
+        kind = "targets" if predictor_for(str(run), "native").derive else "inputs"
+        examples += test_images(run, kind)[: EXAMPLES // len(runs)]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # before Gradio is imported; so nothing remains of uploads
+        try:
+            from image_translation.inference.page import THEME, make_page
+        except ImportError as error:
+            raise UserError(f"serve needs Gradio: pip install '.[demo]' ({error}).") from error
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # Gradio looks whether its page is there
+        page = make_page([*opened], examples, predictor_for, int(cfg.max_megapixels * 1e6), Path(folder))
+        try:
+            _, address, shared = page.launch(
+                server_name=cfg.host, server_port=cfg.port, share=cfg.share, max_file_size=f"{cfg.max_megabytes}mb",
+                theme=THEME, footer_links=[], quiet=True, show_error=True, prevent_thread_lock=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise UserError(f"port={cfg.port} can't be had at host={cfg.host}: {error}") from error
+        print(f"{address}{f' and {shared}' if shared else ''}   (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+
+
+if __name__ == "__main__":
+    main()
