@@ -33,6 +33,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name, 
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".bmp": ("BMP", {}),
 }
+VIDEO = (".mp4", ".mov", ".mkv", ".webm")  # inference.video predicts them
 Array = np.ndarray[Any, Any]
 OPAQUE = ("JPEG", "BMP")
 AHEAD = 2**24  # pixels that are decoded ahead, or wait to be written; at least one image
@@ -66,8 +67,8 @@ def find_files(source: str) -> list[tuple[Path, Path]]:
     """The image files that ``input`` names, each with its place in the output folder.
 
     Args:
-        source: a file; a folder, with all below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file that has
-            a path in each line, relative to its own folder.
+        source: a file; a folder, with all images below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file
+            that has a path in each line, relative to its own folder.
 
     Raises:
         UserError: there is none.
@@ -96,6 +97,8 @@ def find_files(source: str) -> list[tuple[Path, Path]]:
 
 def target_name(place: Path, form: str) -> Path:
     """Where the output of a file goes: its own name, with another suffix if the format is, or can't be written."""
+    if place.suffix.lower() in VIDEO:
+        return place
     if form != "same":
         return place.with_suffix(f".{form}")
     return place if place.suffix.lower() in FORMATS else place.with_suffix(".png")

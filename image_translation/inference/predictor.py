@@ -17,6 +17,7 @@ from image_translation.data.derived_inputs import find
 from image_translation.data.images import read_image, to_srgb
 from image_translation.data.transforms import to_float, to_uint8
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
+from image_translation.training.device import trim_memory
 
 log = logging.getLogger(__name__)
 TILE = 1024  # pixels
@@ -130,6 +131,7 @@ class Predictor:
         if getattr(self.model, "about", {}).get("normalizes_images"):
             log.warning("Tiles of an exported graph differ in contrast: each is normalized by statistics of its own. "
                         "Predict large images with the checkpoint, or with tile=0.")  # fmt: skip
+        trim_memory()  # of decoding
         with Statistics(self.model.generator) as statistics:
             parts = parts_of(height, width, self.tile, self.divisor)
             statistics.collect(image, parts, lambda part: self._forward(part[None])[0])

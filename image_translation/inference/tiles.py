@@ -58,10 +58,11 @@ def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], 
             total[:, :, horizontal] += output * weight
             weights[:, horizontal] += weight
         done = below - top  # rows that no further tile changes
-        result[:, top:below] = to_uint8(total[:, :done] / weights[:done])
+        for line in range(done):  # one at a time: no copy of them all
+            result[:, top + line] = to_uint8(total[:, line] / weights[line])
         for held in (total, weights):
-            held[..., : side - done, :] = held[..., done:, :].clone()
-            held[..., side - done :, :] = 0
+            for line in range(side):
+                held[..., line, :] = held[..., line + done, :] if line + done < side else 0
     return result
 
 

@@ -52,6 +52,12 @@ def prepare_device(accelerator: str) -> None:
         ctypes.CDLL(None).mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
+def trim_memory() -> None:
+    """Give freed memory back to the kernel, which ``prepare_device`` keeps: before something large is made."""
+    if GLIBC:
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def free_memory(device: torch.device) -> int | None:
     """Free bytes of a device's memory, None if unknown. On a CPU, at most the limit of a container or cluster job."""
     if device.type == "cuda":
