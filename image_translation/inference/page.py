@@ -52,7 +52,8 @@ def make_page(
         return [str(output) for output in outputs], gr.DownloadButton(value=archive, interactive=True)
 
     alone: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-    with gr.Blocks(title="image_translation", analytics_enabled=False, delete_cache=(DAY, DAY)) as page:
+    page = gr.Blocks(title="image_translation", analytics_enabled=False, delete_cache=(DAY, DAY))
+    with page:
         with gr.Row():
             run = gr.Dropdown(list(runs), value=runs[0], label="Model", visible=len(runs) > 1)
             size = gr.Radio(SIZES, value="native", label="Predict the image at")
@@ -60,7 +61,7 @@ def make_page(
             with gr.Column():
                 image = gr.Image(label="Input", sources=["upload", "clipboard"], buttons=[], height=500)
                 # The file as it was uploaded: decoded by Gradio, it would lose 16 bits, profiles and its name.
-                image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign]
+                image.preprocess = uploaded_file  # type: ignore[method-assign]
                 if examples:
                     gr.Examples([[str(path)] for path in examples], image, label="Test images of the run")
             with gr.Column():
@@ -75,6 +76,11 @@ def make_page(
         gr.on(changes, predict_image, [run, size, image], [slider, download], **alone)
         start.click(predict_several, [run, size, files], [gallery, archive], **alone)
     return page
+
+
+def uploaded_file(payload: Any) -> str | None:
+    """The path of an upload, None if there is none."""
+    return None if payload is None else str(payload.path)
 
 
 def predict_uploads(

@@ -131,11 +131,14 @@ class Predictor:
         if getattr(self.model, "about", {}).get("normalizes_images"):
             log.warning("Tiles of an exported graph differ in contrast: each is normalized by statistics of its own. "
                         "Predict large images with the checkpoint, or with tile=0.")  # fmt: skip
-        trim_memory()  # of decoding
+
+        def forward(part: Tensor) -> Tensor:
+            trim_memory()  # what decoding and other tiles have left is scattered
+            return self._forward(part[None])[0].cpu()
+
         with Statistics(self.model.generator) as statistics:
-            parts = parts_of(height, width, self.tile, self.divisor)
-            statistics.collect(image, parts, lambda part: self._forward(part[None])[0])
-            return blend_tiles(image, places, lambda part: self._forward(part[None])[0].cpu())
+            statistics.collect(image, parts_of(height, width, self.tile, self.divisor), forward)
+            return blend_tiles(image, places, forward)
 
 
 def predict(model: Any, image: Any, **options: Any) -> Any:

@@ -49,20 +49,21 @@ def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], 
     result = torch.empty((height, width, 3), dtype=torch.uint8).permute(2, 0, 1)  # as files hold it
     rows = [list(row) for _, row in groupby(places, key=lambda place: place[0].start)]
     side = rows[0][0][0].stop
-    total, weights = torch.zeros(3, side, width), torch.zeros(side, width)
+    total, across, down = torch.zeros(3, side, width), torch.zeros(width), torch.zeros(height)
+    for _, horizontal in rows[0]:  # the windows' sums are products of those along the sides
+        across[horizontal] += window(horizontal.stop - horizontal.start)
+    for vertical, _ in (row[0] for row in rows):
+        down[vertical] += window(side)
     tops = [row[0][0].start for row in rows]
     for row, (top, below) in zip(rows, pairwise([*tops, height]), strict=True):
         for vertical, horizontal in row:
             output = forward(image[:, vertical, horizontal])
-            weight = window(output.shape[-2])[:, None] * window(output.shape[-1])
-            total[:, :, horizontal] += output * weight
-            weights[:, horizontal] += weight
+            total[:, :, horizontal] += output * window(side)[:, None] * window(output.shape[-1])
         done = below - top  # rows that no further tile changes
-        for line in range(done):  # one at a time: no copy of them all
-            result[:, top + line] = to_uint8(total[:, line] / weights[line])
-        for held in (total, weights):
-            for line in range(side):
-                held[..., line, :] = held[..., line + done, :] if line + done < side else 0
+        for line in range(side):  # one at a time: no copy of them all
+            if line < done:
+                result[:, top + line] = to_uint8(total[:, line] / across / down[top + line])
+            total[:, line] = total[:, line + done] if line + done < side else 0
     return result
 
 

@@ -46,7 +46,9 @@ def predict_video(predictor: Predictor, job: Job, smooth: float = 0.0, side_by_s
             with av.open(str(job.source)) as again:  # a file that has been read can't be gone back in to its very start
                 height, width = next(_upright(frame).shape[:2] for frame in again.decode(video=0))
             with av.open(file, "w", format=MUXERS.get(suffix, suffix[1:])) as target:
-                encoder = target.add_stream(CODECS[suffix], rate=source.streams.video[0].average_rate, options=OPTIONS)
+                encoder: Any = target.add_stream(
+                    CODECS[suffix], rate=source.streams.video[0].average_rate, options=OPTIONS
+                )
                 encoder.height, encoder.width = height // 2 * 2, (1 + side_by_side) * width // 2 * 2
                 return _convert(predictor, source, target, encoder, smooth, side_by_side)
     except av.error.FFmpegError as error:

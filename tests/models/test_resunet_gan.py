@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from conftest import Command, image, read_json, succeeded
 from helpers.training import fit, make_data, moved_alike
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -192,6 +193,12 @@ def test_interpolated_by_evaluate(command: Command, tmp_path: Path) -> None:
     zero, one = (read_json(tmp_path / name / "test" / "metrics.json") for name in ("zero", "one"))
     assert one == pytest.approx(read_json(run / "test" / "metrics.json"))
     assert zero["test/psnr"] != one["test/psnr"]
+    photo = tmp_path / "photos" / "test" / "5.png"
+    succeeded(command("predict", f"run={run}", f"input={photo}", f"output={tmp_path / 'half'}", "alpha=0.5",
+                      "device=cpu", "precision=32-true"))  # fmt: skip
+    own.interpolate(0.5)
+    with Image.open(photo) as source, Image.open(tmp_path / "half" / "5.png") as output:
+        assert np.array_equal(output, own.predict(source))
     refused = command("evaluate", f"run={run}", "alpha=0.5")
     assert refused.returncode == 1
     assert "Name a folder for the results: output=…" in refused.stderr
