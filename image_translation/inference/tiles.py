@@ -105,15 +105,18 @@ class Statistics:
         self.part = None
 
     def _normalize(self, norm: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """Write over the output of a norm for one image; without a copy of its input, which may be large."""
         groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else norm.num_features
-        values: Tensor = inputs[0].float().contiguous().view(groups, -1)  # of one image
+        x = inputs[0].float()
         if norm not in self.moments:  # for all parts: small tensors among large ones would scatter the free memory
-            self.moments[norm] = values.new_zeros(self.count, 2, groups)
+            self.moments[norm] = x.new_zeros(self.count, 2, groups)
         if self.part is not None:
-            self.moments[norm][self.part] = torch.stack([values.mean(-1), values.square().mean(-1)])
-        mean, square = self.moments[norm][: self.seen].mean(0)[..., None]
-        scaled = ((values - mean) * (square - mean**2 + norm.eps).rsqrt()).view(inputs[0].shape)
+            values = x[0].view(groups, -1, *x.shape[2:])
+            squares = torch.linalg.vector_norm(values, dim=(1, 2, 3)).square() / values[0].numel()
+            self.moments[norm][self.part] = torch.stack([values.mean((1, 2, 3)), squares])
+        mean, square = self.moments[norm][: self.seen].mean(0)
+        scale = (square - mean**2 + norm.eps).rsqrt().repeat_interleave(x.shape[1] // groups)
+        shift = -mean.repeat_interleave(x.shape[1] // groups) * scale
         if norm.affine:
-            scaled = scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
-        result: Tensor = scaled.to(output.dtype).contiguous(memory_format=torch.channels_last)
-        return result
+            scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None], out=output)
