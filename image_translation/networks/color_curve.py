@@ -27,10 +27,11 @@ class ColorCurve(nn.Module):
 
     def terms(self, x: Tensor) -> Tensor:
         """Images (N, in_channels, H, W) → their monomials (N, terms, H, W): 1, r, g, b, r², r·g …"""
-        terms = x.new_ones(len(x), len(self.monomials), *x.shape[-2:])
-        for index, monomial in enumerate(self.monomials[1:], 1):
-            terms[:, index] = terms[:, self.monomials.index(monomial[:-1])] * x[:, monomial[-1]]
-        return terms
+        values: dict[tuple[int, ...], Tensor] = {(): torch.ones_like(x[:, :1])}
+        for monomial in self.monomials[1:]:
+            channel = monomial[-1]
+            values[monomial] = values[monomial[:-1]] * x[:, channel : channel + 1]
+        return torch.cat([*values.values()], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded, float32."""
