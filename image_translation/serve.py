@@ -46,7 +46,8 @@ def main(cfg: DictConfig) -> None:
             from image_translation.inference.page import THEME, make_page
         except ImportError as error:
             raise UserError(f"serve needs Gradio: pip install '.[demo]' ({error}).") from error
-        logging.getLogger("httpx2").setLevel(logging.WARNING)  # Gradio looks whether its page is there
+        for name in ("httpx", "httpx2"):  # Gradio looks whether its page is there
+            logging.getLogger(name).setLevel(logging.WARNING)
         page = make_page([*opened], examples, predictor_for, int(cfg.max_megapixels * 1e6), Path(folder))
         try:
             _, address, shared = page.launch(
