@@ -1,4 +1,4 @@
-"""Paired image-to-image translation: train, compare and use Pix2Pix and a U-Net autoencoder."""
+"""Paired image-to-image translation: train, compare and use Pix2Pix, a U-Net autoencoder and a residual U-Net."""
 
 from typing import TYPE_CHECKING, Any
 
