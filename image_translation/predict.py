@@ -1,4 +1,4 @@
-"""Predict images by a trained model, each at its own size. They are a file, a folder, a pattern or a list; or a video.
+"""Predict images by a trained model, each at its own size. They are a file, a folder, a pattern or a list; videos too.
 
 python -m image_translation.predict run=outputs/… input=photos output=comics
 """
@@ -22,10 +22,9 @@ def main(cfg: DictConfig) -> None:
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.data.derived_inputs import describe
     from image_translation.inference.checkpoints import interpolate
-    from image_translation.inference.files import VIDEO, plan, predict_jobs, raise_failed
+    from image_translation.inference.files import plan, predict_jobs, raise_failed
     from image_translation.inference.opening import open_model
     from image_translation.inference.predictor import Predictor
-    from image_translation.inference.video import predict_video
     from image_translation.training.device import choose_precision, prepare_device
 
     jobs = plan(str(cfg.input), output, cfg.format, cfg.if_exists)
@@ -41,13 +40,9 @@ def main(cfg: DictConfig) -> None:
     if known := describe(predictor.derive):
         log.info("Inputs are computed by %s (derive=false takes images as they are).", known["name"])
     start = time.monotonic()
-    if jobs[0].source.suffix.lower() in VIDEO:
-        count = predict_video(predictor, jobs[0], cfg.smooth, cfg.side_by_side)
-        print(f"{jobs[0].target}: {count} frames, {count / (time.monotonic() - start):.2g} a second.")
-        return
-    failed = predict_jobs(predictor, jobs, cfg.transparency, cfg.side_by_side)
+    failed = predict_jobs(predictor, jobs, cfg.transparency, cfg.side_by_side, cfg.smooth)
     done = len(jobs) - len(failed)
-    print(f"{output}: {done} images, {done / (time.monotonic() - start):.2g} a second.")
+    print(f"{output}: {done} files, {done / (time.monotonic() - start):.2g} a second.")
     raise_failed(failed, len(jobs))
 
 

@@ -54,8 +54,9 @@ def main(cfg: DictConfig) -> None:
                 server_name=cfg.host, server_port=cfg.port, share=cfg.share, max_file_size=f"{cfg.max_megabytes}mb",
                 theme=THEME, footer_links=[], quiet=True, show_error=True, prevent_thread_lock=True,
             )  # fmt: skip
-        except OSError as error:
-            raise UserError(f"port={cfg.port} can't be had at host={cfg.host}: {error}") from error
+        except (OSError, OverflowError) as error:
+            raise UserError(f"host={cfg.host} port={cfg.port}: in use, or no address of this machine. "
+                            "port=null takes a free one.") from error  # fmt: skip
         print(f"{address}{f' and {shared}' if shared else ''}   (Ctrl-C ends it)", flush=True)
         page.block_thread()
 

@@ -68,7 +68,7 @@ def draw_curves(metrics: Path, baselines: Mapping[str, Mapping[str, float]], hea
 
     for name in rows[0] if rows else ():
         if name.startswith("train/") and not name.removeprefix("train/").startswith(NO_LOSSES):
-            losses.plot(*points(name), label=name.removeprefix("train/"))
+            losses.plot(*points(name), marker=".", label=name.removeprefix("train/"))
     losses.set(title="losses", xlabel="step")
     losses.set_yscale("symlog", linthresh=0.01)  # an adversarial loss may be negative
     for ax, metric in zip(of_metrics, ("psnr", "ssim"), strict=True):

@@ -64,10 +64,10 @@ class Decoded:
 
 
 def find_files(source: str) -> list[tuple[Path, Path]]:
-    """The image files that ``input`` names, each with its place in the output folder.
+    """The images and videos that ``input`` names, each with its place in the output folder.
 
     Args:
-        source: a file; a folder, with all images below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file
+        source: a file; a folder, with all below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file
             that has a path in each line, relative to its own folder.
 
     Raises:
@@ -77,8 +77,8 @@ def find_files(source: str) -> list[tuple[Path, Path]]:
     if path.is_dir():
         root, found = path, sorted(path.rglob("*"))
     elif path.suffix == ".txt" and path.is_file():
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        files = [path.parent / line for line in lines if line]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]  # Windows writes a mark
+        files = [Path(os.path.abspath(path.parent / line)) for line in lines if line]  # noqa: PTH100 (keeps links)
         if not files:
             raise UserError(f"{path} names no file.")
         root = Path(os.path.commonpath([file.parent for file in files]))
@@ -89,7 +89,8 @@ def find_files(source: str) -> list[tuple[Path, Path]]:
         above = next((i for i, part in enumerate(path.parts) if re.search(r"[*?\[]", part)), len(path.parts) - 1)
         root, pattern = Path(*path.parts[:above]), "/".join(path.parts[above:])
         found = sorted(root.glob(pattern or "*"))
-    images = [file for file in found if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")]
+    known = (*EXTENSIONS, *VIDEO)
+    images = [file for file in found if file.suffix.lower() in known and not file.name.startswith(".")]
     if not images:
         raise UserError(f"input={source}: no image there. It is a file, a folder, a pattern in quotes or a list.txt.")
     return [(file, file.relative_to(root)) for file in images]
@@ -108,8 +109,9 @@ def plan(source: str, output: Path, form: str, if_exists: str) -> list[Job]:
     """What is to be done for ``input=source`` and ``format=form``.
 
     Raises:
-        UserError: there is no image, two files would become one, one is there already and that is refused, or the
-            output folder is in the input folder, where the next call would predict the outputs.
+        UserError: there is no image, two files would become one, one is there already and that is refused, an output
+            would overwrite an input, or the output folder is in the input folder, where the next call would predict
+            the outputs.
     """
     folder = Path(source).expanduser()
     if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
@@ -122,6 +124,9 @@ def plan(source: str, output: Path, form: str, if_exists: str) -> list[Job]:
     double = [f"{target} of {' and '.join(map(str, names))}" for target, names in sources.items() if len(names) > 1]
     if double:
         raise UserError(f"Several files would become one:{bullets(double)}\nRename them, or use another format=…")
+    inputs = {job.source.resolve() for job in jobs}
+    if overwritten := [str(job.target) for job in jobs if job.target.resolve() in inputs]:
+        raise UserError(f"Inputs would be overwritten:{bullets(overwritten)}\nName another folder: output=…")
     existing = {job.target for job in jobs if if_exists != "overwrite" and job.target.exists()}
     if existing and if_exists == "refuse":
         raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {min(existing)}. Name "
@@ -137,6 +142,7 @@ def predict_folder(
     if_exists: str = "refuse",
     transparency: str = "keep",
     side_by_side: bool = False,
+    smooth: float = 0.0,
     **options: Any,
 ) -> int:
     """Predict files by a loaded model, as the command ``predict`` does, and return how many.
@@ -148,6 +154,7 @@ def predict_folder(
         form: what the command calls ``format``: ``same``, ``png``, ``jpg``, ``webp`` or ``tiff``.
         if_exists: of files in the output folder: ``refuse``, ``skip`` or ``overwrite``.
         transparency, side_by_side: see ``predict_files``.
+        smooth: of videos, see ``predict_video``.
 
     Raises:
         UserError: as ``plan``; or some files can't be read, after all others are done.
@@ -155,16 +162,27 @@ def predict_folder(
     for name, value in (("format", form), ("if_exists", if_exists), ("transparency", transparency)):
         one_of(name, value, PREDICT[name])
     jobs = plan(str(source), Path(output).expanduser(), form, if_exists)
-    raise_failed(predict_jobs(Predictor(model, **options), jobs, transparency, side_by_side), len(jobs))
+    raise_failed(predict_jobs(Predictor(model, **options), jobs, transparency, side_by_side, smooth), len(jobs))
     return len(jobs)
 
 
-def predict_jobs(predictor: Predictor, jobs: Sequence[Job], transparency: str, side_by_side: bool) -> list[str]:
-    """Predict files beside a progress bar; what is wrong with those that can't be."""
-    messages = predict_files(predictor, jobs, transparency, side_by_side)
-    terminal = console().is_terminal
-    return [message for message in track(messages, "Predicting", len(jobs), transient=True, disable=not terminal)
-            if message]  # fmt: skip
+def predict_jobs(
+    predictor: Predictor, jobs: Sequence[Job], transparency: str, side_by_side: bool, smooth: float
+) -> list[str]:
+    """Predict images, then videos, beside a progress bar; what is wrong with those that can't be."""
+    from image_translation.inference.video import predict_video
+
+    videos = [job for job in jobs if job.source.suffix.lower() in VIDEO]
+    images = [job for job in jobs if job not in videos]
+    messages = predict_files(predictor, images, transparency, side_by_side)
+    quiet = not console().is_terminal
+    failed = [text for text in track(messages, "Predicting", len(images), transient=True, disable=quiet) if text]
+    for job in videos:
+        try:
+            predict_video(predictor, job, smooth, side_by_side)
+        except UserError as error:
+            failed.append(str(error))
+    return failed
 
 
 def raise_failed(failed: list[str], total: int) -> None:
@@ -237,7 +255,9 @@ def read(job: Job, background: str) -> Decoded | str:
     """An image, or why there is none."""
     try:
         image = read_image(job.source.read_bytes(), job.source, background, alpha=True)
-    except (UserError, OSError) as error:
+    except OSError as error:
+        return f"{job.source}: {error.strerror}."
+    except UserError as error:
         return str(error)
     mask = image.getchannel("A") if image.mode == "RGBA" else None
     return Decoded(job, np.array(image if mask is None else image.convert("RGB")), mask)

@@ -1,5 +1,6 @@
 """A web page on which to try models: upload an image, compare it with the output, download that."""
 
+import html
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from image_translation.inference.predictor import Predictor
 SIZES = [("its own size", "native"), ("the size of the training images", "train")]
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # its own come from a server
 DAY = 86400  # seconds
+NOTHING = gr.update(value=None, interactive=False)
 PredictorFor = Callable[[str, str], Predictor]
 
 
@@ -35,21 +37,25 @@ def make_page(
     """
 
     def predict_image(run: str, size: str, path: str | None) -> tuple[Any, Any]:
-        if path is None:
-            return None, gr.DownloadButton(value=None, interactive=False)
         predictor = predictor_for(run, size)
-        (output,) = predict_uploads(predictor, [path], folder, pixels)
-        image = read_image(Path(path).read_bytes(), path, predictor.model.trained_on["background"])
+        outputs = predict_uploads(predictor, [path] if path else [], folder, pixels)
+        if not outputs:
+            return None, NOTHING
+        image = read_image(Path(str(path)).read_bytes(), path, predictor.model.trained_on["background"])
         (inputs,) = predictor.inputs(torch.tensor(np.asarray(image)).permute(2, 0, 1)[None])
         before = Image.fromarray(inputs.permute(1, 2, 0).numpy())
-        return (before, str(output)), gr.DownloadButton(value=output, interactive=True)
+        return (before, str(outputs[0])), gr.DownloadButton(value=outputs[0], interactive=True)
 
     def predict_several(run: str, size: str, paths: list[str] | None, progress: Any = gr.Progress()) -> Any:  # noqa: B008
-        if not paths:
-            raise gr.Error("Choose some files first.", print_exception=False)
-        outputs = predict_uploads(predictor_for(run, size), paths, folder, pixels, progress)
+        outputs = predict_uploads(predictor_for(run, size), paths or [], folder, pixels, progress)
+        if not outputs:
+            return None, NOTHING
         archive = shutil.make_archive(str(outputs[0].parent), "zip", outputs[0].parent)
         return [str(output) for output in outputs], gr.DownloadButton(value=archive, interactive=True)
+
+    def copy_of(index: int) -> str:
+        """A test image where Gradio may serve it from."""
+        return str(shutil.copy(examples[index], tempfile.mkdtemp(dir=folder)))
 
     alone: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
     page = gr.Blocks(title="image_translation", analytics_enabled=False, delete_cache=(DAY, DAY))
@@ -62,8 +68,8 @@ def make_page(
                 image = gr.Image(label="Input", sources=["upload", "clipboard"], buttons=[], height=500)
                 # The file as it was uploaded: decoded by Gradio, it would lose 16 bits, profiles and its name.
                 image.preprocess = uploaded_file  # type: ignore[method-assign]
-                if examples:
-                    gr.Examples([[str(path)] for path in examples], image, label="Test images of the run")
+                samples = gr.Dataset(components=["image"], samples=[[str(path)] for path in examples], type="index",
+                                     label="Test images of the run", visible=bool(examples))  # fmt: skip
             with gr.Column():
                 slider = gr.ImageSlider(label="Input | output", buttons=["fullscreen"], format="png")
                 download = gr.DownloadButton("Download the output", interactive=False)
@@ -72,8 +78,9 @@ def make_page(
             start = gr.Button("Predict", variant="primary")
             gallery = gr.Gallery(label="Outputs", columns=4, format="png")
             archive = gr.DownloadButton("Download them all", interactive=False)
-        changes = [image.change, run.change, size.change]
-        gr.on(changes, predict_image, [run, size, image], [slider, download], **alone)
+        chosen = samples.click(copy_of, samples, image).then
+        for change in (image.input, run.change, size.change, chosen):  # image.change would come twice
+            change(predict_image, [run, size, image], [slider, download], **alone)
         start.click(predict_several, [run, size, files], [gallery, archive], **alone)
     return page
 
@@ -88,7 +95,7 @@ def predict_uploads(
 ) -> list[Path]:
     """Predict files as ``predict format=png`` does, into a new folder below ``folder``.
 
-    ``gr.Error`` if none of them can be predicted; what is wrong with some of several is shown in a warning.
+    What is wrong with a file is shown, and the others are done.
     """
     output, jobs, failed = Path(tempfile.mkdtemp(dir=folder)) / "outputs", list[Job](), list[str]()
     for path in map(Path, paths):
@@ -101,8 +108,6 @@ def predict_uploads(
     messages = predict_files(predictor, jobs)
     shown = progress.tqdm(messages, total=len(jobs)) if progress else messages
     failed += [message.replace(f"{folder}/", "").partition("/")[2] for message in shown if message]
-    if len(failed) == len(paths):
-        raise gr.Error("\n".join(failed), print_exception=False)
-    if failed:
-        gr.Warning("\n".join(failed))
+    for message in failed:
+        gr.Warning(html.escape(message), title="Not predicted")
     return [job.target for job in jobs if job.target.exists()]

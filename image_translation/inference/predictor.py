@@ -164,7 +164,10 @@ def predict(model: Any, image: Any, **options: Any) -> Any:
 def predict_one(predictor: Predictor, image: Any) -> Any:
     background = predictor.model.trained_on["background"]
     if isinstance(image, str | Path):
-        image = read_image(Path(image).read_bytes(), image, background)
+        try:
+            image = read_image(Path(image).read_bytes(), image, background)
+        except OSError as error:
+            raise UserError(f"{image}: {error.strerror}.") from error
     array = np.asarray(to_srgb(image, background) if isinstance(image, PILImage.Image) else image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise UserError(

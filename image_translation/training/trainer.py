@@ -39,6 +39,7 @@ UNWANTED_WARNINGS = {
     "Metric `KernelInceptionDistance` will save all": "the features of a test's images fit",
     "You're resuming from a checkpoint that ended before the epoch": "the sampler starts where training stopped",
     r"Detected call of `lr_scheduler.step\(\)` before": "an epoch whose last step was taken before a stop is ended",
+    r"`ModelCheckpoint\(monitor=.*could not find the monitored key": "BestCheckpoint says it",
     "The `srun` command is available": "one process is enough unless trainer=ddp is asked for",
 }
 

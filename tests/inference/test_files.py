@@ -50,6 +50,21 @@ def test_what_input_may_be(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             find_files(nothing)
 
 
+def test_a_list_of_files_in_several_folders(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to the list, absolute or both; with the mark that Windows puts in front."""
+    (photos / "lists").mkdir()
+    listed = photos / "lists" / "all.txt"
+    listed.write_text(f"../a.png\n{photos / 'sub' / 'c.webp'}\n", encoding="utf-8-sig")
+    monkeypatch.chdir(photos)
+    assert names("lists/all.txt") == ["a.png", "sub/c.webp"]
+
+
+def test_inputs_are_never_overwritten(photos: Path) -> None:
+    for source in (photos / "*.png", photos / "a.png", photos / "notes.txt"):
+        with pytest.raises(UserError, match=r"Inputs would be overwritten:\s.*a\.png"):
+            plan(str(source), photos, "same", "overwrite")
+
+
 def targets(photos: Path, form: str, if_exists: str = "refuse") -> list[str]:
     output = photos.parent / "out"
     jobs = plan(str(photos), output, form, if_exists)
@@ -139,7 +154,7 @@ def test_the_command(finished_run: Path, photos: Path, command: Command, tmp_pat
     (photos / "text.png").write_text("no image")
     result = command(*arguments)
     assert result.returncode == 1
-    assert f"{output}: 4 images, " in result.stdout
+    assert f"{output}: 4 files, " in result.stdout
     assert "1 of 5 files were not predicted:" in result.stderr
     assert "text.png: not an image" in result.stderr
     (photos / "text.png").unlink()
@@ -147,7 +162,7 @@ def test_the_command(finished_run: Path, photos: Path, command: Command, tmp_pat
     again = command(*arguments)
     assert again.returncode == 1
     assert "3 of 4 files exist" in again.stderr
-    assert f"{output}: 1 images, " in succeeded(command(*arguments, "if_exists=skip")).stdout
+    assert f"{output}: 1 files, " in succeeded(command(*arguments, "if_exists=skip")).stdout
     assert "all files are there already" in succeeded(command(*arguments, "if_exists=skip")).stdout
     inside = command(*arguments[:3], f"output={photos / 'out'}")
     assert inside.returncode == 1

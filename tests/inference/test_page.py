@@ -72,15 +72,36 @@ def test_an_image_becomes_what_predict_writes(
     photo = tmp_path / "a photo.jpg"
     image(1, (90, 70)).save(photo)
     upload(page, photo)
-    page.wait_for_function("""() => {
-        const both = [...document.querySelectorAll('img.preview')];
-        return both.length === 2 && both.every(img => img.naturalWidth === 90 && img.naturalHeight === 70);
-    }""")
+    shown(page, 90)
     found = download(page, "Download the output", tmp_path)
     succeeded(command("predict", f"run={finished_run}", f"input={photo}", f"output={tmp_path / 'out'}", "format=png",
                       "device=cpu"))  # fmt: skip
     assert found.name == "a photo.png"
     assert found.read_bytes() == (tmp_path / "out" / "a photo.png").read_bytes()
+
+
+def shown(page: "playwright.Page", width: int) -> None:
+    """Wait until the slider shows two images that are so wide."""
+    page.wait_for_function(f"""() => {{
+        const both = [...document.querySelectorAll('img.preview')];
+        return both.length === 2 && both.every(img => img.naturalWidth === {width});
+    }}""")
+
+
+def test_test_images_and_other_uploads_after_them(page: "playwright.Page", tmp_path: Path) -> None:
+    page.locator(".gallery img, .gallery-item img").first.click()
+    shown(page, 64)
+    image(1, (90, 70)).save(tmp_path / "photo.png")
+    upload(page, tmp_path / "photo.png")
+    shown(page, 90)
+    page.get_by_role("radio", name="the size of the training images").click()
+    button = page.get_by_role("button", name="Download the output")
+    assert button.is_enabled()
+    (tmp_path / "text.png").write_text("no image")
+    upload(page, tmp_path / "text.png")
+    page.get_by_text("text.png: not an image of a known kind").wait_for()
+    assert page.locator("img.preview").count() == 0
+    assert button.is_disabled()  # not the output of the one before
 
 
 def test_what_is_no_image_or_too_large_gets_a_message(page: "playwright.Page", tmp_path: Path) -> None:

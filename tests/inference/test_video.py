@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, succeeded
+from conftest import Command, image, succeeded
 from torch import Tensor
 
+import image_translation
 from image_translation.cli.errors import UserError
 from image_translation.inference.files import Job
 from image_translation.inference.predictor import Predictor
@@ -113,9 +114,20 @@ def test_what_is_no_video_leaves_nothing(tmp_path: Path) -> None:
             predict_video(Predictor(Identity().eval()), Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), smooth)
 
 
+def test_beside_images_in_a_folder(clip: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    clip.rename(folder / clip.name)
+    image(1).save(folder / "photo.png")
+    (folder / "text.mov").write_text("no video")
+    with pytest.raises(UserError, match=r"1 of 3 files were not predicted:\s.*text\.mov: cannot be decoded"):
+        image_translation.predict_folder(Identity().eval(), folder, out, form="jpg", smooth=0.5)
+    assert sorted(path.name for path in out.iterdir()) == [clip.name, "photo.jpg"]
+
+
 def test_the_command(clip: Path, finished_run: Path, command: Command, tmp_path: Path) -> None:
     options = [f"run={finished_run}", f"input={clip}", f"output={tmp_path / 'out'}", "device=cpu", "smooth=0.5"]
     result = succeeded(command("predict", *options))
-    assert f"{tmp_path / 'out' / clip.name}: {COUNT} frames, " in result.stdout
+    assert f"{tmp_path / 'out'}: 1 files, " in result.stdout
     assert "1 of 1 files exist" in command("predict", *options).stderr
     assert torch.isfinite(torch.tensor(frames(tmp_path / "out" / clip.name)[0])).all()
