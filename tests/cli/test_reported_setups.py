@@ -137,6 +137,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_can_be_started_as_on_windows(comic_root: Path, tmp_path: Path) -> None:
     """junyanz/pytorch-CycleGAN-and-pix2pix issues 203 and 947."""
     (tmp_path / "spawn.py").write_text(SPAWN)
