@@ -57,6 +57,8 @@ def write_graph(model: Any, path: Path, form: str, about: dict[str, Any]) -> Non
         shapes = ({0: any_size, 1: any_size, 2: any_size},)
         program = torch.export.export(Graph(model).eval(), (example,), dynamic_shapes=shapes, strict=False)
         if form == "torch":
+            for size, known in program.range_constraints.items():  # from the example's, as if smaller were impossible
+                program.range_constraints[size] = type(known)(1, known.upper)
             torch.export.save(program, path, extra_files={ABOUT: text})
             return
         names: Any = {"input_names": [INPUT], "output_names": [OUTPUT]}

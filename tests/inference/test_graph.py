@@ -85,6 +85,13 @@ def test_other_formats_too(form: str, tmp_path: Path, caplog: pytest.LogCaptureF
         assert "Tiles of an exported graph differ" in caplog.text
 
 
+def test_a_torch_program_takes_images_smaller_than_the_network(tmp_path: Path) -> None:
+    """Where its lowest maps have one pixel, which the program's example has not."""
+    write_proven(trained("pix2pix"), tmp_path / "model.pt2", "torch", {})
+    run, _ = open_graph(tmp_path / "model.pt2")
+    assert run(np.asarray(image(7, (20, 33)))[None]).shape == (1, 33, 20, 3)
+
+
 def test_a_wrong_graph_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if instance norm had become batch norm with other statistics."""
     model, path = trained("resunet"), tmp_path / "model.pt2"
