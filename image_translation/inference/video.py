@@ -75,7 +75,8 @@ def _convert(predictor: Predictor, source: Any, target: Any, encoder: Any, smoot
                 target.mux(packet)
 
     count, mean = 0, None
-    for frame in _bar(frames(), video.frames):
+    quiet = not console().is_terminal
+    for frame in track(frames(), "Predicting", video.frames or None, transient=True, disable=quiet):
         count += 1
         x = torch.from_numpy(_upright(frame).copy()).permute(2, 0, 1)[None]
         before, after = predictor.inputs(x).float(), predictor(x).float()
@@ -93,7 +94,3 @@ def _convert(predictor: Predictor, source: Any, target: Any, encoder: Any, smoot
 def _upright(frame: Any) -> Array:
     """A frame (H, W, 3), turned as the file says: telephones store the sensor's orientation."""
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-
-
-def _bar(frames: Iterator[Any], count: int) -> Iterator[Any]:
-    yield from track(frames, "Predicting", count or None, transient=True, disable=not console().is_terminal)
