@@ -61,5 +61,6 @@ def test_a_run_that_stops_early_is_finished(comic_root: Path, command: Command, 
     manifest = read_json(run / "run.json")
     assert (manifest["status"], manifest["epochs"]) == ("finished", 3)
     assert [row["epoch"] for row in read_csv(run / "metrics.csv")] == ["1", "2", "3"]
+    assert "Stopped early: val/psnr was not better than" in (run / "train.log").read_text()
     again = succeeded(command("train", *options, "trainer.max_epochs=9", "if_exists=resume"))
     assert "finished already" in again.stdout + again.stderr
