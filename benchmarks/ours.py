@@ -74,7 +74,7 @@ def main(file: str, model: str, size: str, options: str, *batches: str) -> None:
         halves = [to_uint8(data[half]) for half in ("input", "target")]
         ends = []
         for index in range(steps + 1):
-            x, y = random_crop(*halves, size=int(size))
+            x, y = random_crop(*halves, size=(int(size), int(size)))
             step({"input": x, "target": y, "name": data["name"]})
             if device.type == "cuda" and index in (0, steps):
                 torch.cuda.synchronize()  # only where a time is taken, because a run doesn't wait either

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torchvision.transforms.functional import to_pil_image
@@ -15,7 +15,7 @@ from image_translation.cli.errors import at_least
 from image_translation.data.transforms import to_uint8
 from image_translation.runs.files import atomic_write
 
-GAP, HEADER = 4, 18  # pixels
+GAP, HEADER, LARGEST = 4, 18, 512  # pixels
 
 
 class Panels(Callback):
@@ -48,17 +48,16 @@ class Panels(Callback):
     def _draw(self, trainer: Trainer, model: Any, epoch: int) -> None:
         if not trainer.is_global_zero:
             return
-        batch = trainer.datamodule.fixed_batch("val", self.images, model.device)  # type: ignore[attr-defined]
+        columns: dict[str, list[Image.Image]] = {"input": [], "target": [], "output": []}
         training = model.training
         model.eval()
         with model.averaged_weights(), torch.inference_mode(), trainer.precision_plugin.forward_context():
-            columns = {
-                "input": to_uint8(batch["input"]),
-                "target": to_uint8(batch["target"]),
-                "output": to_uint8(model(batch["input"])),
-            }
+            for batch in trainer.datamodule.fixed_batches("val", self.images, model.device):  # type: ignore[attr-defined]
+                for name, images in {**batch, "output": model(batch["input"])}.items():
+                    if name in columns:
+                        columns[name].append(to_pil_image(to_uint8(images[0]).cpu()))
         model.train(training)
-        panel = draw_panel({name: [to_pil_image(p) for p in column.cpu()] for name, column in columns.items()})
+        panel = draw_panel(columns)
         self.dirpath.mkdir(exist_ok=True)
         with atomic_write(self.dirpath / f"epoch_{epoch:04d}.png") as file:
             panel.save(file, "PNG")
@@ -70,16 +69,22 @@ class Panels(Callback):
 
 
 def draw_panel(columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[str] = ()) -> Image.Image:
-    """Draw images of one size: a column for each name, a row for each image, above it its caption if it has one."""
-    first = next(iter(columns.values()))
-    (width, height), rows = first[0].size, len(first)
+    """Draw images: a column for each name, a row for each image, above it its caption if it has one.
+
+    Larger ones than ``LARGEST`` are scaled down.
+    """
+    shown = {name: [ImageOps.contain(i, (LARGEST, LARGEST)) if max(i.size) > LARGEST else i for i in images]
+             for name, images in columns.items()}  # fmt: skip
+    every = [image for images in shown.values() for image in images]
+    width, height = max(image.width for image in every), max(image.height for image in every)
+    rows = len(next(iter(shown.values())))
     above = HEADER if captions else 0
     size = (GAP + len(columns) * (width + GAP), HEADER + GAP + rows * (above + height + GAP))
     panel = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(panel)
     for j, caption in enumerate(captions):
         pen.text((GAP, HEADER + GAP + j * (above + height + GAP) + HEADER // 2), caption, fill="black", anchor="lm")
-    for i, (name, images) in enumerate(columns.items()):
+    for i, (name, images) in enumerate(shown.items()):
         left = GAP + i * (width + GAP)
         pen.text((left + width // 2, HEADER // 2 + 1), name, fill="black", anchor="mm")
         for j, image in enumerate(images):

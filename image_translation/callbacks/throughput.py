@@ -11,12 +11,12 @@ from image_translation.models import ImageTranslationModule
 from image_translation.training.device import peak_memory, reset_peak_memory
 
 
-def flops_per_image(model: ImageTranslationModule, image_size: int) -> int:
+def flops_per_image(model: ImageTranslationModule, height: int, width: int) -> int:
     """Floating-point operations for one image, two for each multiply-add of its convolutions and products."""
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, image_size, image_size, device=model.device))
+        model(torch.zeros(1, 3, height, width, device=model.device))
     model.train(training)
     return int(counter.get_total_flops())
 
@@ -49,7 +49,7 @@ class Throughput(Callback):
         self.seconds, self.images, self.peak = state_dict["seconds"], state_dict["images"], state_dict["peak"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        self.flops = flops_per_image(pl_module, trainer.datamodule.image_size)  # type: ignore[attr-defined]
+        self.flops = flops_per_image(pl_module, *trainer.datamodule.sides)  # type: ignore[attr-defined]
         reset_peak_memory(pl_module.device)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:

@@ -68,18 +68,20 @@ def examine(datamodule: PairedImageDataModule) -> Check:
     findings = [*refused, *empty, *find_duplicates(decoded), *judge_alignment(decoded), *judge_colors(decoded)]
     pairs, digests = [(item.split, item.pair) for item in facts], [item.digests for item in facts]
     mark = None if refused else fingerprint(pairs, digests)
-    notes = list(_notes(facts, datamodule.image_size, is_sample))
+    notes = list(_notes(facts, datamodule.sides, is_sample))
     return Check(datamodule.task, root, mark, facts, findings, notes)
 
 
-def _notes(facts: Sequence[Facts], image_size: int, is_sample: bool) -> Iterator[str]:
+def _notes(facts: Sequence[Facts], sides: tuple[int, int], is_sample: bool) -> Iterator[str]:
     counts = Counter(item.split for item in facts)
     sizes = [half.size for item in facts for half in item.halves.values()]
     yield "Pairs: " + ", ".join(f"{count} in {split}" for split, count in counts.items()) + "."
-    if small := sum(min(size) < image_size for size in sizes):
-        yield f"Images smaller than data.image_size={image_size}, which will be enlarged: {small}."
-    if oblong := sum(width != height for width, height in sizes):
-        yield f"Images that are not square: {oblong}. Training uses the middle (data.resize=stretch: all)."
+    rows, columns = sides
+    if small := sum(width < columns or height < rows for width, height in sizes):
+        yield f"Images smaller than {columns}×{rows} (data.image_size), which will be enlarged: {small}."
+    if others := sum(width * rows != height * columns for width, height in sizes):
+        yield (f"Images of other proportions than {columns}×{rows}: {others}. Training uses the middle (all of it with "
+               "data.resize=stretch, pad or random_crop).")  # fmt: skip
     if len(facts) < FEW:
         yield f"With fewer than {FEW} pairs, the alignment of input and target is not judged."
     if is_sample:

@@ -6,9 +6,9 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -70,9 +70,15 @@ def at_least(argument: str, value: float, least: float, *, whole: bool = False) 
         raise UserError(f"{argument} must be at least {least:g}, got {value}.")
 
 
-def log2_of(argument: str, value: int, least: int = 32, most: int = 2048) -> int:
-    """The exponent of a power of two. Raises UserError if ``value`` is no power of two from ``least`` to ``most``."""
-    exponent = value.bit_length() - 1 if isinstance(value, int) else -1
-    if exponent < 0 or value != 1 << exponent or not least <= value <= most:
-        raise UserError(f"{argument} must be a power of two from {least} to {most}, got {value}.")
-    return exponent
+def height_and_width(argument: str, size: Any, least: int = 16) -> tuple[int, int]:
+    """Both sides of an image of this size, a number for a square or a list of two.
+
+    Raises:
+        UserError: it is neither, or a side is no whole number or below ``least`` pixels.
+    """
+    sides = list(size) if isinstance(size, Sequence) and not isinstance(size, str) else [size, size]
+    if len(sides) != 2:
+        raise UserError(f"{argument} must be a number or [height, width], got {size}.")
+    for side in sides:
+        at_least(argument, side, least, whole=True)
+    return sides[0], sides[1]

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from image_translation.cli.errors import UserError, at_least, log2_of, one_of
+from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
 from image_translation.metrics.names import METRICS, PROTOCOLS
 
 SPLITS = ("train", "val", "test")
@@ -13,7 +13,7 @@ SWITCH = (True, False)
 CHOICES: dict[str, tuple[Any, ...]] = {
     "data.layout": ("folders", "aligned", "derived", "table"),
     "data.direction": ("AtoB", "BtoA"),
-    "data.resize": ("crop", "stretch"),
+    "data.resize": ("crop", "stretch", "pad", "random_crop"),
     "data.jitter": SWITCH,
     "data.hflip": SWITCH,
     "data.cache": ("auto", "device", "ram", "disk", "none"),
@@ -96,7 +96,7 @@ def check_values(cfg: DictConfig, own: Mapping[str, tuple[Any, ...]] | None = No
         if name in values and (name, values[name]) != ("data.batch_size", "auto"):
             at_least(name, values[name], least, whole=whole)
     if "data.image_size" in values:
-        log2_of("data.image_size", values["data.image_size"])
+        height_and_width("data.image_size", values["data.image_size"])
     if not isinstance(values.get("trainer.max_time", ""), str | DictConfig):
         raise UserError("trainer.max_time is written DD:HH:MM:SS, as 00:12:00:00 for twelve hours.")
     if "optimized_metric" in cfg:

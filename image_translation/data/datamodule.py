@@ -1,8 +1,10 @@
 """Pairs on disk → batches on the device."""
 
 import logging
+import math
 import os
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,16 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from image_translation.cli.errors import UserError, at_least, log2_of, one_of
-from image_translation.data.dataset import Cached, DiskCache, MemoryCache, PairedImageDataset, choose_cache
+from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
+from image_translation.data.dataset import (
+    Cached,
+    DiskCache,
+    Held,
+    MemoryCache,
+    PairedImageDataset,
+    Windows,
+    choose_cache,
+)
 from image_translation.data.derived_inputs import describe
 from image_translation.data.integrity import check_images
 from image_translation.data.sample import find_root, tasks_with_folders
@@ -28,14 +38,17 @@ from image_translation.training.seeding import derive_seed
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
 TRAINING = "training"  # the training images, as large as random crops need them
+RESIZE = ("crop", "stretch", "pad", "random_crop")
+EVALUATED = {"pad": "fit", "random_crop": "whole"}  # how val and test images are resized, where it is not the same
 AUGMENTATION = 1  # tells its seeds from those of a model's steps
 
 
 class PairedImageDataModule(LightningDataModule):
-    """Batches ``{"input": float32 (N, 3, S, S) in [-1, 1], "target": the same, "name": list[str]}`` of paired images.
+    """Batches ``{"input": float32 (N, 3, H, W) in [-1, 1], "target": the same, "name": list[str]}`` of paired images.
 
-    The arguments are those of ``conf/data/pairs.yaml``, which explains them. ``derive`` computes images (N, 3, S, S) in
-    [-1, 1] from others, on the device. If ``batch_size`` is ``auto``, whoever trains sets the attribute to a number.
+    The arguments are those of ``conf/data/pairs.yaml``, which explains them. ``derive`` computes images (N, 3, H, W) in
+    [-1, 1] from others, on the device. Where val and test images have sizes of their own, they come one by one. If
+    ``batch_size`` is ``auto``, whoever trains sets the attribute to a number.
     UserError if an argument is out of range, and from ``setup`` if the data can't be used.
     """
 
@@ -52,7 +65,7 @@ class PairedImageDataModule(LightningDataModule):
         direction: str = "AtoB",
         derive: Callable[[Tensor], Tensor] | None = None,
         background: str = "white",
-        image_size: int = 256,
+        image_size: int | Sequence[int] = 256,
         resize: str = "crop",
         jitter: bool = True,
         hflip: bool = True,
@@ -72,14 +85,14 @@ class PairedImageDataModule(LightningDataModule):
         )
         at_least("batch_size", 1 if batch_size == "auto" else batch_size, 1, whole=True)
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
-        log2_of("image_size", image_size)
+        self.sides = height_and_width("image_size", image_size)
         ImageColor.getrgb(background)  # ValueError
         places = (input_folder, target_folder, table, direction, str(input_suffix), str(target_suffix))
         self.source = SOURCES[one_of("layout", layout, SOURCES)](*places)
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
         self.task, self.root, self.derive, self.background, self.image_size = task, root, derive, background, image_size
-        self.resize = one_of("resize", resize, ("crop", "stretch"))
+        self.resize = one_of("resize", resize, RESIZE)
         self.jitter, self.hflip = one_of("jitter", jitter, (True, False)), one_of("hflip", hflip, (True, False))
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = min(max((os.cpu_count() or 1) - 2, 0), 4) if num_workers is None else num_workers
@@ -103,19 +116,33 @@ class PairedImageDataModule(LightningDataModule):
             return
         splits, errors, root, is_sample = self.scan()
         raise_for(errors)
-        fingerprint, leaks, cut = check_images(splits, self.source, root, self.background)
-        form = self.source, self.image_size, self.resize, self.background
-        self.datasets = {split: PairedImageDataset(pairs, *form) for split, pairs in splits.items()}
-        # Larger from their files: enlarged from the size of the others they would be blurred, and so the outputs.
-        large = round(self.image_size * JITTER) if self.jitter else self.image_size
-        self.training = PairedImageDataset(splits["train"], self.source, large, self.resize, self.background)
+        fingerprint, leaks, sizes = check_images(splits, self.source, root, self.background)
+        form = self.source, self.sides, EVALUATED.get(self.resize, self.resize), self.background
+        self.datasets = {
+            split: PairedImageDataset(pairs, *form, pixels=sum(map(math.prod, sizes[split])))
+            for split, pairs in splits.items()
+        }
+        if self.resize == "random_crop":
+            self.training = self.datasets["train"]
+        else:
+            # Larger from their files: enlarged from the size of the others they would be blurred, and so the outputs.
+            height, width = (round(side * JITTER) if self.jitter else side for side in self.sides)
+            self.training = PairedImageDataset(
+                splits["train"], self.source, (height, width), self.resize, self.background
+            )
         counts = {split: len(splits[split]) for split in SPLITS}
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
         self.description |= {"leaks": leaks} if leaks else {}
-        if cut and self.resize == "crop":
-            text = "Images that are not square lose what is outside their middle square, %.0f %% on average. "
-            log.info(text + "data.resize=stretch keeps it.", 100 * cut)
+        self._say_what_is_lost([size for of_split in sizes.values() for size in of_split])
         log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
+
+    def _say_what_is_lost(self, sizes: list[list[int]]) -> None:
+        """Log how much ``resize=crop`` cuts off images of other proportions; width and height of each."""
+        ratio = self.sides[1] / self.sides[0]
+        kept = [min(width / height / ratio, height / width * ratio) for width, height in sizes]
+        if self.resize == "crop" and (lost := 1 - statistics.fmean(kept)):
+            text = "Images of other proportions than %d×%d lose what is outside of their middle, %.0f %% on average. "
+            log.info(text + "data.resize=stretch, pad and random_crop keep it.", *self.sides[::-1], 100 * lost)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -157,14 +184,16 @@ class PairedImageDataModule(LightningDataModule):
 
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
         """The loader of one split, in random order to ``train`` on."""
-        dataset = self._cached(TRAINING if train and self.trainer else split)
+        dataset = self._images(TRAINING if train and (self.trainer or self.resize in EVALUATED) else split)
         memory = dataset.stored.device.type if isinstance(dataset, MemoryCache) else None
-        workers = 0 if memory else self.num_workers
+        is_held = isinstance(dataset.dataset if isinstance(dataset, Windows) else dataset, Held)
+        workers = 0 if memory or is_held else self.num_workers
+        one_by_one = getattr(dataset, "sizes_differ", False)
         # A trainer decides when its workers end, and ends them.
         loader, init = (DataLoader, None) if self.trainer is None else (OutlastingLoader, outlast_signals)
         return loader(
             dataset,
-            batch_size=self.batch_size if train else self.eval_batch_size,
+            batch_size=self.batch_size if train else 1 if one_by_one else self.eval_batch_size,
             sampler=self._sampler(dataset) if train else None,
             collate_fn=dict if isinstance(dataset, Cached) else None,  # a cache returns whole batches
             num_workers=workers,
@@ -177,20 +206,20 @@ class PairedImageDataModule(LightningDataModule):
         """The order of the training images, from the batch on where training begins or is resumed."""
         self.seed = torch.initial_seed()
         if self.trainer is None:
-            return ResumableDistributedSampler(dataset, self.seed)
+            return ResumableDistributedSampler(dataset, self.seed, numbers=isinstance(dataset, Windows))
         trainer, loop = self.trainer, self.trainer.fit_loop
         seen = (loop.batch_idx + 1) * self.batch_size if loop.restarting else 0
         place = (trainer.world_size, trainer.global_rank, trainer.current_epoch, seen)
-        return ResumableDistributedSampler(dataset, self.seed, *place)
+        return ResumableDistributedSampler(dataset, self.seed, *place, numbers=isinstance(dataset, Windows))
 
-    def _cached(self, split: str) -> Dataset[dict[str, Any]]:
+    def _images(self, split: str) -> Dataset[dict[str, Any]]:
         """A split's images: in training, which needs them again and again, from where they stay decoded."""
-        dataset = self.training if split == TRAINING else self.datasets[split]
-        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING or not len(dataset):
-            return dataset
-        if split not in self.caches:
-            self.caches[split] = self._cache(dataset, split)
-        return self.caches[split]
+        dataset: Any = self.training if split == TRAINING else self.datasets[split]
+        if self.trainer and self.trainer.state.fn == TrainerFn.FITTING and len(dataset):
+            if split not in self.caches:
+                self.caches[split] = self._cache(dataset, split)
+            dataset = self.caches[split]
+        return Windows(dataset, self.sides) if split == TRAINING and self.resize == "random_crop" else dataset
 
     def _cache(self, dataset: PairedImageDataset, split: str) -> Dataset[dict[str, Any]]:
         assert self.trainer is not None
@@ -198,6 +227,8 @@ class PairedImageDataModule(LightningDataModule):
         if self.cache == "auto":  # decided once, before a part of the memory is taken
             needed = self.training.nbytes + self.datasets["val"].nbytes
             self.cache = choose_cache(needed, device, self.trainer.num_devices, self.cache_folder)
+        if dataset.sizes_differ:
+            return Held(dataset) if self.cache in ("device", "ram") else dataset
         if self.cache == "none":
             return dataset
         if self.cache == "disk":
@@ -217,7 +248,7 @@ class PairedImageDataModule(LightningDataModule):
         if generator is None:
             halves = [to_float(half) for half in halves]
         else:
-            halves = random_crop(*halves, size=self.image_size, hflip=self.hflip, generator=generator)
+            halves = random_crop(*halves, size=self.sides, hflip=self.hflip, generator=generator)
         if self.derive is not None:
             halves.insert(0, to_float(to_uint8(self.derive(halves[0]))))  # as a file would have it
             if self.source.direction == "BtoA":
@@ -229,9 +260,10 @@ class PairedImageDataModule(LightningDataModule):
         for batch in self.dataloader(split):
             yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
 
-    def fixed_batch(self, split: str, count: int, device: torch.device) -> Batch:
-        """``count`` images spread evenly over a split, always the same ones."""
+    def fixed_batches(self, split: str, count: int, device: torch.device) -> Iterator[Batch]:
+        """``count`` images spread evenly over a split, always the same ones, in batches of one."""
         dataset = self.datasets[split]
         count = min(count, len(dataset))
-        batch: Batch = default_collate([dataset[i * len(dataset) // count] for i in range(count)])
-        return self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
+        for i in range(count):
+            batch: Batch = default_collate([dataset[i * len(dataset) // count]])
+            yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))

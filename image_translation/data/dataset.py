@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -23,23 +24,37 @@ from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
 
 log = logging.getLogger(__name__)
-VERSION = 4  # of the files on disk; raise it when the same images are stored otherwise
+VERSION = 5  # of the files on disk; raise it when the same images are stored otherwise
 
 
 class PairedImageDataset(Dataset[dict[str, Any]]):
-    """Yields ``{"input": uint8 (3, S, S), "target": the same, "name": str}``, with those halves that files hold.
+    """Yields ``{"input": uint8 (3, H, W), "target": the same, "name": str}``, with those halves that files hold.
 
-    S is ``image_size``; ``resize`` is ``crop`` or ``stretch``; ``background`` is the color below transparent images.
+    Args:
+        pairs, source: which, and how they are stored.
+        size: H and W.
+        resize: see ``resize_image``; with ``fit`` and ``whole``, H and W are each pair's own.
+        background: the color below transparent images.
+        pixels: of all the images in full size.
     """
 
-    def __init__(self, pairs: list[Pair], source: PairSource, image_size: int, resize: str, background: str) -> None:
-        self.pairs, self.source, self.image_size, self.resize = pairs, source, image_size, resize
-        self.background = background
+    def __init__(
+        self,
+        pairs: list[Pair],
+        source: PairSource,
+        size: tuple[int, int],
+        resize: str,
+        background: str,
+        pixels: int = 0,
+    ) -> None:
+        self.pairs, self.source, self.size, self.resize, self.background = pairs, source, size, resize, background
+        self.sizes_differ = resize in ("fit", "whole")
+        self.pixels = pixels if resize == "whole" else len(pairs) * math.prod(size)
 
     @property
     def nbytes(self) -> int:
-        """The size of all its images as uint8."""
-        return len(self) * len(self.source.halves) * 3 * self.image_size**2
+        """The size of all its images as uint8; where they only fit in a size, at most."""
+        return self.pixels * len(self.source.halves) * 3
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -47,16 +62,64 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self.pairs[index]
         halves = self.source.open(pair, lambda path: read_image(path.read_bytes(), path, self.background))
-        images = {half: resize_image(image, self.image_size, self.resize) for half, image in halves.items()}
+        images = {half: resize_image(image, *self.size, self.resize) for half, image in halves.items()}
         return {"name": pair.name} | {half: pil_to_tensor(image) for half, image in images.items()}
 
 
-class Cached(Dataset[dict[str, Any]], ABC):
-    """Pairs that stay decoded, as bytes (N, halves, S, S, 3): whole batches in the form of ``default_collate``."""
+class Held(Dataset[dict[str, Any]]):
+    """The pairs of a dataset whose sizes differ, which stay in memory once they have been read."""
+
+    sizes_differ = True
 
     def __init__(self, dataset: PairedImageDataset) -> None:
-        self.dataset, self.halves, size = dataset, dataset.source.halves, dataset.image_size
-        self.shape = (len(dataset), len(self.halves), size, size, 3)
+        self.dataset, self.held = dataset, dict[int, dict[str, Any]]()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index not in self.held:
+            self.held[index] = self.dataset[index]
+        return self.held[index]
+
+
+class Windows(Dataset[dict[str, Any]]):
+    """Parts of pairs, of a ``size`` (height and width), at a random place that a number decides; equal in both halves.
+
+    An item is asked for by an index and that number. Smaller images are filled up by reflection.
+    """
+
+    def __init__(self, dataset: PairedImageDataset | Held, size: tuple[int, int]) -> None:
+        self.dataset, self.size = dataset, size
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, place: int | tuple[int, int]) -> dict[str, Any]:
+        index, number = place if isinstance(place, tuple) else (place, place)
+        pair, generator = dict(self.dataset[index]), torch.Generator().manual_seed(number)
+        share = torch.rand(2, generator=generator).tolist()
+        for half in self.halves(pair):
+            image = pair[half]
+            for axis, (side, part) in enumerate(zip(self.size, share, strict=True), start=1):
+                if (missing := side - image.shape[axis]) > 0:
+                    widths = [(0, missing if i == axis else 0) for i in range(3)]
+                    image = torch.from_numpy(np.pad(image.numpy(), widths, "symmetric"))
+                image = image.narrow(axis, int(part * (image.shape[axis] - side + 1)), side)
+            pair[half] = image
+        return pair
+
+    @staticmethod
+    def halves(pair: dict[str, Any]) -> list[str]:
+        return [key for key, value in pair.items() if isinstance(value, Tensor)]
+
+
+class Cached(Dataset[dict[str, Any]], ABC):
+    """Pairs of one size that stay decoded, as bytes (N, halves, H, W, 3), in batches as ``default_collate`` makes."""
+
+    def __init__(self, dataset: PairedImageDataset) -> None:
+        self.dataset, self.halves = dataset, dataset.source.halves
+        self.shape = (len(dataset), len(self.halves), *dataset.size, 3)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -69,10 +132,10 @@ class Cached(Dataset[dict[str, Any]], ABC):
 
     @abstractmethod
     def load(self, indices: list[int]) -> list[Tensor]:
-        """Each half of some pairs, (n, S, S, 3)."""
+        """Each half of some pairs, (n, H, W, 3)."""
 
     def decode(self, indices: Sequence[int], title: str = "") -> Iterator[Tensor]:
-        """The bytes (halves, S, S, 3) of some pairs, from their files."""
+        """The bytes (halves, H, W, 3) of some pairs, from their files."""
         for pair in in_threads(self.dataset.__getitem__, indices, title):
             yield torch.stack([pair[half] for half in self.halves]).permute(0, 2, 3, 1)
 
@@ -103,7 +166,7 @@ class DiskCache(Cached):
 
     def __init__(self, dataset: PairedImageDataset, fingerprint: str, split: str, folder: Path) -> None:
         super().__init__(dataset)
-        content = [VERSION, fingerprint, type(dataset.source).__name__, dataset.source.direction, dataset.image_size,
+        content = [VERSION, fingerprint, type(dataset.source).__name__, dataset.source.direction, dataset.size,
                    dataset.resize, dataset.background, *(pair.name for pair in dataset.pairs)]  # fmt: skip
         self.path = folder / f"{split}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}.bin"
         try:

@@ -22,10 +22,10 @@ def gray(images: Tensor) -> Tensor:
 def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.2) -> Tensor:
     """Contours on white, by Canny 1986 without its slow last step: strong ones are black, weak ones gray.
 
-    ``sigma`` is that of the blur, in pixels at 256×256; a larger one leaves coarser contours. ``low`` and ``high`` are
-    the gradients of the weakest gray and black contour, for values in [0, 1].
+    ``sigma`` is that of the blur, in pixels where the shorter side has 256; a larger one leaves coarser contours.
+    ``low`` and ``high`` are the gradients of the weakest gray and black contour, for values in [0, 1].
     """
-    sigma = sigma * images.shape[-1] / 256
+    sigma = sigma * min(images.shape[-2:]) / 256
     width = 2 * round(2 * sigma) + 1
     _, contours = canny((images + 1) / 2, low, high, (width, width), (sigma, sigma), hysteresis=False)
     return (1 - 2 * contours).expand_as(images)

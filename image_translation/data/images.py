@@ -101,11 +101,24 @@ def to_srgb(image: Image.Image, background: str, name: object = "image", alpha: 
     return result
 
 
-def resize_image(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """Make an image ``size`` × ``size``: ``crop`` keeps proportions and center, ``stretch`` keeps all of it."""
+def resize_image(image: Image.Image, height: int, width: int, resize: str) -> Image.Image:
+    """Make an image ``height`` × ``width``.
+
+    ``crop`` keeps proportions and center, ``stretch`` keeps all of it, ``pad`` keeps both and is filled up at the right
+    or below by reflection; ``fit`` is not filled up, and ``whole`` changes nothing.
+    """
+    size = width, height
+    if resize == "whole":
+        return image
     if resize == "crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return image.resize((size, size), Image.Resampling.BICUBIC)
+        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+    if resize == "stretch":
+        return image.resize(size, Image.Resampling.BICUBIC)
+    fitting = ImageOps.contain(image, size, Image.Resampling.BICUBIC)
+    if resize == "fit" or fitting.size == size:
+        return fitting
+    missing = (0, height - fitting.height), (0, width - fitting.width), (0, 0)
+    return Image.fromarray(np.pad(np.asarray(fitting), missing, "symmetric"))
 
 
 def _tags(image: Image.Image) -> Any:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,8 +19,8 @@ from image_translation.data.sources.base import Pair, PairSource, bullets
 from image_translation.runs.files import write_text
 
 log = logging.getLogger(__name__)
-VERSION = 3  # of what is remembered; raise it when a check finds more, or the same files get other digests
-Known = tuple[list[str], str | None, float]  # digests of files and of the input's pixels; what a crop cuts off
+VERSION = 4  # of what is remembered; raise it when a check finds more, or the same files get other digests
+Known = tuple[list[str], str | None, list[int]]  # digests of files and of the input's pixels; width and height
 
 
 @dataclass
@@ -71,11 +70,11 @@ def pixel_digest(image: Image.Image) -> str | None:
 
 def check_images(
     splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str
-) -> tuple[str, int, float]:
+) -> tuple[str, int, dict[str, list[list[int]]]]:
     """Decode every image in full, and report everything that is wrong at once, as a UserError that names each file.
 
-    Return the fingerprint; how many inputs are in several splits, pixel for pixel, which is a warning; and the mean
-    share of an image outside its middle square.
+    Return the fingerprint; how many inputs are in several splits, pixel for pixel, which is a warning; and the width
+    and height of each pair by split.
 
     Sound pairs are remembered in the user's cache folder, in one file for each root and layout, and not decoded again
     as long as their files keep their paths, sizes and times of change.
@@ -95,8 +94,8 @@ def check_images(
         found = decode(pair, source, background)
         # Of the input, or the only half: several inputs may share a target, as masks do.
         first = next(iter(found.halves.values()), None)
-        cut = 1 - min(first.size) / max(first.size) if first else 0.0
-        return key, (found.digests, pixel_digest(first) if first else None, cut), found.problems
+        size = list(first.size) if first else []
+        return key, (found.digests, pixel_digest(first) if first else None, size), found.problems
 
     checked = list(in_threads(examine, [pair for _, pair in pairs], "Checking images"))
     sound = {key: facts for key, facts, problems in checked if not problems}
@@ -107,7 +106,7 @@ def check_images(
     if wrong := [problem for *_, problems in checked for problem in problems]:
         raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
 
-    digests, pixels, cuts = zip(*(facts for _, facts, _ in checked), strict=True)
+    digests, pixels, every = zip(*(facts for _, facts, _ in checked), strict=True)
     same: dict[str, dict[str, str]] = defaultdict(dict)  # by the input's pixels one pair of each split
     for (split, pair), digest in zip(pairs, pixels, strict=True):
         if digest:
@@ -117,7 +116,10 @@ def check_images(
             "%d of the inputs are in more than one split; scores on val or test will be too good. "
             "`python -m image_translation.check` with your options shows them.%s", len(leaks), bullets(leaks, 10),
         )  # fmt: skip
-    return fingerprint(pairs, digests), len(leaks), statistics.fmean(cuts)
+    sizes: dict[str, list[list[int]]] = {split: [] for split in splits}
+    for (split, _), size in zip(pairs, every, strict=True):
+        sizes[split].append(size)
+    return fingerprint(pairs, digests), len(leaks), sizes
 
 
 def fingerprint(pairs: Iterable[tuple[str, Pair]], digests: Iterable[Sequence[str]]) -> str:

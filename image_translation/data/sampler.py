@@ -16,17 +16,22 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SI
 class ResumableDistributedSampler(DistributedSampler[int]):
     """Another random order for each epoch, of which each of ``replicas`` processes gets its part.
 
-    It depends on the run's ``seed`` alone. Of the first ``epoch`` this process has already seen ``skip`` images.
+    It depends on the run's ``seed`` alone. Of the first ``epoch`` this process has already seen ``skip`` images. With
+    ``numbers`` each image comes with a random number, another one in each epoch.
     """
 
     def __init__(
-        self, dataset: Dataset[Any], seed: int, replicas: int = 1, rank: int = 0, epoch: int = 0, skip: int = 0
-    ) -> None:
+        self, dataset: Dataset[Any], seed: int, replicas: int = 1, rank: int = 0, epoch: int = 0, skip: int = 0,
+        numbers: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(dataset, replicas, rank, seed=derive_seed(seed, 2**32 - 1))  # like no place in training
-        self.epoch, self.seen = epoch, {epoch: skip}
+        self.epoch, self.seen, self.numbers = epoch, {epoch: skip}, numbers
 
-    def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__(), self.seen.get(self.epoch, 0), None)
+    def __iter__(self) -> Iterator[Any]:
+        indices = islice(super().__iter__(), self.seen.get(self.epoch, 0), None)
+        if not self.numbers:
+            return indices
+        return ((index, derive_seed(self.seed, self.epoch, index)) for index in indices)
 
 
 class OutlastingLoader(DataLoader[Any]):

@@ -17,22 +17,22 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def random_crop(
-    *halves: Tensor, size: int, hflip: bool = True, generator: torch.Generator | None = None
+    *halves: Tensor, size: tuple[int, int], hflip: bool = True, generator: torch.Generator | None = None
 ) -> list[Tensor]:
-    """Crop squares at a random place of each image, and with ``hflip`` flip half of them.
+    """Crop a ``size`` (height and width) at a random place of each image, and with ``hflip`` flip half of them.
 
-    The halves of a pair move together: uint8 (N, C, H, W) → float32 (N, C, size, size) in [-1, 1]. Places and flips are
+    The halves of a pair move together: uint8 (N, C, H, W) → float32 (N, C, *size) in [-1, 1]. Places and flips are
     drawn from ``generator``, on the CPU, so that nothing waits for the device.
     """
     n, channels, height, width = halves[0].shape
-    tops = torch.randint(height - size + 1, (n,), generator=generator).tolist()
-    lefts = torch.randint(width - size + 1, (n,), generator=generator).tolist()
+    tops = torch.randint(height - size[0] + 1, (n,), generator=generator).tolist()
+    lefts = torch.randint(width - size[1] + 1, (n,), generator=generator).tolist()
     flips = torch.randint(2, (n,), generator=generator).tolist() if hflip else [0] * n
     results = []
     for half in halves:
-        result = torch.empty((n, channels, size, size), device=half.device, memory_format=torch.channels_last)
+        result = torch.empty((n, channels, *size), device=half.device, memory_format=torch.channels_last)
         for index, (top, left, flip) in enumerate(zip(tops, lefts, flips, strict=True)):
-            crop = half[index, :, top : top + size, left : left + size]
+            crop = half[index, :, top : top + size[0], left : left + size[1]]
             torch.div(crop.flip(-1) if flip else crop, 127.5, out=result[index])
         results.append(result.sub_(1))
     return results

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from image_translation import __version__
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import UserError, height_and_width
 from image_translation.data.transforms import to_float, to_uint8
-from image_translation.inference.predictor import pad, size_limits
 from image_translation.inference.tiles import Statistics
+from image_translation.networks.sizes import pad, size_limits
 
 Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # uint8 (N, H, W, 3) → the same
 INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
@@ -127,12 +127,13 @@ OPEN: dict[str, Callable[[Path], tuple[Run, str]]] = {
 }  # fmt: skip
 
 
-def differences(model: Any, run: Run, size: int) -> list[np.ndarray[Any, Any]]:
+def differences(model: Any, run: Run, size: tuple[int, int]) -> list[np.ndarray[Any, Any]]:
     """How far a graph's outputs are from the model's: uint8 batches of 1 and 3 images, of three sizes near ``size``."""
+    rows, columns = size
     found = []
     generator = torch.Generator().manual_seed(0)
     for n in (1, 3):
-        for height, width in ((size, size), (size, size * 3 // 2 - 3), (size // 2 + 5, size)):
+        for height, width in (size, (rows, columns * 3 // 2 - 3), (rows // 2 + 5, columns)):
             coarse = F.interpolate(torch.rand(n, 3, 6, 6, generator=generator), (height, width), mode="bicubic")
             noise = torch.rand(n, 3, height, width, generator=generator)
             images = to_uint8(2 * (0.9 * coarse + 0.1 * noise) - 1).permute(0, 2, 3, 1).contiguous().numpy()
@@ -158,7 +159,7 @@ def write_proven(model: Any, path: Path, form: str, facts: dict[str, Any]) -> fl
         draft = Path(folder) / path.name
         write_graph(model, draft, form, about)
         run, _ = open_graph(draft)
-        found = differences(model, run, model.trained_on.get("image_size", SIZE))
+        found = differences(model, run, height_and_width("image_size", model.trained_on.get("image_size", SIZE), 1))
         equal, most = min(float((batch == 0).mean()) for batch in found), max(int(batch.max()) for batch in found)
         if equal < EQUAL or most > MOST:
             raise UserError(f"The exported graph is not right, so nothing was written: {100 * equal:.2f} % of its "

@@ -12,11 +12,12 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from image_translation.cli.errors import UserError, at_least, one_of
+from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
 from image_translation.data.derived_inputs import find
 from image_translation.data.images import read_image, to_srgb
 from image_translation.data.transforms import to_float, to_uint8
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
+from image_translation.networks.sizes import size_limits
 from image_translation.training.device import trim_memory
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,12 @@ class Predictor:
     ) -> None:
         self.model, self.precision = model, precision
         trained_on = model.trained_on
-        if size == "train" and "image_size" not in trained_on:
-            raise UserError("size=train needs a model that says at which size it was trained. Give a number of pixels.")
-        self.size: int | None = {"native": None, "train": trained_on.get("image_size")}.get(size, size)
+        if size == "train":
+            if "image_size" not in trained_on:
+                text = "size=train needs a model that says at which size it was trained. Give a number of pixels."
+                raise UserError(text)
+            size = min(height_and_width("image_size", trained_on["image_size"], 1))
+        self.size: int | None = None if size == "native" else size
         if self.size is not None:
             at_least("size", self.size, 1, whole=True)
         self.tta = one_of("tta", tta, ("none", "hflip"))
@@ -67,7 +71,7 @@ class Predictor:
                 raise UserError(f"Inputs of this model are computed by {known['name']}, which is not known here. "
                                 "Compute them first, and set derive=false.")  # fmt: skip
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        self.limits = self.divisor, _ = size_limits(model.generator)
+        self.divisor, _ = size_limits(model.generator)
         tile = TILE if tile == "auto" else tile
         at_least("tile", tile, 0, whole=True)
         self.tile = tile + -tile % self.divisor
@@ -108,21 +112,19 @@ class Predictor:
         """uint8 → float in [-1, 1], on the model's device."""
         x = to_float(x.to(self.device))
         y: Tensor
-        height, width = x.shape[-2:]
-        padded = pad(x, *self.limits)
         dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         try:
             with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-                y = self.model(padded).float()
+                y = self.model(x).float()
                 if self.tta == "hflip":
-                    y = (y + self.model(padded.flip(-1)).float().flip(-1)) / 2
+                    y = (y + self.model(x.flip(-1)).float().flip(-1)) / 2
         except RuntimeError as error:
             if hasattr(self.model.generator, "size_divisibility"):
                 raise
-            network = type(self.model.generator).__name__
+            network, (height, width) = type(self.model.generator).__name__, x.shape[-2:]
             raise UserError(f"{network} can't take an image of {width}×{height}. If it needs sides that are multiples "
                             "of some number, set its size_divisibility to that.") from error  # fmt: skip
-        return y[..., :height, :width]
+        return y
 
     def _in_tiles(self, image: Tensor) -> Tensor:
         """(3, H, W) → uint8, on the CPU."""
@@ -181,24 +183,3 @@ def scale(images: Tensor, factor: float) -> Tensor:
     """Images (N, C, H, W), resized as training images are."""
     sides = [max(1, round(side * factor)) for side in images.shape[-2:]]
     return resize(images, sides, InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
-
-
-def size_limits(network: Any) -> tuple[int, int]:
-    """The number that a network's sides must be multiples of, and the least of them."""
-    divisor = int(getattr(network, "size_divisibility", 1))
-    return divisor, int(getattr(network, "smallest_size", divisor))
-
-
-def pad(images: Tensor, divisor: int, least: int) -> Tensor:
-    """Images (N, C, H, W), reflected at the right and bottom, again and again, until a network can take them."""
-    height, width = images.shape[-2:]
-    rows, columns = (mirrored(side, divisor, least, images.device) for side in (height, width))
-    return images.index_select(-2, rows).index_select(-1, columns)
-
-
-def mirrored(side: int, divisor: int, least: int, device: torch.device) -> Tensor:
-    """The indices of a padded side; in operations that ONNX has for a side that is not known yet."""
-    wanted = torch.sym_max((side + divisor - 1) // divisor * divisor, least)
-    length = torch.full((), side, dtype=torch.int64, device=device)
-    indices = torch.remainder(torch.arange(wanted, device=device), 2 * length)
-    return torch.minimum(indices, 2 * length - 1 - indices)

@@ -20,6 +20,7 @@ from image_translation.models import optimization
 from image_translation.models.baselines import Baselines
 from image_translation.models.compiling import COMPILE, compile_networks
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
+from image_translation.networks.sizes import fits, pad, require_fitting, size_limits
 
 Batch = dict[str, Any]
 
@@ -84,6 +85,8 @@ class ImageTranslationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         self.trained_on = getattr(self.trainer.datamodule, "facts", self.trained_on)  # type: ignore[attr-defined]
+        if stage == "fit":
+            require_fitting(self.generator, *self.trainer.datamodule.sides)  # type: ignore[attr-defined]
         # On a CPU, convolutions choose a layout of their own, and fused Adam would copy channels_last weights.
         if self.trainer.strategy.root_device.type != "cpu":
             self.to(memory_format=torch.channels_last)
@@ -131,7 +134,12 @@ class ImageTranslationModule(LightningModule):
     # Evaluation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.generator.forward(x)  # type: ignore[no-any-return]  # not compiled: batches come in many sizes
+        """Images of any size (N, C, H, W) in [-1, 1] → (N, C', H, W), padded by reflection on the way if need be."""
+        height, width = x.shape[-2:]
+        limits = size_limits(self.generator)
+        if fits(height, width, *limits):
+            return self.generator.forward(x)  # type: ignore[no-any-return]  # not compiled: they come in many sizes
+        return self.generator.forward(pad(x, *limits))[..., :height, :width]  # type: ignore[no-any-return]
 
     def set_protocol(self, protocol: str) -> None:
         """Which metrics are computed: ``standard``, or ``report`` to add the original study's."""

@@ -1,5 +1,7 @@
 """Pix2Pix (Isola et al. 2017)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +18,8 @@ class Pix2Pix(AdversarialModule):
     """A U-Net generator trained by a PatchGAN discriminator and the L1 distance to the target.
 
     Args:
-        image_size: height and width of the images, a power of two.
+        image_size: height and width of the images, or one number for both: multiples of 32.
+        depth: how often the images are halved; None: as often as ``image_size`` allows.
         base_channels: width of both networks' first layer.
         norm: ``instance`` (each image's own statistics) or ``batch``.
         dropout: probability in the generator's first decoder layers, while training.
@@ -29,7 +32,8 @@ class Pix2Pix(AdversarialModule):
 
     def __init__(
         self,
-        image_size: int = 256,
+        image_size: int | Sequence[int] = 256,
+        depth: int | None = None,
         base_channels: int = 64,
         norm: str = "instance",
         dropout: float = 0.5,
@@ -48,7 +52,7 @@ class Pix2Pix(AdversarialModule):
         self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
         networks = (3, 3, image_size, base_channels, norm)
-        self.generator = UNetGenerator(*networks, dropout, gradient_checkpointing, upsample)
+        self.generator = UNetGenerator(*networks, dropout, gradient_checkpointing, upsample, depth)
         self.discriminator = PatchGANDiscriminator(6, base_channels, norm, gradient_checkpointing)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

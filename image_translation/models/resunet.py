@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
-from image_translation.cli.errors import UserError, at_least
+from image_translation.cli.errors import at_least
 from image_translation.losses.reconstruction import charbonnier_ssim
 from image_translation.models.base import Batch, ImageTranslationModule
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
@@ -57,10 +57,7 @@ class ResUNet(ImageTranslationModule):
 
 
 def start_at_curve(model: ImageTranslationModule, stage: str) -> None:
-    """Give a residual U-Net the fitted color curve; UserError if its images are too small for it."""
+    """Give a residual U-Net the fitted color curve."""
     network: ResidualUNet = model.generator  # type: ignore[assignment]
-    image_size: int = model.trainer.datamodule.image_size  # type: ignore[attr-defined]
-    if image_size < network.size_divisibility:
-        raise UserError(f"model.depth needs a data.image_size of at least {network.size_divisibility}.")
     if stage == "fit" and model.trainer.ckpt_path is None:
         network.curve.load_state_dict(model.baselines.color_curve.state_dict())

@@ -82,7 +82,7 @@ class ResUNetGAN(AdversarialModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         start_at_curve(self, stage)
-        if self.trainer.datamodule.image_size < SMALLEST:  # type: ignore[attr-defined]
+        if min(self.trainer.datamodule.sides) < SMALLEST:  # type: ignore[attr-defined]
             raise UserError(f"resunet_gan needs a data.image_size of at least {SMALLEST}.")
 
     def configure_optimizers(self) -> Any:

@@ -2,7 +2,8 @@
 
 Arguments that they share:
     in_channels, out_channels: channels of the input and of the output image.
-    image_size: height and width of training images, a power of two from 32 to 2048; sets the depth.
+    image_size: height and width of training images, or one number for both: multiples of 32, which set the depth.
+    depth: how often the images are halved, if that is not to be set by ``image_size``.
     base_channels: channels of the first layer.
     norm: ``instance`` or ``batch``.
     gradient_checkpointing: store only the maps between levels for the backward pass, which computes the rest again.

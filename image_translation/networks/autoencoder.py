@@ -1,34 +1,38 @@
 """The study's autoencoder: a convolutional encoder and decoder with skip connections."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from image_translation.cli.errors import at_least, log2_of
+from image_translation.cli.errors import at_least
 from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
+from image_translation.networks.sizes import levels
 
-BOTTLENECK = 3  # log2 of the innermost map's size: 8×8
+INNERMOST = 8  # pixels of the innermost map's sides, or a little more
 
 
 class ConvAutoencoder(nn.Module):
     """Strided convolutions down to 8×8 and transposed ones back, with skip connections; the last one is the input.
 
-    An ``image_size`` of 256 gives 5 levels. The first two levels and the decoder have no norm. The arguments: see
-    ``networks``.
+    An ``image_size`` of 256 gives 5 levels; one that can't be halved so often has fewer. The first two levels and the
+    decoder have no norm. The arguments: see ``networks``.
     """
 
     def __init__(
         self,
         in_channels: int = 3,
         out_channels: int = 3,
-        image_size: int = 256,
+        image_size: int | Sequence[int] = 256,
         base_channels: int = 128,
         norm: str = "instance",
         gradient_checkpointing: bool = False,
+        depth: int | None = None,
     ) -> None:
         super().__init__()
         at_least("base_channels", base_channels, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
-        depth = log2_of("image_size", image_size) - BOTTLENECK
+        depth = levels(image_size, depth, innermost=INNERMOST)
         self.size_divisibility = 2**depth
         self.smallest_size = 2 * self.size_divisibility  # a 1×1 map has no statistics to be normalized by
         widths = [base_channels * min(2 ** max(level - 1, 0), 4) for level in range(depth)]

@@ -1,10 +1,13 @@
 """The generator of Pix2Pix: a U-Net (Ronneberger et al. 2015; Isola et al. 2017, section 6.1.1)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from image_translation.cli.errors import at_least, log2_of, one_of
+from image_translation.cli.errors import at_least, one_of
 from image_translation.networks.layers import Conv2d, ConvTranspose2d, apply_layer, initialize_weights, norm_layer
+from image_translation.networks.sizes import levels
 
 UPSAMPLES = ("transposed", "resize")
 DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the paper
@@ -13,28 +16,29 @@ DROPOUT_LAYERS = 3  # with dropout: the first ones of the decoder, as in the pap
 class UNetGenerator(nn.Module):
     """Strided convolutions down to 1×1 and transposed ones back, with a skip connection at every resolution.
 
-    An ``image_size`` of 256 gives 8 levels. Channels double up to 8 times ``base_channels``. ``dropout`` is the
-    probability in the first three decoder layers, in training. ``upsample`` is ``transposed``, as in the study, or
-    ``resize``: nearest-neighbor enlargement and a 3×3 convolution, which draw no checkerboard (Odena et al. 2016). The
-    other arguments: see ``networks``.
+    An ``image_size`` of 256 gives 8 levels; one that can't be halved so often has fewer. Channels double up to 8 times
+    ``base_channels``. ``dropout`` is the probability in the first three decoder layers, in training. ``upsample`` is
+    ``transposed``, as in the study, or ``resize``: nearest-neighbor enlargement and a 3×3 convolution, which draw no
+    checkerboard (Odena et al. 2016). The other arguments: see ``networks``.
     """
 
     def __init__(
         self,
         in_channels: int = 3,
         out_channels: int = 3,
-        image_size: int = 256,
+        image_size: int | Sequence[int] = 256,
         base_channels: int = 64,
         norm: str = "instance",
         dropout: float = 0.5,
         gradient_checkpointing: bool = False,
         upsample: str = "transposed",
+        depth: int | None = None,
     ) -> None:
         super().__init__()
         one_of("upsample", upsample, UPSAMPLES)
         at_least("base_channels", base_channels, 1, whole=True)
         self.gradient_checkpointing = gradient_checkpointing
-        depth = log2_of("image_size", image_size)
+        depth = levels(image_size, depth, innermost=1)
         self.size_divisibility = 2**depth
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
 

@@ -44,7 +44,7 @@ def scale_batch_size(trainer: Trainer, model: LightningModule, datamodule: Any) 
 
 
 @contextmanager
-def out_of_memory_hint(batch_size: int, image_size: int) -> Iterator[None]:
+def out_of_memory_hint(batch_size: int, image_size: Any) -> Iterator[None]:
     """Turn an error for want of memory, or one that it led to, into a UserError that says what to try."""
     try:
         yield

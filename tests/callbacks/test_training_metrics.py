@@ -78,10 +78,10 @@ def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: 
 
 def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None:
     model = make_model(name)
-    found = flops_per_image(model, SIZE)
+    found = flops_per_image(model, SIZE, SIZE)
     assert model.training  # as it was
     assert found == 2 * sum(multiply_adds(model.generator, torch.zeros(1, 3, SIZE, SIZE))) > 0
-    assert flops_per_image(Identity(), SIZE) == 0
+    assert flops_per_image(Identity(), SIZE, SIZE) == 0
 
 
 def test_training_time_is_without_validation(monkeypatch: pytest.MonkeyPatch) -> None:

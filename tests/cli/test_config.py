@@ -69,7 +69,7 @@ def test_help_and_config_import_nothing_heavy(command_name: str, flags: tuple[st
 
 
 @pytest.mark.parametrize("option", ["trainer.precision=bf17", "model.norm=layer", "trainer.max_epochs=abc",
-                                    "data.image_size=100", "optimized_metric=psnr", "evaluate=[tests]"])  # fmt: skip
+                                    "data.image_size=[256]", "optimized_metric=psnr", "evaluate=[tests]"])  # fmt: skip
 def test_a_wrong_value_is_answered_before_torch_is_imported(option: str, tmp_path: Path) -> None:
     result = run_and_list_imports("train", option, f"hydra.run.dir={tmp_path / 'run'}")
     assert result.returncode == 1

@@ -136,7 +136,7 @@ def test_what_a_crop_loses_is_said_once(comic_root: Path, command: Command) -> N
         Image.open(path).resize((96, 64)).save(path)
     for _ in range(2):  # from the files, and from what is remembered of them
         result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.fast_dev_run=true")
-        assert result.stdout.count("lose what is outside their middle square, 33 % on average.") == 1
+        assert result.stdout.count("lose what is outside of their middle, 33 % on average.") == 1
     result = command("train", *TINY_AUTOENCODER, f"data.root={comic_root}", "trainer.fast_dev_run=true",
                      "data.resize=stretch")  # fmt: skip
-    assert "middle square" not in result.stdout
+    assert "outside of their middle" not in result.stdout

@@ -91,7 +91,7 @@ def test_tasks_are_one_yaml(task: str, direction: str, comic_root: Path) -> None
         data = instantiate(compose("train", [*options, f"data.image_size={SIZE}"]).data, "data")
     data.setup()
     assert data.datasets["train"].nbytes == 6 * 3 * SIZE**2  # of one half
-    batch = data.fixed_batch("train", 3, torch.device("cpu"))
+    batch = next(data.plain_batches("train", torch.device("cpu")))
     photo, derived = ("target", "input") if direction == "AtoB" else ("input", "target")
     for name, image in zip(batch["name"], batch[photo], strict=True):
         file = Image.open(comic_root / "train" / "face" / f"{name}.png")

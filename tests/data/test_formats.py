@@ -67,8 +67,8 @@ def over_white(colors: Array) -> Array:
 def test_crop_keeps_the_center_and_stretch_keeps_everything() -> None:
     stripes = Image.new("RGB", (96, 32), "red")
     stripes.paste("blue", (32, 0, 64, 32))
-    assert (np.asarray(resize_image(stripes, 32, "crop")) == (0, 0, 255)).all()
-    stretched = np.asarray(resize_image(stripes, 96, "stretch"))
+    assert (np.asarray(resize_image(stripes, 32, 32, "crop")) == (0, 0, 255)).all()
+    stretched = np.asarray(resize_image(stripes, 96, 96, "stretch"))
     assert stretched.shape == (96, 96, 3)
     assert stretched[48, 5].tolist() == stretched[48, 90].tolist() == [255, 0, 0]
 

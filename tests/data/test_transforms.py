@@ -16,7 +16,7 @@ def test_bytes_survive_the_way_to_floats_and_back_and_floats_are_clamped_and_rou
 def test_a_random_crop_is_a_part_of_its_image_or_that_flipped(whole: tuple[int, int]) -> None:
     torch.manual_seed(0)
     images = torch.randint(256, (12, 3, *whole), dtype=torch.uint8)
-    one, other = random_crop(images, 255 - images, size=16)
+    one, other = random_crop(images, 255 - images, size=(16, 16))
     assert torch.allclose(one, -other, atol=1e-6)
     places = []
     for image, from_image in zip(one, to_float(images), strict=True):

@@ -1,5 +1,7 @@
 """Counts, shapes and layers against the design's tables, which come from the papers and the original study."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -99,6 +101,6 @@ def test_initialization(make: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("make", [UNetGenerator, ConvAutoencoder])
 def test_other_sizes_are_errors(make: type[nn.Module]) -> None:
-    for size in (16, 48, 4096):
-        with pytest.raises(ValueError, match=rf"image_size .* power of two .* got {size}"):
+    for size in (16, 48, [64, 100]):
+        with pytest.raises(ValueError, match=re.escape(f"takes others; got {size}")):
             make(image_size=size)
