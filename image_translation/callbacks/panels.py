@@ -1,6 +1,7 @@
 """Panels of the same few images, to see a model learn."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +76,17 @@ def draw_panel(columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[
     """
     shown = {name: [ImageOps.contain(i, (LARGEST, LARGEST)) if max(i.size) > LARGEST else i for i in images]
              for name, images in columns.items()}  # fmt: skip
-    every = [image for images in shown.values() for image in images]
-    width, height = max(image.width for image in every), max(image.height for image in every)
-    rows = len(next(iter(shown.values())))
-    above = HEADER if captions else 0
-    size = (GAP + len(columns) * (width + GAP), HEADER + GAP + rows * (above + height + GAP))
-    panel = Image.new("RGB", size, "white")
+    width = max(image.width for images in shown.values() for image in images)
+    heights = [max(image.height for image in row) for row in zip(*shown.values(), strict=True)]
+    above = GAP + (HEADER if captions else 0)
+    tops = list(accumulate((above + height for height in heights), initial=HEADER))  # of rows, and the end
+    panel = Image.new("RGB", (GAP + len(shown) * (width + GAP), tops[-1] + GAP), "white")
     pen = ImageDraw.Draw(panel)
-    for j, caption in enumerate(captions):
-        pen.text((GAP, HEADER + GAP + j * (above + height + GAP) + HEADER // 2), caption, fill="black", anchor="lm")
+    for top, caption in zip(tops, captions, strict=False):
+        pen.text((GAP, top + GAP + HEADER // 2), caption, fill="black", anchor="lm")
     for i, (name, images) in enumerate(shown.items()):
         left = GAP + i * (width + GAP)
         pen.text((left + width // 2, HEADER // 2 + 1), name, fill="black", anchor="mm")
-        for j, image in enumerate(images):
-            panel.paste(image, (left, HEADER + GAP + above + j * (above + height + GAP)))
+        for top, image in zip(tops, images, strict=False):
+            panel.paste(image, (left, top + above))
     return panel

@@ -65,9 +65,12 @@ def read_finished(folder: Path) -> FinishedRun:
     scores, baselines, means = splits[test]
     if "evaluate/test" in splits:  # a later evaluation, with more metrics
         means = splits["evaluate/test"][2] | means
+    # Whatever windows of images it was trained on, a model is tested on whole ones.
+    whole = options.get("data.resize") == "random_crop"
+    image_options = tuple(name for name in IMAGE_OPTIONS if not (whole and name == "data.image_size"))
     condition = {
         "data fingerprint": manifest["data"]["fingerprint"][:12],
-        **{name: value for name, value in sorted(options.items()) if name.startswith(IMAGE_OPTIONS)},
+        **{name: value for name, value in sorted(options.items()) if name.startswith(image_options)},
         "test images": f"{len(scores)} of {manifest['data']['counts']['test']}",
     }
     return FinishedRun(
