@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import find_device
-from image_translation.data.transforms import JITTER, random_crop, to_uint8
+from image_translation.data.transforms import JITTER, random_crop, to_stored
 from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
 from image_translation.training.device import choose_precision, peak_memory, prepare_device, reset_peak_memory
 
@@ -71,7 +71,7 @@ def main(file: str, model: str, size: str, options: str, *batches: str) -> None:
         step = make_step(module, device, choose_precision("auto", "auto"))
         reset_peak_memory(device)
         data = random_batch(batch, round(int(size) * JITTER), device)
-        halves = [to_uint8(data[half]) for half in ("input", "target")]
+        halves = [to_stored(data[half]) for half in ("input", "target")]
         ends = []
         for index in range(steps + 1):
             x, y = random_crop(*halves, size=(int(size), int(size)))

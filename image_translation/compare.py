@@ -14,7 +14,7 @@ from image_translation.cli.app import command, folder_of
 from image_translation.cli.console import print_table
 from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.values import check_values
-from image_translation.metrics.names import BASELINES, FURTHER, METRICS, SHARPNESS, title
+from image_translation.metrics.names import BASELINES, FURTHER, SHARPNESS, metrics_of, title
 from image_translation.runs.files import write_csv, write_json, write_text
 
 FILES = ("report.html", "table.md", "table.csv", "table.tex", "per_image.csv", "comparison.json")
@@ -62,9 +62,10 @@ def compare(
     album: dict[str, str] = {}
     galleries = [images.gather(task, number, len(tasks), album) for number, task in enumerate(tasks)]
     verdicts = judge(tasks)
+    present = metrics_of({metric for task in tasks for metric in task.metrics})
     values: dict[str, Any] = {
         "tasks": tasks, "excluded": excluded, "verdicts": verdicts, "winners": winners(tasks, verdicts),
-        "headings": {metric: title(metric) for metric in METRICS}, "further": FURTHER, "reference": reference,
+        "headings": {metric: title(metric) for metric in present}, "further": FURTHER, "reference": reference,
         "command": command_line("compare", runs=runs, group_by=group_by), "group_by": group_by, "baselines": BASELINES,
         "version": __version__, "output": output, "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
         "collect": collect, "tables": tables, "plots": plots, "images": images, "album": album, "galleries": galleries,
@@ -90,7 +91,7 @@ def compare(
 
         log_comparison(output, FILES, means)
     every = [(task, experiment.label) for task in tasks for experiment in task.experiments]
-    shown = (*METRICS, SHARPNESS)
+    shown = (*present, SHARPNESS)
     rows = [[task.task, label, *(tables.show_mean(task, label, metric) for metric in shown)] for task, label in every]
     print_table(["task", "model", *map(title, shown)], rows)
     print(render("summary.txt.j2", **values), end="")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from image_translation.cli.app import command, folder_of, instantiate
 from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.values import check_values, chosen_splits
+from image_translation.metrics.names import leading
 from image_translation.runs.config import compose_saved, require_unchanged
 from image_translation.runs.folder import BEST_CHECKPOINT, read_manifest, trained_run
 
@@ -78,7 +79,7 @@ def main(cfg: DictConfig) -> float:
     OmegaConf.update(cfg, "trainer.precision", cfg.trainer.precision or manifest.get("precision", "auto"))
     trainer = make_trainer(cfg.trainer, callbacks, limit_test_batches=trained.trainer.limit_test_batches)
     scores = evaluate(trainer, model, datamodule, manifest["model"], splits, cfg.protocol)
-    return scores[splits[0]]["psnr"]
+    return scores[splits[0]][leading(scores[splits[0]])]
 
 
 def run_of(exported: Any, source: Path) -> Path:

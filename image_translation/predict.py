@@ -27,12 +27,12 @@ def main(cfg: DictConfig) -> None:
     from image_translation.inference.predictor import Predictor
     from image_translation.training.device import choose_precision, prepare_device
 
-    jobs = plan(str(cfg.input), output, cfg.format, cfg.if_exists)
+    prepare_device(cfg.device)
+    model, derive = open_model(source, cfg.device)
+    jobs = plan(str(cfg.input), output, cfg.format, cfg.if_exists, (model.input_kind, model.target_kind))
     if not jobs:
         print(f"{output}: all files are there already.")
         return
-    prepare_device(cfg.device)
-    model, derive = open_model(source, cfg.device)
     if cfg.alpha is not None:
         interpolate(model, cfg.alpha)
     precision = choose_precision(cfg.precision, cfg.device)

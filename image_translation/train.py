@@ -50,7 +50,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         log.info("%s: finished already, with the same options and data.", run.folder)
         return run.earlier.get("optimized_metric")
 
-    model = instantiate(cfg.model, "model")
+    model = instantiate(cfg.model, "model", **datamodule.channels)
     start = fitting_weights(model, cfg.init_from, cfg.init_strict) if cfg.init_from and not run.resume_from else {}
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     begin = LambdaCallback(on_fit_start=lambda *_: model.load_state_dict(start, strict=False))
@@ -89,7 +89,8 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
         if cfg.optimized_metric not in found:
             found |= validate(trainer, model, datamodule)
-    result = found.get(cfg.optimized_metric)  # None for a model without a validation
+    # For masks, which have no PSNR, what they are ranked by; None for a model without a validation.
+    result = found.get(cfg.optimized_metric, found.get(model.leading_metric))
     run.update(test=scores.get("test", {}), optimized_metric=result)
     if datamodule.description["sample"]:
         print_next_steps(run.folder, cfg.run.task)

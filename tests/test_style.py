@@ -33,8 +33,9 @@ OLD_WORDS = {
     r"\bdescend\b": "step",
     r"\blearn(t|ed) by heart": "in both train and test",
     r"\blearnt\b": "learned",
-    r"\b\w*(colour|behaviour|neighbour|favour|honour|centre[ds]?\b|centring|\bgrey|labell(?!edby)|modell(ed|ing)|travell)":
+    r"\b\w*(colour|behaviour|neighbour|favour|honour|centre[ds]?\b|centring|labell(?!edby)|modell(ed|ing)|travell)":
         "American",
+    r"\bgrey(?![1\"`]| \|)": "gray, but as a kind of image",
     r"\b(initial|normal|optim|minim|maxim|organ|recogn|serial|general|regular|discret|visual|memor|synchron|quant|random|"
     r"standard|util|custom|final|special|equal|vector|categor|parametr|paramet(e)?r|local|central|emphas|synthes|analy)"
     r"(is|s)(e|es|ed|ing|ation|er)\b": "American",

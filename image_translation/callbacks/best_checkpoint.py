@@ -26,4 +26,6 @@ class BestCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         self.monitor = pl_module.best_by if self.choice == "auto" else self.choice
+        if self.monitor == "auto":
+            self.monitor = pl_module.leading_metric
         super().setup(trainer, pl_module, stage)

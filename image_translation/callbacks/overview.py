@@ -14,20 +14,21 @@ from PIL import Image
 from pytorch_lightning import Trainer
 
 from image_translation.callbacks.panels import draw_panel
-from image_translation.data.transforms import to_uint8
-from image_translation.metrics.functional import psnr, ssim
-from image_translation.metrics.names import BASELINES, title
+from image_translation.data.transforms import to_stored
+from image_translation.metrics.image_scores import ImageScores, mean_metrics
+from image_translation.metrics.names import LEADERS, leading, title
 
 NO_LOSSES = ("learning_rate", "gradient", "score", "accuracy")  # beginnings of names
-LINES = {"color_curve": "--", "identity": ":"}
+CAPTIONS = {"psnr": "{psnr:.2f} dB, SSIM {ssim:.3f}", "miou": "mean IoU {miou:.3f}"}
+LINES = {"color_curve": "--", "identity": ":", "mean_target": ":"}
 
 
 def draw_results(folder: Path, scores: Mapping[str, Mapping[str, float]]) -> Image.Image:
-    """Draw the test images of best, median and worst PSNR from the folders of a test's results."""
-    ranked = sorted(scores, key=lambda name: -scores[name]["psnr"])
+    """Draw the test images of best, median and worst PSNR, or mean IoU, from the folders of a test's results."""
+    best_by = leading(next(iter(scores.values())))
+    ranked = sorted(scores, key=lambda name: -scores[name][best_by])
     chosen = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    captions = [f"{which}: {name}, {scores[name]['psnr']:.2f} dB, SSIM {scores[name]['ssim']:.3f}"
-                for which, name in chosen.items()]  # fmt: skip
+    captions = [f"{which}: {name}, {CAPTIONS[best_by].format(**scores[name])}" for which, name in chosen.items()]
     kinds = {"input": "inputs", "target": "targets", "output": "images"}
     columns = {kind: [Image.open(folder / place / f"{name}.png") for name in chosen.values()]
                for kind, place in kinds.items()}  # fmt: skip
@@ -36,22 +37,18 @@ def draw_results(folder: Path, scores: Mapping[str, Mapping[str, float]]) -> Ima
 
 @torch.inference_mode()
 def val_baselines(model: Any, trainer: Trainer) -> dict[str, dict[str, float]]:
-    """PSNR and SSIM of the baselines, means over the val images that the model was validated on; on one process."""
+    """The metrics of the baselines, means over the val images that the model was validated on; on one process."""
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
     limit = trainer.limit_val_batches
     batches = limit if isinstance(limit, int) else math.ceil(limit * len(datamodule.dataloader("val")))
-    values: dict[str, dict[str, list[torch.Tensor]]] = {name: {"psnr": [], "ssim": []} for name in BASELINES}
+    kind = model.target_kind
+    scores = {name: ImageScores(**kind.scale, sync_on_compute=False) for name in model.baselines.names}
     for batch in islice(datamodule.plain_batches("val", model.device), batches):
-        target = to_uint8(batch["target"]).double()
-        outputs = model.baselines.color_curve(batch["input"]), batch["input"]
-        for name, output in zip(BASELINES, outputs, strict=True):
-            values[name]["psnr"].append(psnr(to_uint8(output).double(), target))
-            values[name]["ssim"].append(ssim(to_uint8(output).double(), target))
-    return {
-        name: {metric: float(torch.cat(parts).mean()) for metric, parts in of_name.items()}
-        for name, of_name in values.items()
-        if of_name["psnr"]  # without a validation there is nothing to compare with
-    }
+        target = to_stored(batch["target"], kind)
+        for name, output in model.baselines.predict(batch["input"]).items():
+            scores[name].to(model.device).update(to_stored(output, kind), target, batch["name"])
+    # Without a validation there is nothing to compare with.
+    return {name: mean_metrics(metric.compute()) for name, metric in scores.items() if metric.names}
 
 
 def draw_curves(metrics: Path, baselines: Mapping[str, Mapping[str, float]], heading: str) -> Image.Image:
@@ -60,7 +57,8 @@ def draw_curves(metrics: Path, baselines: Mapping[str, Mapping[str, float]], hea
         rows = list(csv.DictReader(file))
     figure = Figure(figsize=(10, 3), dpi=100, layout="constrained")
     figure.suptitle(heading, parse_math=False)
-    losses, *of_metrics = figure.subplots(1, 3)
+    shown = [metric for metric in LEADERS if rows and f"val/{metric}" in rows[0]]
+    losses, *of_metrics = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
 
     def points(name: str) -> tuple[list[int], list[float]]:
         found = [row for row in rows if row.get(name)]
@@ -71,7 +69,7 @@ def draw_curves(metrics: Path, baselines: Mapping[str, Mapping[str, float]], hea
             losses.plot(*points(name), marker=".", label=name.removeprefix("train/"))
     losses.set(title="losses", xlabel="step")
     losses.set_yscale("symlog", linthresh=0.01)  # an adversarial loss may be negative
-    for ax, metric in zip(of_metrics, ("psnr", "ssim"), strict=True):
+    for ax, metric in zip(of_metrics, shown, strict=True):
         ax.plot(*points(f"val/{metric}"), marker=".", label="val")
         for name, means in baselines.items():
             ax.axhline(means[metric], color="gray", linestyle=LINES[name], label=name)

@@ -13,7 +13,8 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torchvision.transforms.functional import to_pil_image
 
 from image_translation.cli.errors import at_least
-from image_translation.data.transforms import to_uint8
+from image_translation.data.kinds import to_shown
+from image_translation.data.transforms import to_stored
 from image_translation.runs.files import atomic_write
 
 GAP, HEADER, LARGEST = 4, 18, 512  # pixels
@@ -56,7 +57,8 @@ class Panels(Callback):
             for batch in trainer.datamodule.fixed_batches("val", self.images, model.device):  # type: ignore[attr-defined]
                 for name, images in {**batch, "output": model(batch["input"])}.items():
                     if name in columns:
-                        columns[name].append(to_pil_image(to_uint8(images[0]).cpu()))
+                        kind = model.input_kind if name == "input" else model.target_kind
+                        columns[name].append(to_pil_image(to_shown(to_stored(images, kind), kind)[0].cpu()))
         model.train(training)
         panel = draw_panel(columns)
         self.dirpath.mkdir(exist_ok=True)

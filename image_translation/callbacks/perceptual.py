@@ -12,8 +12,8 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as LPIPSMetric
 
 from image_translation.cli.errors import UserError, one_of
-from image_translation.data.transforms import to_uint8
-from image_translation.metrics.names import BASELINES
+from image_translation.data.kinds import to_shown
+from image_translation.data.transforms import to_stored
 from image_translation.metrics.sharpness import Sharpness
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
@@ -48,30 +48,38 @@ class Perceptual(Callback):
     """Adds ``perceptual/sharpness``, ``msssim``, ``vif``, ``lpips``, ``fid`` or ``kid`` to the metrics of a test.
 
     All but two compare each output with its target. FID and KID are distances of all outputs from all targets; FID is
-    biased with fewer than some thousand images. What needs no network is computed of the baselines, too.
+    biased with fewer than some thousand images. What needs no network is computed of the baselines, too. Masks
+    have none of them.
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
-        self.metrics = {("", kind): perceptual_metric(kind) for kind in kinds}
-        quick = [kind for kind in kinds if not KINDS[kind][2]]
-        self.metrics |= {(name, kind): perceptual_metric(kind) for name in BASELINES for kind in quick}
+        self.own = {("", kind): perceptual_metric(kind) for kind in kinds}
+        self.quick = [kind for kind in kinds if not KINDS[kind][2]]
+        self.metrics: dict[tuple[str, str], Metric] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        pl_module.extra_metrics = {}
+        pl_module.extra_metrics, self.metrics = {}, {}
+        if not pl_module.target_kind.classes:
+            names = pl_module.baselines.names
+            self.metrics = self.own | {(name, kind): perceptual_metric(kind) for name in names for kind in self.quick}
         for metric in self.metrics.values():
             metric.to(pl_module.device).reset()
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
-        targets = to_uint8(batch["target"])
-        images = {"": outputs} | pl_module.baselines.outputs
+        target_kind = pl_module.target_kind
+        stored = {**pl_module.baselines.outputs, "": outputs, "target": to_stored(batch["target"], target_kind)}
         with torch.autocast(outputs.device.type, enabled=False):
             for (name, kind), metric in self.metrics.items():
+                output, target = stored[name], stored["target"]
+                if KINDS[kind][2]:  # a network looks at colors
+                    output, target = to_shown(output, target_kind), to_shown(target, target_kind)
                 if kind in ("fid", "kid"):
-                    metric.update(targets, real=True)
-                    metric.update(outputs, real=False)
+                    metric.update(target, real=True)
+                    metric.update(output, real=False)
                     continue
+                low, peak = (0.0, 255.0) if KINDS[kind][2] else (target_kind.low, target_kind.peak)
                 try:
-                    metric.update(images[name].float() / 255, targets.float() / 255)
+                    metric.update((output.float() - low) / peak, (target.float() - low) / peak)
                 except ValueError as error:  # of images that are too small for it
                     raise UserError(f"perceptual={kind}: {error}") from error
 

@@ -7,18 +7,20 @@ import wandb
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
 from torchvision.io import write_png
 from torchvision.transforms.functional import to_pil_image
 
 from image_translation.callbacks.overview import draw_curves, draw_results, stack, val_baselines
 from image_translation.cli.errors import at_least
-from image_translation.data.transforms import to_uint8
-from image_translation.metrics.image_scores import Scores, mean_metrics
-from image_translation.metrics.names import BASELINES, METRICS, SHARPNESS, title
+from image_translation.data.kinds import Kind, encode, to_image, to_shown
+from image_translation.data.transforms import to_stored
+from image_translation.metrics.image_scores import Scores
+from image_translation.metrics.names import HIGHER_IS_BETTER, SHARPNESS, title
 from image_translation.runs.files import atomic_write, write_csv, write_json
 from image_translation.runs.folder import METRICS_CSV, RESULTS_IMAGE
 
-HEADING = {name: f"test/{name}" for name in METRICS} | {SHARPNESS: SHARPNESS}
+HEADING = {name: f"test/{name}" for name in HIGHER_IS_BETTER} | {SHARPNESS: SHARPNESS}
 COMPRESSION = 1  # the default, 6, takes three times as long for files that are 3 % smaller
 
 
@@ -28,8 +30,10 @@ class TestResultsWriter(Callback):
     ``results.png`` shows the images of the split ``test`` with the best, the median and the worst PSNR, and above them,
     at the end of a training, its curves.
 
-    Beside them stand the baselines' scores, ``color_curve.csv`` and ``identity.csv``, and what the model saw, in
-    ``inputs`` and ``targets``.
+    Where 8 bits can't hold them, the outputs' values are in ``values``, and ``images`` shows them.
+
+    Beside them stand the baselines' scores, ``color_curve.csv`` and ``identity.csv`` (or ``mean_target.csv``), and what
+    the model saw, in ``inputs`` and ``targets``.
 
     Args:
         dirpath: where the results go, in a folder with the split's name.
@@ -50,31 +54,41 @@ class TestResultsWriter(Callback):
         split = pl_module.test_split
         self.folder = (self.dirpath if split == "test" else self.others) / split
         self.rows = {}
-        for kind in ("images", "inputs", "targets") if self.pairs else ("images",):
-            (self.folder / kind).mkdir(parents=True, exist_ok=True)
+        folders = ["images", *(("inputs", "targets") if self.pairs else ())]
+        for name in folders if pl_module.target_kind.is_8_bit else [*folders, "values"]:
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
-        inputs, targets, outputs = to_uint8(batch["input"]).cpu(), to_uint8(batch["target"]).cpu(), outputs.cpu()
+        input_kind, kind = pl_module.input_kind, pl_module.target_kind
+        inputs, targets, outputs = (
+            to_stored(batch["input"], input_kind).cpu(), to_stored(batch["target"], kind).cpu(), outputs.cpu()
+        )  # fmt: skip
         for name, source, target, output in zip(batch["name"], inputs, targets, outputs, strict=True):
-            write_png(output, str(self.folder / "images" / f"{name}.png"), COMPRESSION)
+            write_image(output, kind, self.folder / "images" / f"{name}.png")
+            if not kind.is_8_bit:
+                content = encode(output.permute(1, 2, 0).contiguous().numpy(), kind, kind.suffix)
+                (self.folder / "values" / f"{name}{kind.suffix}").write_bytes(content)
             if self.pairs:
-                write_png(source, str(self.folder / "inputs" / f"{name}.png"), COMPRESSION)
-                write_png(target, str(self.folder / "targets" / f"{name}.png"), COMPRESSION)
+                write_image(source, input_kind, self.folder / "inputs" / f"{name}.png")
+                write_image(target, kind, self.folder / "targets" / f"{name}.png")
             if len(self.rows) < self.table_images:
-                images = {"input": source, "target": target, "output": output}
-                self.rows[name] = {"name": name} | {key: to_pil_image(value) for key, value in images.items()}
+                images = {"input": (source, input_kind), "target": (target, kind), "output": (output, kind)}
+                self.rows[name] = {"name": name} | {key: to_pil_image(to_shown(*i)) for key, i in images.items()}
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
         split = pl_module.test_split
-        scores, baselines = pl_module.results[split], {name: pl_module.results[name] for name in BASELINES}
+        names = pl_module.baselines.names
+        scores, baselines = pl_module.results[split], {name: pl_module.results[name] for name in names}
         for file, table in {"per_image": scores, **baselines}.items():
             columns = ["name", *next(iter(table.values()))]
             write_csv(self.folder / f"{file}.csv", [{"name": name} | row for name, row in table.items()], columns)
-        means = {name if "/" in name else f"{split}/{name}": value for name, value in mean_metrics(scores).items()}
-        for baseline, table in baselines.items():
-            of_baseline = mean_metrics(table) | pl_module.extra_metrics.get(baseline, {})
+        means = {
+            name if "/" in name else f"{split}/{name}": value for name, value in pl_module.mean_metrics(split).items()
+        }
+        for baseline in names:
+            of_baseline = pl_module.mean_metrics(baseline) | pl_module.extra_metrics.get(baseline, {})
             means |= {f"{baseline}/{name}": value for name, value in of_baseline.items()}
         means |= pl_module.extra_metrics.get("", {})
         write_json(self.folder / "metrics.json", means | {"images": len(scores)})
@@ -100,3 +114,15 @@ class TestResultsWriter(Callback):
         baselines = val_baselines(model, trainer)
         heading = ", ".join(f"{title(name)} {means[key]:.3f}" for name, key in HEADING.items() if key in means)
         return stack(draw_curves(metrics, baselines, f"test: {heading}"), images)
+
+
+def write_image(image: Tensor, kind: Kind, path: Path) -> None:
+    """Write stored values (C, H, W) as an image file: as they are, if 8 bits can hold them, or as eyes see them."""
+    if kind.name == "mask":
+        to_image(image.permute(1, 2, 0).numpy(), kind).save(path)
+    elif image.shape[0] in (1, 3) and kind.is_8_bit:
+        write_png(image, str(path), COMPRESSION)
+    elif kind.is_8_bit:
+        to_image(image.permute(1, 2, 0).contiguous().numpy(), kind).save(path, compress_level=COMPRESSION)
+    else:
+        write_png(to_shown(image, kind), str(path), COMPRESSION)

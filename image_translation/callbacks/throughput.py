@@ -16,7 +16,7 @@ def flops_per_image(model: ImageTranslationModule, height: int, width: int) -> i
     training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, height, width, device=model.device))
+        model(torch.zeros(1, model.input_kind.channels, height, width, device=model.device))
     model.train(training)
     return int(counter.get_total_flops())
 

@@ -45,6 +45,9 @@ class Agreement(NamedTuple):
     equal: float = 0.0  # the share of edges with the same gray value, less the share if flipped or shifted
 
 
+Images = dict[str, Image.Image]  # by half, for eyes
+
+
 @dataclass(eq=False)
 class Facts:
     """One pair."""
@@ -53,7 +56,7 @@ class Facts:
     pair: Pair
     digests: list[str]  # of the files' bytes
     problems: list[str]  # for which it can't be used
-    read: Callable[[], dict[str, Image.Image]]  # decodes its halves again
+    read: Callable[[], Images]  # decodes its halves again
     halves: dict[str, Half]  # "input" and "target", as far as they come from files
     agreement: Agreement
 
@@ -62,20 +65,22 @@ class Facts:
         return f"{self.split}/{self.pair.name}"
 
 
-def gather(splits: Mapping[str, Sequence[Pair]], read: Callable[[Pair], Decoded]) -> Iterator[Facts]:
+def gather(
+    splits: Mapping[str, Sequence[Pair]], read: Callable[[Pair], tuple[Decoded, dict[str, Image.Image]]]
+) -> Iterator[Facts]:
     """Decode and measure every pair, with a progress bar."""
 
     def examine(item: tuple[str, Pair]) -> Facts:
         split, pair = item
-        decoded = read(pair)
-        small = {half: thumbnail(image, SIDE) for half, image in decoded.halves.items()}
-        halves = {half: _measure(image, small[half]) for half, image in decoded.halves.items()}
+        decoded, images = read(pair)
+        small = {half: thumbnail(image, SIDE) for half, image in images.items()}
+        halves = {half: _measure(image, small[half]) for half, image in images.items()}
         agreement = Agreement()
         if len(small) == 2 and small["input"].size == small["target"].size:
-            scale = decoded.halves["target"].width / small["target"].width
+            scale = images["target"].width / small["target"].width
             agreement = _compare(_gray_and_edges(small["input"]), _gray_and_edges(small["target"]), scale)
         digests, problems = decoded.digests, decoded.problems
-        return Facts(split, pair, digests, problems, lambda: read(pair).halves, halves, agreement)
+        return Facts(split, pair, digests, problems, lambda: read(pair)[1], halves, agreement)
 
     return in_threads(examine, [(split, pair) for split in splits for pair in splits[split]], "Checking every pair")
 

@@ -8,14 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from image_translation.checking.duplicates import find_duplicates
 from image_translation.checking.facts import FEW, Facts, gather, thumbnail
 from image_translation.checking.findings import KINDS, Finding
 from image_translation.checking.judge import judge_alignment, judge_colors
+from image_translation.cli.errors import UserError
 from image_translation.cli.pages import data_url, render
 from image_translation.data import PairedImageDataModule
-from image_translation.data.integrity import decode, fingerprint
-from image_translation.data.sources.base import SPLITS
+from image_translation.data.integrity import Decoded, decode, fingerprint
+from image_translation.data.kinds import shown_image
+from image_translation.data.sources.base import SPLITS, Pair
 
 SIDE = 160  # pixels of an image on the page
 
@@ -58,7 +62,7 @@ class Check:
 def examine(datamodule: PairedImageDataModule) -> Check:
     """Look at every pair of a datamodule. UserError if there are none."""
     splits, errors, root, is_sample = datamodule.scan()
-    facts = list(gather(splits, partial(decode, source=datamodule.source, background=datamodule.background)))
+    facts = list(gather(splits, partial(decode_shown, datamodule=datamodule)))
     decoded = [item for item in facts if item.halves]
     refused = [Finding(error.kind, error.text, files=error.files) for error in errors]
     for item in facts:
@@ -70,6 +74,17 @@ def examine(datamodule: PairedImageDataModule) -> Check:
     mark = None if refused else fingerprint(pairs, digests)
     notes = list(_notes(facts, datamodule.sides, is_sample))
     return Check(datamodule.task, root, mark, facts, findings, notes)
+
+
+def decode_shown(pair: Pair, datamodule: PairedImageDataModule) -> tuple[Decoded, dict[str, Image.Image]]:
+    """Read a pair, and make images for eyes of it, whatever their kind."""
+    kinds = datamodule.kinds
+    found = decode(pair, datamodule.source, datamodule.background, kinds)
+    try:
+        return found, {half: shown_image(image, kinds[half], f"data.{half}") for half, image in found.halves.items()}
+    except UserError as error:  # it has no range
+        found.problems.append(str(error))
+        return found, {}
 
 
 def _notes(facts: Sequence[Facts], sides: tuple[int, int], is_sample: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from image_translation.cli.errors import command_line
 from image_translation.cli.process import is_main_process
-from image_translation.metrics.names import METRICS, title
+from image_translation.metrics.names import metrics_of, title
 
 
 def console() -> Console:
@@ -35,7 +35,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], captio
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:
     """The metrics of each model, and where the images are."""
     if is_main_process():
-        columns = {title(metric): metric for metric in METRICS}
+        columns = {title(metric): metric for metric in metrics_of(next(iter(scores.values())))}
         columns |= {
             title(name).replace("/", "\n").replace(" →", "\n→"): name
             for name in next(iter(scores.values()))

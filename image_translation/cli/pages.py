@@ -6,6 +6,8 @@ from typing import Any
 
 import jinja2
 
+from image_translation.metrics.names import title
+
 LATEX = {
     "[": "{[}", "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "±": r"$\pm$",
@@ -19,6 +21,7 @@ TEMPLATES = jinja2.Environment(
 TEMPLATES.filters |= {
     "latex": lambda text: "".join(LATEX.get(character, character) for character in text),
     "markdown": lambda text: re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", text),
+    "name_of": lambda metric: title(metric)[:-2],  # a metric's name in a sentence
     "and_join": lambda words: " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))),
 }
 

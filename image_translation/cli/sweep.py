@@ -57,12 +57,13 @@ class SweepTable(Callback):
             run: dict[str, Any] = read_manifest(job) if succeeded else {"status": "failed"}
             row = {"job": job.name, "task": run.get("task"), "status": run["status"]}
             row |= {name: options[job].get(name) for name in names}
-            test = {f"test/{metric}": run.get("test", {}).get(metric) for metric in METRICS}
+            test = {f"test/{metric}": run.get("test", {}).get(metric) for metric in HIGHER_IS_BETTER}
             rows.append(row | test | {wanted: run.get("optimized_metric")})
         sign = -1 if HIGHER_IS_BETTER.get(wanted.rpartition("/")[2], True) else 1
         rows.sort(key=lambda row: (str(row["task"] or "~"), math.inf if row[wanted] is None else sign * row[wanted]))
-        columns = ["job", *names, "status", wanted, *(f"test/{metric}" for metric in METRICS)]
-        columns = list(dict.fromkeys(columns))
+        tests = [f"test/{metric}" for metric in HIGHER_IS_BETTER]
+        tests = [name for name in tests if any(row[name] is not None for row in rows)]
+        columns = list(dict.fromkeys(["job", *names, "status", wanted, *(tests or [f"test/{m}" for m in METRICS])]))
         if any(row["status"] == "finished" for row in rows):  # else it would only replace what an earlier one has
             write_csv(sweep / "sweep.csv", [{name: row[name] for name in columns} for row in rows], columns)
         cells = [["" if row[column] is None else row[column] for column in columns] for row in rows]

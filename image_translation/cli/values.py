@@ -6,12 +6,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
-from image_translation.metrics.names import METRICS, PROTOCOLS
+from image_translation.metrics.names import HIGHER_IS_BETTER, PROTOCOLS
 
 SPLITS = ("train", "val", "test")
 SWITCH = (True, False)
+KINDS = ("rgb", "grey", "rgba", "grey16", "rgb16", "mask", "raw")
 CHOICES: dict[str, tuple[Any, ...]] = {
     "data.layout": ("folders", "aligned", "derived", "table"),
+    "data.input": KINDS,
+    "data.target": KINDS,
     "data.direction": ("AtoB", "BtoA"),
     "data.resize": ("crop", "stretch", "pad", "random_crop"),
     "data.jitter": SWITCH,
@@ -101,7 +104,8 @@ def check_values(cfg: DictConfig, own: Mapping[str, tuple[Any, ...]] | None = No
         raise UserError("trainer.max_time is written DD:HH:MM:SS, as 00:12:00:00 for twelve hours.")
     if "optimized_metric" in cfg:
         splits = ("val", *chosen_splits("evaluate", cfg.evaluate))
-        one_of("optimized_metric", cfg.optimized_metric, [f"{split}/{name}" for split in splits for name in METRICS])
+        known = [f"{split}/{name}" for split in splits for name in HIGHER_IS_BETTER]
+        one_of("optimized_metric", cfg.optimized_metric, known)
 
 
 def chosen_splits(option: str, splits: Any) -> list[str]:

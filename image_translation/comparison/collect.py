@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from image_translation.cli.errors import UserError, nearest
 from image_translation.comparison.folds import pool_folds
 from image_translation.comparison.reading import FinishedRun, read_finished
-from image_translation.metrics.names import BASELINES
+from image_translation.metrics.names import BASELINES, leading
 from image_translation.runs.folder import CONFIG, MANIFEST
 
 
@@ -61,8 +61,9 @@ class Experiment:
         return statistics.fmean(self.means(metric, split))
 
     @property
-    def psnr(self) -> float:
-        return self.mean("psnr")
+    def quality(self) -> float:
+        """The mean of the metric by which models are ranked."""
+        return self.mean(leading(self.runs[0].metrics))
 
     def mean_fact(self, name: str) -> float | None:
         """The mean of a number in the runs' manifests, or in ``cost`` there; None if no run recorded it."""
@@ -77,7 +78,7 @@ class TaskComparison:
 
     task: str
     trained: list[Experiment]
-    baselines: list[Experiment]  # as if they were models; identity is the last
+    baselines: list[Experiment]  # as if they were models; identity, or what stands in for it, is the last
 
     @property
     def experiments(self) -> list[Experiment]:
@@ -90,6 +91,16 @@ class TaskComparison:
     @property
     def runs(self) -> list[FinishedRun]:
         return [run for experiment in self.trained for run in experiment.runs]
+
+    @property
+    def metrics(self) -> list[str]:
+        return self.identity.runs[0].metrics
+
+    @property
+    def leaders(self) -> list[str]:
+        """The two metrics that figures show: that by which models are ranked is the first."""
+        first = leading(self.metrics)
+        return [first, "accuracy" if first == "miou" else "ssim"]
 
     @property
     def names(self) -> list[str]:
@@ -133,14 +144,14 @@ def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Exclud
     main = [run for run in runs if repr(run.condition) == usual]
     usual_mse = {}
     for label in BASELINES:
-        if every := [run.means[f"{label}/mse"] for run in main if label in run.baselines]:
+        if every := [run.means[f"{label}/{run.metrics[0]}"] for run in main if label in run.baselines]:
             usual_mse[label] = statistics.median_low(every)
     selected: dict[str, FinishedRun] = {}
     excluded = []
     for run in runs:
         mine, others = run.condition, main[0].condition
         unlike = next((name for name in others | mine if mine.get(name) != others.get(name)), None)
-        known = {label: run.means[f"{label}/mse"] for label in usual_mse if label in run.baselines}
+        known = {label: run.means[f"{label}/{run.metrics[0]}"] for label in usual_mse if label in run.baselines}
         off = next((b for b, m in known.items() if not math.isclose(m, usual_mse[b], rel_tol=1e-3, abs_tol=1e-3)), None)
         key = repr((run.model, run.seed, sorted(run.settings.items(), key=str)))
         if unlike:

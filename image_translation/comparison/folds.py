@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from image_translation.comparison.reading import FinishedRun, Scores
-from image_translation.metrics.names import METRICS
+from image_translation.metrics.names import HIGHER_IS_BETTER
 
 FOLDS, FOLD = "data.folds", "data.fold"
 NOT_POOLED = ("report/psnr", "perceptual/fid", "perceptual/kid")  # which are no means over images
@@ -75,7 +75,7 @@ def _means(runs: Sequence[FinishedRun]) -> dict[str, float]:
 
 
 def _train_means(runs: Sequence[FinishedRun]) -> dict[str, float]:
-    names = set.intersection(*(set(run.train) for run in runs)) & set(METRICS)
+    names = set.intersection(*(set(run.train) for run in runs)) & set(HIGHER_IS_BETTER)
     return {name: float(np.mean([run.train[name] for run in runs])) for name in names}
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from image_translation.cli.pages import data_url
 from image_translation.comparison.collect import TaskComparison
 from image_translation.comparison.reading import FinishedRun
-from image_translation.metrics.names import IDENTITY
+from image_translation.metrics.names import IDENTITY, leading, title
 
 log = logging.getLogger(__name__)
 FULL, THUMB, PANEL = 256, 96, 1024  # largest sides on the page, in pixels
@@ -39,17 +39,19 @@ class Gallery:
 def choose(runs: Mapping[str, FinishedRun], most: int) -> list[tuple[str, str, list[str]]]:
     """Groups of at most ``most`` test images that are worth a look: a title, the rule, and the names."""
     names = list(next(iter(runs.values())).scores)
-    psnr = np.array([[run.scores[name]["psnr"] for name in names] for run in runs.values()])
-    rules = [(f"Worst of {label}", "its lowest PSNR", scores) for label, scores in zip(runs, psnr, strict=True)]
+    metric = leading(next(iter(runs.values())).metrics)
+    quality = np.array([[run.scores[name][metric] for name in names] for run in runs.values()])
+    what = title(metric)[:-2]
+    rules = [(f"Worst of {label}", f"its lowest {what}", scores) for label, scores in zip(runs, quality, strict=True)]
     if len(runs) > 1:
-        gaps = psnr.min(axis=0) - psnr.max(axis=0)
-        rules.insert(0, ("Where the models differ most", "the largest differences in PSNR", gaps))
+        gaps = quality.min(axis=0) - quality.max(axis=0)
+        rules.insert(0, ("Where the models differ most", f"the largest differences in {what}", gaps))
     groups = []
-    for title, rule, values in rules:
+    for heading, rule, values in rules:
         first = [names[i] for i in np.argsort(values, kind="stable")[:most]]
-        groups.append((title, f"The {len(first)} test images with {rule}.", first))
-    medians = dict.fromkeys(names[np.argmin(np.abs(scores - np.median(scores)))] for scores in psnr)
-    return [*groups, ("Typical", "For each model the test image with its median PSNR.", list(medians))]
+        groups.append((heading, f"The {len(first)} test images with {rule}.", first))
+    medians = dict.fromkeys(names[np.argmin(np.abs(scores - np.median(scores)))] for scores in quality)
+    return [*groups, ("Typical", f"For each model the test image with its median {what}.", list(medians))]
 
 
 def gather(task: TaskComparison, number: int, tasks: int, album: dict[str, str]) -> Gallery:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from image_translation.cli.pages import data_url
 from image_translation.comparison.collect import TaskComparison
 from image_translation.comparison.statistics import SIGNIFICANT, Verdict
-from image_translation.metrics.names import METRICS, title
+from image_translation.metrics.names import HIGHER_IS_BETTER, title
 
 # Okabe and Ito 2008: color-blind readers can tell them apart too. Line styles and markers repeat the message.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -23,7 +23,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True, "legend.frameon": False, "axes.grid": True, "axes.axisbelow": True,
     "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#dddddd", "grid.linewidth": 0.6,
 }  # fmt: skip
-LABELS = {metric: title(metric).replace("PSNR", "PSNR (dB)") for metric in METRICS}
+LABELS = {metric: title(metric).replace("PSNR", "PSNR (dB)") for metric in HIGHER_IS_BETTER}
 Looks = dict[str, dict[str, Any]]
 
 
@@ -39,7 +39,8 @@ def looks(tasks: Sequence[TaskComparison]) -> Looks:
 def curves(task: TaskComparison, look: Looks) -> str:
     """Learning curves on the val images, over steps and over time: each experiment's mean, and its seeds beneath it."""
     figure = Figure(figsize=(12, 3))
-    panels = (("psnr", "step"), ("ssim", "step"), ("psnr", "training time (s)"))
+    first, second = task.leaders
+    panels = ((first, "step"), (second, "step"), (first, "training time (s)"))
     for ax, (metric, over) in zip(figure.subplots(1, 3), panels, strict=True):
         for experiment in task.trained:
             seconds, steps_done = experiment.mean_fact("training_s"), experiment.mean_fact("steps")
@@ -59,9 +60,9 @@ def curves(task: TaskComparison, look: Looks) -> str:
 @mpl.rc_context(STYLE)
 def means(task: TaskComparison, look: Looks) -> str:
     """Each experiment's mean over the test images with its 95 % interval, and the baselines as lines."""
-    rows = sorted(task.trained, key=lambda experiment: experiment.psnr)
+    rows = sorted(task.trained, key=lambda experiment: experiment.quality)
     figure = Figure(figsize=(8, 1 + 0.35 * len(rows)))
-    for ax, metric in zip(figure.subplots(1, 2, sharey=True), ("psnr", "ssim"), strict=True):
+    for ax, metric in zip(figure.subplots(1, 2, sharey=True), task.leaders, strict=True):
         for y, experiment in enumerate(rows):
             per_image = experiment.scores(metric).mean(axis=0)
             half = 1.96 * per_image.std(ddof=1) / len(per_image) ** 0.5 if len(per_image) > 1 else 0.0
@@ -79,17 +80,18 @@ def means(task: TaskComparison, look: Looks) -> str:
 def costs(tasks: Sequence[TaskComparison], look: Looks) -> str:
     """Quality against cost."""
     trained = [(task.task, experiment) for task in tasks for experiment in task.trained]
+    quality = " or ".join(dict.fromkeys(LABELS[task.leaders[0]] for task in tasks))
     figure = Figure(figsize=(12, 3))
     kinds = {"training_s": ("training time (s)", 1), "flops_per_image": ("GFLOP per image", 1e9),
              "parameters": ("parameters (million)", 1e6)}  # fmt: skip
     for ax, (name, (heading, unit)) in zip(figure.subplots(1, 3), kinds.items(), strict=True):
         for task, experiment in trained:
             if (cost := experiment.mean_fact(name)) is not None:
-                at = cost / unit, experiment.mean("psnr")
+                at = cost / unit, experiment.quality
                 ax.plot(*at, label=experiment.label, markersize=8, **look[experiment.label] | {"linestyle": ""})
                 ax.annotate(task, at, (0, 7), textcoords="offset points", fontsize="x-small", ha="center")
         ax.margins(0.15)
-        ax.set(xlabel=heading, ylabel=f"test {LABELS['psnr']}", xlim=(0, None))
+        ax.set(xlabel=heading, ylabel=f"test {quality}", xlim=(0, None))
     return _url(figure)
 
 

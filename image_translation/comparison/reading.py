@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from image_translation.cli.errors import UserError, command_line
-from image_translation.metrics.names import BASELINES, IDENTITY, METRICS
+from image_translation.metrics.names import IDENTITY, MASK_METRICS, MEAN_TARGET, METRICS, metrics_of
 from image_translation.runs.config import WITHOUT_EFFECT, flatten_config
 from image_translation.runs.files import read_json
 from image_translation.runs.folder import read_config, read_manifest
@@ -16,7 +16,8 @@ from image_translation.runs.folder import read_config, read_manifest
 Scores = dict[str, dict[str, float]]  # by image, then by metric
 
 # Options that change what a test image looks like. Its content is in the data's fingerprint.
-IMAGE_OPTIONS = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.resize")
+KINDS = ("data.input", "data.target", "data.classes", "data.range")  # runs from before there were kinds have none
+IMAGE_OPTIONS = ("data.layout", "data.direction", "data.derive", "data.image_size", "data.resize", *KINDS)
 # Options in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = (
     *WITHOUT_EFFECT, "seed", "run", "evaluate", "protocol", "hydra", "data.root", "data.task", "callbacks.last",
@@ -45,6 +46,11 @@ class FinishedRun:
     train: dict[str, float]  # the same over the training images, if they were evaluated
     curves: Scores  # by step
 
+    @property
+    def metrics(self) -> list[str]:
+        """Those of each image."""
+        return metrics_of(next(iter(self.scores.values())))
+
 
 def read_finished(folder: Path) -> FinishedRun:
     """Read a run. Raises UserError if it is not finished or was not tested, and other errors for damaged files."""
@@ -70,7 +76,11 @@ def read_finished(folder: Path) -> FinishedRun:
     image_options = tuple(name for name in IMAGE_OPTIONS if not (whole and name == "data.image_size"))
     condition = {
         "data fingerprint": manifest["data"]["fingerprint"][:12],
-        **{name: value for name, value in sorted(options.items()) if name.startswith(image_options)},
+        **{
+            name: value
+            for name, value in sorted(options.items())
+            if name.startswith(image_options) and not (name in KINDS and value in (None, "rgb"))
+        },
         "test images": f"{len(scores)} of {manifest['data']['counts']['test']}",
     }
     return FinishedRun(
@@ -85,15 +95,17 @@ def read_finished(folder: Path) -> FinishedRun:
 
 def read_split(folder: Path) -> tuple[Scores, dict[str, Scores], dict[str, float]]:
     """What a test left: the scores of the images and those of the baselines, and the means of all metrics."""
-    there = ["per_image", *(name for name in BASELINES if name == IDENTITY or (folder / f"{name}.csv").exists())]
+    other = MEAN_TARGET if (folder / f"{MEAN_TARGET}.csv").exists() else IDENTITY
+    there = ["per_image", *(["color_curve"] if (folder / "color_curve.csv").exists() else []), other]
     tables = {name: read_csv(folder / f"{name}.csv", "name") for name in there}
+    metrics = MASK_METRICS if "miou" in next(iter(tables["per_image"].values())) else METRICS
     tables = {
-        name: {image: {m: table[image][m] for m in METRICS} for image in sorted(table)}
+        name: {image: {m: table[image][m] for m in metrics} for image in sorted(table)}
         for name, table in tables.items()
     }
     scores = tables.pop("per_image")
     means = read_json(folder / "metrics.json")
-    for metric in METRICS:
+    for metric in metrics:
         means[metric] = float(np.mean([row[metric] for row in scores.values()]))
         for name, table in tables.items():
             means[f"{name}/{metric}"] = float(np.mean([row[metric] for row in table.values()]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from image_translation.comparison.collect import TaskComparison
-from image_translation.metrics.names import HIGHER_IS_BETTER, METRICS
+from image_translation.metrics.names import HIGHER_IS_BETTER
 
 LEVEL = 0.05
 RESAMPLES = 9999
@@ -123,7 +123,7 @@ def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
     """A verdict for every pair of experiments of every task in every metric."""
     found = []
     for task in tasks:
-        for (a, b), metric in itertools.product(itertools.combinations(task.experiments, 2), METRICS):
+        for (a, b), metric in itertools.product(itertools.combinations(task.experiments, 2), task.metrics):
             if a in task.baselines and b in task.baselines:
                 continue
             gain = (b.mean(metric) - a.mean(metric)) * (1 if HIGHER_IS_BETTER[metric] else -1)
@@ -142,4 +142,4 @@ def winners(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict]) -> dic
     wins = Counter((v.task, v.metric, v.better) for v in verdicts if v.conclusion == SIGNIFICANT)
     others = {task.task: len(task.experiments) - 1 for task in tasks}
     best = {(task, metric): label for (task, metric, label), count in wins.items() if count == others[task]}
-    return {task: {metric: best.get((task, metric)) for metric in METRICS} for task in others}
+    return {task.task: {metric: best.get((task.task, metric)) for metric in task.metrics} for task in tasks}

@@ -2,18 +2,24 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from image_translation.comparison.collect import Experiment, TaskComparison, differing
-from image_translation.metrics.names import BASELINES, IDENTITY, METRICS, SHARPNESS
+from image_translation.metrics.names import BASELINES, HIGHER_IS_BETTER, METRICS, SHARPNESS
 
-DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4, "sharpness": 2, "msssim": 3, "vif": 3}
+DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4, "sharpness": 2, "msssim": 3, "vif": 3,
+            "accuracy": 3, "miou": 3}  # fmt: skip
 
 
 def show(metric: str, value: float, sign: bool = False) -> str:
     """A metric's value with its usual decimals and a real minus."""
     return f"{value:{'+' if sign else ''}.{DECIMALS[metric.rpartition('/')[2]]}f}".replace("-", "−")
+
+
+def show_scores(scores: Mapping[str, float]) -> str:
+    """Of one image, beneath it."""
+    return f"{scores['miou']:.3f}" if "miou" in scores else f"{scores['psnr']:.2f} dB, {scores['ssim']:.3f}"
 
 
 def show_p(p: float) -> str:
@@ -31,7 +37,7 @@ def columns(tasks: Sequence[TaskComparison], family: str = "") -> list[str]:
     """The experiments that have metrics of a family, such as ``report/``; the baselines are the last."""
     experiments = [experiment for task in tasks for experiment in task.experiments]
     found = {e.label for e in experiments if any(name.startswith(family) for run in e.runs for name in run.means)}
-    return sorted(found, key=lambda label: (label in BASELINES, label == IDENTITY, label))
+    return sorted(found, key=lambda label: (BASELINES.index(label) + 1 if label in BASELINES else 0, label))
 
 
 def option_names(tasks: Sequence[TaskComparison]) -> list[str]:
@@ -62,7 +68,7 @@ def mean_rows(tasks: Sequence[TaskComparison]) -> list[dict[str, Any]]:
         for task in tasks
         for experiment in task.experiments
         for split in ("test", "train")
-        for metric in (*METRICS, SHARPNESS, *(f"report/{metric}" for metric in METRICS))
+        for metric in (*HIGHER_IS_BETTER, SHARPNESS, *(f"report/{metric}" for metric in METRICS))
         if (means := experiment.means(metric, split))
     ]  # fmt: skip
 

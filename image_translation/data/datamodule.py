@@ -28,15 +28,17 @@ from image_translation.data.dataset import (
 )
 from image_translation.data.derived_inputs import describe
 from image_translation.data.integrity import check_images
+from image_translation.data.kinds import complete, make_kind
 from image_translation.data.sample import find_root, tasks_with_folders
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
-from image_translation.data.transforms import JITTER, random_crop, to_float, to_uint8
+from image_translation.data.transforms import JITTER, random_crop, to_float, to_stored
 from image_translation.training.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
+numbers_below = range  # which an option is called, too
 TRAINING = "training"  # the training images, as large as random crops need them
 RESIZE = ("crop", "stretch", "pad", "random_crop")
 EVALUATED = {"pad": "fit", "random_crop": "whole"}  # how val and test images are resized, where it is not the same
@@ -64,6 +66,11 @@ class PairedImageDataModule(LightningDataModule):
         target_suffix: str = "",
         direction: str = "AtoB",
         derive: Callable[[Tensor], Tensor] | None = None,
+        input: str = "rgb",  # noqa: A002
+        target: str = "rgb",
+        classes: int | None = None,
+        range: Sequence[float] | None = None,  # noqa: A002
+        show: Sequence[int] | None = None,
         background: str = "white",
         image_size: int | Sequence[int] = 256,
         resize: str = "crop",
@@ -89,6 +96,12 @@ class PairedImageDataModule(LightningDataModule):
         ImageColor.getrgb(background)  # ValueError
         places = (input_folder, target_folder, table, direction, str(input_suffix), str(target_suffix))
         self.source = SOURCES[one_of("layout", layout, SOURCES)](*places)
+        input = target if layout == "derived" else input  # noqa: A001
+        if layout == "aligned" and input != target:
+            raise UserError(f"layout=aligned: both halves are of one kind, got input={input} target={target}.")
+        self.kinds = {half: make_kind(half, name, classes, range, show)
+                      for half, name in (("input", input), ("target", target))}  # fmt: skip
+        self.source.with_arrays = any(kind.name == "raw" for kind in self.kinds.values())
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
         self.task, self.root, self.derive, self.background, self.image_size = task, root, derive, background, image_size
@@ -100,7 +113,7 @@ class PairedImageDataModule(LightningDataModule):
         self.cache_folder = Path(cache_folder or pooch.os_cache("image_translation") / "decoded").expanduser()
         at_least("folds", 2 if folds is None else folds, 2, whole=True)
         if folds is not None:
-            one_of("fold", fold, range(folds))
+            one_of("fold", fold, numbers_below(folds))
         self.division: dict[str, Any] = {
             "val_fraction": val_fraction, "test_fraction": test_fraction, "folds": folds, "fold": fold
         }  # fmt: skip
@@ -116,8 +129,11 @@ class PairedImageDataModule(LightningDataModule):
             return
         splits, errors, root, is_sample = self.scan()
         raise_for(errors)
-        fingerprint, leaks, sizes = check_images(splits, self.source, root, self.background)
-        form = self.source, self.sides, EVALUATED.get(self.resize, self.resize), self.background
+        fingerprint, leaks, sizes, forms = check_images(splits, self.source, root, self.background, self.kinds)
+        told = forms if "input" in forms else {**forms, "input": forms["target"]}
+        self.kinds = {half: complete(kind, f"data.{half}", told[half]) for half, kind in self.kinds.items()}
+        kinds = self.kinds["input"], self.kinds["target"]
+        form = self.source, self.sides, EVALUATED.get(self.resize, self.resize), self.background, kinds
         self.datasets = {
             split: PairedImageDataset(pairs, *form, pixels=sum(map(math.prod, sizes[split])))
             for split, pairs in splits.items()
@@ -128,7 +144,7 @@ class PairedImageDataModule(LightningDataModule):
             # Larger from their files: enlarged from the size of the others they would be blurred, and so the outputs.
             height, width = (round(side * JITTER) if self.jitter else side for side in self.sides)
             self.training = PairedImageDataset(
-                splits["train"], self.source, (height, width), self.resize, self.background
+                splits["train"], self.source, (height, width), self.resize, self.background, kinds
             )
         counts = {split: len(splits[split]) for split in SPLITS}
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
@@ -148,7 +164,14 @@ class PairedImageDataModule(LightningDataModule):
     def facts(self) -> dict[str, Any]:
         """What one must know to use a model that was trained on these images: plain values, for its checkpoint."""
         derived = describe(self.derive) if self.source.direction == "AtoB" else None
-        return {"task": self.task, "image_size": self.image_size, "background": self.background, "derive": derived}
+        facts = {"task": self.task, "image_size": self.image_size, "background": self.background, "derive": derived}
+        return facts | {half: kind.describe() for half, kind in self.kinds.items()}
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """The arguments of a model for these images, unless they have three channels as usual."""
+        numbers = {"in_channels": self.kinds["input"].channels, "out_channels": self.kinds["target"].channels}
+        return numbers if set(numbers.values()) != {3} else {}
 
     def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
         """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""
@@ -185,7 +208,7 @@ class PairedImageDataModule(LightningDataModule):
     def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
         """The loader of one split, in random order to ``train`` on."""
         dataset = self._images(TRAINING if train and (self.trainer or self.resize in EVALUATED) else split)
-        memory = dataset.stored.device.type if isinstance(dataset, MemoryCache) else None
+        memory = dataset.device.type if isinstance(dataset, MemoryCache) else None
         is_held = isinstance(dataset.dataset if isinstance(dataset, Windows) else dataset, Held)
         workers = 0 if memory or is_held else self.num_workers
         one_by_one = getattr(dataset, "sizes_differ", False)
@@ -244,13 +267,14 @@ class PairedImageDataModule(LightningDataModule):
 
     def finish_batch(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         """On the device: numbers in [-1, 1], cropped if there is a ``generator`` to draw it, and the derived input."""
-        halves = [batch[half] for half in self.source.halves]
+        halves, kinds = [batch[half] for half in self.source.halves], [self.kinds[half] for half in self.source.halves]
         if generator is None:
-            halves = [to_float(half) for half in halves]
+            halves = [to_float(half, kind) for half, kind in zip(halves, kinds, strict=True)]
         else:
-            halves = random_crop(*halves, size=self.sides, hflip=self.hflip, generator=generator)
+            halves = random_crop(*halves, size=self.sides, hflip=self.hflip, generator=generator, kinds=kinds)
         if self.derive is not None:
-            halves.insert(0, to_float(to_uint8(self.derive(halves[0]))))  # as a file would have it
+            kind = self.kinds["input"]
+            halves.insert(0, to_float(to_stored(self.derive(halves[0]), kind), kind))  # as a file would have it
             if self.source.direction == "BtoA":
                 halves.reverse()
         return dict(zip(("input", "target"), halves, strict=True)) | {"name": batch["name"]}

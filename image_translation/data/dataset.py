@@ -15,10 +15,10 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms.functional import pil_to_tensor
 
 from image_translation.cli.errors import UserError
-from image_translation.data.images import in_threads, read_image, resize_image
+from image_translation.data.images import in_threads
+from image_translation.data.kinds import RGB, Kind, Stored, read, resized, to_tensor
 from image_translation.data.sources.base import Pair, PairSource
 from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
@@ -28,13 +28,14 @@ VERSION = 5  # of the files on disk; raise it when the same images are stored ot
 
 
 class PairedImageDataset(Dataset[dict[str, Any]]):
-    """Yields ``{"input": uint8 (3, H, W), "target": the same, "name": str}``, with those halves that files hold.
+    """Yields ``{"input": (C, H, W) in its stored type, "target": likewise, "name": str}``, as far as files hold them.
 
     Args:
         pairs, source: which, and how they are stored.
         size: H and W.
-        resize: see ``resize_image``; with ``fit`` and ``whole``, H and W are each pair's own.
+        resize: see ``images.resize_image``; with ``fit`` and ``whole``, H and W are each pair's own.
         background: the color below transparent images.
+        kinds: of the input and of the target.
         pixels: of all the images in full size.
     """
 
@@ -45,25 +46,31 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         size: tuple[int, int],
         resize: str,
         background: str,
+        kinds: tuple[Kind, Kind] = (RGB, RGB),
         pixels: int = 0,
     ) -> None:
         self.pairs, self.source, self.size, self.resize, self.background = pairs, source, size, resize, background
+        both = dict(zip(("input", "target"), kinds, strict=True))
+        self.kinds = {half: both[half] for half in source.halves}
         self.sizes_differ = resize in ("fit", "whole")
         self.pixels = pixels if resize == "whole" else len(pairs) * math.prod(size)
 
     @property
     def nbytes(self) -> int:
-        """The size of all its images as uint8; where they only fit in a size, at most."""
-        return self.pixels * len(self.source.halves) * 3
+        """The size of all its images as they are stored; where they only fit in a size, at most."""
+        return self.pixels * sum(kind.stored * kind.torch_dtype.itemsize for kind in self.kinds.values())
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self.pairs[index]
-        halves = self.source.open(pair, lambda path: read_image(path.read_bytes(), path, self.background))
-        images = {half: resize_image(image, *self.size, self.resize) for half, image in halves.items()}
-        return {"name": pair.name} | {half: pil_to_tensor(image) for half, image in images.items()}
+        halves = self.source.open(pair, self._read)
+        images = {half: resized(image, self.kinds[half], *self.size, self.resize) for half, image in halves.items()}
+        return {"name": pair.name} | {half: to_tensor(image) for half, image in images.items()}
+
+    def _read(self, path: Path, half: str) -> Stored:
+        return read(path.read_bytes(), path, self.kinds[half], self.background)
 
 
 class Held(Dataset[dict[str, Any]]):
@@ -115,11 +122,11 @@ class Windows(Dataset[dict[str, Any]]):
 
 
 class Cached(Dataset[dict[str, Any]], ABC):
-    """Pairs of one size that stay decoded, as bytes (N, halves, H, W, 3), in batches as ``default_collate`` makes."""
+    """Pairs of one size that stay decoded, each half as (H, W, C), in batches as ``default_collate`` makes."""
 
     def __init__(self, dataset: PairedImageDataset) -> None:
-        self.dataset, self.halves = dataset, dataset.source.halves
-        self.shape = (len(dataset), len(self.halves), *dataset.size, 3)
+        self.dataset, self.halves = dataset, tuple(dataset.kinds)
+        self.shapes = {half: (*dataset.size, kind.stored) for half, kind in dataset.kinds.items()}
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -132,12 +139,12 @@ class Cached(Dataset[dict[str, Any]], ABC):
 
     @abstractmethod
     def load(self, indices: list[int]) -> list[Tensor]:
-        """Each half of some pairs, (n, H, W, 3)."""
+        """Each half of some pairs, (n, H, W, C)."""
 
-    def decode(self, indices: Sequence[int], title: str = "") -> Iterator[Tensor]:
-        """The bytes (halves, H, W, 3) of some pairs, from their files."""
+    def decode(self, indices: Sequence[int], title: str = "") -> Iterator[list[Tensor]]:
+        """The halves (H, W, C) of some pairs, from their files."""
         for pair in in_threads(self.dataset.__getitem__, indices, title):
-            yield torch.stack([pair[half] for half in self.halves]).permute(0, 2, 3, 1)
+            yield [pair[half].permute(1, 2, 0) for half in self.halves]
 
 
 class MemoryCache(Cached):
@@ -145,17 +152,22 @@ class MemoryCache(Cached):
 
     def __init__(self, dataset: PairedImageDataset, device: torch.device) -> None:
         super().__init__(dataset)
-        self.stored, self.held = torch.empty(self.shape, dtype=torch.uint8, device=device), set[int]()
+        self.stored = [
+            torch.empty((len(dataset), *self.shapes[half]), dtype=kind.torch_dtype, device=device)
+            for half, kind in dataset.kinds.items()
+        ]
+        self.device, self.held = device, set[int]()
 
     def load(self, indices: list[int]) -> list[Tensor]:
         missing = sorted({*indices} - self.held)
         for index, pair in zip(missing, self.decode(missing), strict=True):
-            self.stored[index] = pair
+            for stored, image in zip(self.stored, pair, strict=True):
+                stored[index] = image
             self.held.add(index)
         chosen = torch.tensor(indices)
-        if self.stored.is_cuda:  # from pinned memory, because any other copy would wait for the device
-            chosen = chosen.pin_memory().to(self.stored.device, non_blocking=True)
-        return [self.stored[:, half][chosen] for half in range(len(self.halves))]
+        if self.device.type == "cuda":  # from pinned memory, because any other copy would wait for the device
+            chosen = chosen.pin_memory().to(self.device, non_blocking=True)
+        return [stored[chosen] for stored in self.stored]
 
 
 class DiskCache(Cached):
@@ -167,7 +179,8 @@ class DiskCache(Cached):
     def __init__(self, dataset: PairedImageDataset, fingerprint: str, split: str, folder: Path) -> None:
         super().__init__(dataset)
         content = [VERSION, fingerprint, type(dataset.source).__name__, dataset.source.direction, dataset.size,
-                   dataset.resize, dataset.background, *(pair.name for pair in dataset.pairs)]  # fmt: skip
+                   dataset.resize, dataset.background, *map(repr, dataset.kinds.values()),
+                   *(pair.name for pair in dataset.pairs)]  # fmt: skip
         self.path = folder / f"{split}-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}.bin"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -177,14 +190,16 @@ class DiskCache(Cached):
                     log.info("Writing the decoded images of %s, %.0f MiB, to %s", split, mebibytes, self.path)
                     with atomic_write(self.path) as file:
                         for pair in self.decode(range(len(dataset)), f"Decoding {split}"):
-                            file.write(pair.numpy().tobytes())
+                            for image in pair:
+                                file.write(image.numpy().tobytes())
         except OSError as error:
             advice = "Use data.cache=none, or another folder: data.cache_folder=…"
             raise UserError(f"data.cache=disk: {error}. {advice}") from error
 
     def load(self, indices: list[int]) -> list[Tensor]:
-        stored = np.memmap(self.path, np.uint8, "r", shape=self.shape)  # anew, so that worker processes need no copy
-        return [torch.from_numpy(stored[indices, half]) for half in range(len(self.halves))]
+        pair = np.dtype([(half, kind.dtype, self.shapes[half]) for half, kind in self.dataset.kinds.items()])
+        stored = np.memmap(self.path, pair, "r")  # anew, so that worker processes need no copy
+        return [torch.from_numpy(stored[half][indices]) for half in self.halves]
 
 
 def choose_cache(needed: int, device: torch.device, processes: int, folder: Path) -> str:

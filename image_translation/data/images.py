@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -38,16 +39,24 @@ def read_image(content: bytes, name: object, background: str, alpha: bool = Fals
     laid over ``background``, a CSS color; with ``alpha`` they are still returned as RGBA. UserError with the file's
     ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8 bits.
     """
+    with open_image(content, name) as image:
+        tags = _tags(image)
+        is_planar = tags.get(PLANAR_CONFIGURATION) == 2 and tags[BITSPERSAMPLE].count(16) > 1
+        if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
+            raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
+        image.load()
+        return to_srgb(image, background, name, alpha)
+
+
+@contextmanager
+def open_image(content: bytes, name: object) -> Iterator[ImageFile.ImageFile]:
+    """An image that is not decoded yet. Whatever goes wrong with it is a UserError with the file's ``name``."""
     try:
         with _open_without_texts(content, name) as image:
-            limit, tags = Image.MAX_IMAGE_PIXELS, _tags(image)
+            limit = Image.MAX_IMAGE_PIXELS
             if limit and image.width * image.height > limit:  # Pillow only warns, up to twice as many
                 raise UserError(f"{image.width}×{image.height} are more than {limit:,} pixels; scale it down.")
-            is_planar = tags.get(PLANAR_CONFIGURATION) == 2 and tags[BITSPERSAMPLE].count(16) > 1
-            if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
-                raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
-            image.load()
-            return to_srgb(image, background, name, alpha)
+            yield image
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -101,24 +110,27 @@ def to_srgb(image: Image.Image, background: str, name: object = "image", alpha: 
     return result
 
 
-def resize_image(image: Image.Image, height: int, width: int, resize: str) -> Image.Image:
+def resize_image(
+    image: Image.Image, height: int, width: int, resize: str, way: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
     """Make an image ``height`` × ``width``.
 
     ``crop`` keeps proportions and center, ``stretch`` keeps all of it, ``pad`` keeps both and is filled up at the right
-    or below by reflection; ``fit`` is not filled up, and ``whole`` changes nothing.
+    or below by reflection; ``fit`` is not filled up, and ``whole`` changes nothing. ``way`` is Pillow's resampling.
     """
     size = width, height
     if resize == "whole":
         return image
     if resize == "crop":
-        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+        return ImageOps.fit(image, size, way)
     if resize == "stretch":
-        return image.resize(size, Image.Resampling.BICUBIC)
-    fitting = ImageOps.contain(image, size, Image.Resampling.BICUBIC)
+        return image.resize(size, way)
+    fitting = ImageOps.contain(image, size, way)
     if resize == "fit" or fitting.size == size:
         return fitting
     missing = (0, height - fitting.height), (0, width - fitting.width), (0, 0)
-    return Image.fromarray(np.pad(np.asarray(fitting), missing, "symmetric"))
+    values = np.asarray(fitting)
+    return Image.fromarray(np.pad(values, missing[: values.ndim], "symmetric"))
 
 
 def _tags(image: Image.Image) -> Any:

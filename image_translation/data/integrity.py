@@ -4,48 +4,55 @@ import hashlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pooch
 import simplejpeg
-from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.data.images import in_threads, read_image
+from image_translation.data.images import in_threads
+from image_translation.data.kinds import PHOTOS, Kind, Stored, form_of, read, size_of
 from image_translation.data.sources.base import Pair, PairSource, bullets
 from image_translation.runs.files import write_text
 
 log = logging.getLogger(__name__)
-VERSION = 4  # of what is remembered; raise it when a check finds more, or the same files get other digests
-Known = tuple[list[str], str | None, list[int]]  # digests of files and of the input's pixels; width and height
+VERSION = 5  # of what is remembered; raise it when a check finds more, or the same files get other digests
+# Digests of files and of the input's pixels; width and height; channels and type of each half.
+Known = tuple[list[str], str | None, list[int], list[tuple[int, str]]]
 
 
 @dataclass
 class Decoded:
     """A pair's images in full size, ``input`` and ``target`` as far as they come from files, and what is wrong."""
 
-    halves: dict[str, Image.Image] = field(default_factory=dict)
+    halves: dict[str, Stored] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)  # of the files' bytes
     problems: list[str] = field(default_factory=list)
 
 
-def decode(pair: Pair, source: PairSource, background: str) -> Decoded:
-    """Read a pair, and note everything that is wrong with its files."""
-    found, images = Decoded(), {}
+def decode(pair: Pair, source: PairSource, background: str, kinds: Mapping[str, Kind] = PHOTOS) -> Decoded:
+    """Read a pair, whose halves are of ``kinds``, and note everything that is wrong with its files."""
+    found = Decoded()
+    sizes: dict[Path, tuple[int, int]] = {}
+
+    def read_sound(path: Path, half: str) -> Stored:
+        content = path.read_bytes()
+        found.digests.append(hashlib.sha256(content).hexdigest())
+        image = read(content, path, kinds[half], background)
+        _refuse_damaged_jpeg(content, path)
+        sizes[path] = size_of(image)
+        return image
+
     try:
-        for path in pair.files:
-            content = path.read_bytes()
-            found.digests.append(hashlib.sha256(content).hexdigest())
-            images[path] = read_image(content, path, background)
-            _refuse_damaged_jpeg(content, path)
-        found.halves = source.open(pair, images.__getitem__)
+        found.halves = source.open(pair, read_sound)
     except (OSError, UserError) as error:
         found.problems.append(str(error))
-    if len({image.size for image in found.halves.values()}) > 1:
-        sides = [f"{path} is {image.width}×{image.height}" for path, image in images.items()]
+    if len({size_of(image) for image in found.halves.values()}) > 1:
+        sides = [f"{path} is {width}×{height}" for path, (width, height) in sizes.items()]
         found.problems.append(f"halves of different size: {' but '.join(sides)}")
     return found
 
@@ -61,26 +68,28 @@ def _refuse_damaged_jpeg(content: bytes, path: Path) -> None:
             raise UserError(f"{path}: damaged ({error}). Get it again; if it looks intact, save it anew.") from error
 
 
-def pixel_digest(image: Image.Image) -> str | None:
+def pixel_digest(image: Stored) -> str | None:
     """The same for two images of the same pixels, however they were saved; None for an image of one color only."""
-    if all(low == high for low, high in image.getextrema()):  # type: ignore[misc]
+    values = np.asarray(image)
+    if (values == values[0, 0]).all():
         return None
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+    return hashlib.sha256(f"{size_of(image)}".encode() + values.tobytes()).hexdigest()
 
 
 def check_images(
-    splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str
-) -> tuple[str, int, dict[str, list[list[int]]]]:
+    splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str, kinds: Mapping[str, Kind] = PHOTOS
+) -> tuple[str, int, dict[str, list[list[int]]], dict[str, set[tuple[int, str]]]]:
     """Decode every image in full, and report everything that is wrong at once, as a UserError that names each file.
 
-    Return the fingerprint; how many inputs are in several splits, pixel for pixel, which is a warning; and the width
-    and height of each pair by split.
+    Return the fingerprint; how many inputs are in several splits, pixel for pixel, which is a warning; the width and
+    height of each pair by split; and for each half the channels and types that its images have.
 
     Sound pairs are remembered in the user's cache folder, in one file for each root and layout, and not decoded again
     as long as their files keep their paths, sizes and times of change.
     """
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
-    place = repr((VERSION, str(root.absolute()), type(source).__name__, vars(source), background)).encode()
+    options = vars(source), background, *kinds.values()
+    place = repr((VERSION, str(root.absolute()), type(source).__name__, *options)).encode()
     memory = pooch.os_cache("image_translation") / "checked" / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
     known: dict[str, Known] = {}
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged
@@ -91,11 +100,12 @@ def check_images(
         key = json.dumps([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
         if key in known:
             return key, known[key], []
-        found = decode(pair, source, background)
+        found = decode(pair, source, background, kinds)
         # Of the input, or the only half: several inputs may share a target, as masks do.
         first = next(iter(found.halves.values()), None)
-        size = list(first.size) if first else []
-        return key, (found.digests, pixel_digest(first) if first else None, size), found.problems
+        size = [] if first is None else list(size_of(first))
+        forms = [form_of(image) for image in found.halves.values()]
+        return key, (found.digests, None if first is None else pixel_digest(first), size, forms), found.problems
 
     checked = list(in_threads(examine, [pair for _, pair in pairs], "Checking images"))
     sound = {key: facts for key, facts, problems in checked if not problems}
@@ -106,7 +116,7 @@ def check_images(
     if wrong := [problem for *_, problems in checked for problem in problems]:
         raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
 
-    digests, pixels, every = zip(*(facts for _, facts, _ in checked), strict=True)
+    digests, pixels, every, forms = zip(*(facts for _, facts, _ in checked), strict=True)
     same: dict[str, dict[str, str]] = defaultdict(dict)  # by the input's pixels one pair of each split
     for (split, pair), digest in zip(pairs, pixels, strict=True):
         if digest:
@@ -119,7 +129,9 @@ def check_images(
     sizes: dict[str, list[list[int]]] = {split: [] for split in splits}
     for (split, _), size in zip(pairs, every, strict=True):
         sizes[split].append(size)
-    return fingerprint(pairs, digests), len(leaks), sizes
+    found = {half: {(channels, dtype) for channels, dtype in of_half}
+             for half, of_half in zip(source.halves, zip(*forms, strict=True), strict=True)}  # fmt: skip
+    return fingerprint(pairs, digests), len(leaks), sizes, found
 
 
 def fingerprint(pairs: Iterable[tuple[str, Pair]], digests: Iterable[Sequence[str]]) -> str:

@@ -20,6 +20,7 @@ from image_translation.cli.errors import UserError, one_of
 from image_translation.cli.values import PREDICT
 from image_translation.data.images import FORMATS as READABLE
 from image_translation.data.images import read_image
+from image_translation.data.kinds import MODES, RGB, Kind, encode, read, to_image, to_shown
 from image_translation.data.sources.base import EXTENSIONS, bullets
 from image_translation.inference.predictor import Predictor
 from image_translation.runs.files import atomic_write
@@ -36,6 +37,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name, 
 VIDEO = (".mp4", ".mov", ".mkv", ".webm")  # inference.video predicts them
 Array = np.ndarray[Any, Any]
 OPAQUE = ("JPEG", "BMP")
+DEEP = (".tif", ".tiff")  # hold whatever there is
 AHEAD = 2**24  # pixels that are decoded ahead, or wait to be written; at least one image
 SORTED = 256  # files among which those of equal size are brought together
 BATCH, BATCH_PIXELS = 16, 2**19  # at most so many images at once, as long as they have no more pixels
@@ -51,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image: pixels (H, W, 3), and its alpha channel if it has one."""
+    """An image: values (H, W, C) as they are stored, and its alpha channel if it has one that is no input."""
 
     job: Job
     pixels: Array
@@ -63,10 +65,11 @@ class Decoded:
         return height, width
 
 
-def find_files(source: str) -> list[tuple[Path, Path]]:
+def find_files(source: str, with_arrays: bool = False) -> list[tuple[Path, Path]]:
     """The images and videos that ``input`` names, each with its place in the output folder.
 
     Args:
+        with_arrays: whether ``.npy`` files are images.
         source: a file; a folder, with all below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file
             that has a path in each line, relative to its own folder.
 
@@ -89,24 +92,25 @@ def find_files(source: str) -> list[tuple[Path, Path]]:
         above = next((i for i, part in enumerate(path.parts) if re.search(r"[*?\[]", part)), len(path.parts) - 1)
         root, pattern = Path(*path.parts[:above]), "/".join(path.parts[above:])
         found = sorted(root.glob(pattern or "*"))
-    known = (*EXTENSIONS, *VIDEO)
+    known = (*EXTENSIONS, *VIDEO, *([".npy"] if with_arrays else []))
     images = [file for file in found if file.suffix.lower() in known and not file.name.startswith(".")]
     if not images:
         raise UserError(f"input={source}: no image there. It is a file, a folder, a pattern in quotes or a list.txt.")
     return [(file, file.relative_to(root)) for file in images]
 
 
-def target_name(place: Path, form: str) -> Path:
-    """Where the output of a file goes: its own name, with another suffix if the format is, or can't be written."""
+def target_name(place: Path, form: str, kind: Kind = RGB) -> Path:
+    """Where the output of a file goes: its own name, with another suffix if the format is, or can't hold the output."""
     if place.suffix.lower() in VIDEO:
         return place
-    if form != "same":
-        return place.with_suffix(f".{form}")
-    return place if place.suffix.lower() in FORMATS else place.with_suffix(".png")
+    wanted = place if form == "same" else place.with_suffix(f".{form}")
+    suffix = wanted.suffix.lower()
+    holds = suffix in FORMATS if kind.name in ("rgb", "grey") else suffix == kind.suffix or suffix in DEEP
+    return wanted if holds else place.with_suffix(kind.suffix)
 
 
-def plan(source: str, output: Path, form: str, if_exists: str) -> list[Job]:
-    """What is to be done for ``input=source`` and ``format=form``.
+def plan(source: str, output: Path, form: str, if_exists: str, kinds: tuple[Kind, Kind] = (RGB, RGB)) -> list[Job]:
+    """What is to be done for ``input=source`` and ``format=form`` by a model with inputs and targets of ``kinds``.
 
     Raises:
         UserError: there is no image, two files would become one, one is there already and that is refused, an output
@@ -116,8 +120,8 @@ def plan(source: str, output: Path, form: str, if_exists: str) -> list[Job]:
     folder = Path(source).expanduser()
     if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"output={output} is inside input={source}. Name a folder outside of it.")
-    files = find_files(source)
-    jobs = [Job(file, output / target_name(place, form)) for file, place in files]
+    files = find_files(source, kinds[0].name == "raw")
+    jobs = [Job(file, output / target_name(place, form, kinds[1])) for file, place in files]
     sources: dict[Path, list[Path]] = {}
     for job in jobs:
         sources.setdefault(job.target, []).append(job.source)
@@ -161,8 +165,9 @@ def predict_folder(
     """
     for name, value in (("format", form), ("if_exists", if_exists), ("transparency", transparency)):
         one_of(name, value, PREDICT[name])
-    jobs = plan(str(source), Path(output).expanduser(), form, if_exists)
-    raise_failed(predict_jobs(Predictor(model, **options), jobs, transparency, side_by_side, smooth), len(jobs))
+    predictor = Predictor(model, **options)
+    jobs = plan(str(source), Path(output).expanduser(), form, if_exists, (predictor.input, predictor.target))
+    raise_failed(predict_jobs(predictor, jobs, transparency, side_by_side, smooth), len(jobs))
     return len(jobs)
 
 
@@ -199,9 +204,10 @@ def predict_files(
     With ``transparency=keep`` an output is as transparent as its input, as far as the format can store it.
     ``side_by_side`` puts what the network got on the left of the output.
     """
+    kind = RGB if side_by_side else predictor.target
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         writing: deque[tuple[Future[None], int]] = deque()
-        images = read_ahead(pool, jobs, predictor.model.trained_on["background"])
+        images = read_ahead(pool, jobs, predictor.input, predictor.model.trained_on["background"])
         for size, same_size in groupby(images, key=lambda image: None if isinstance(image, str) else image.size):
             if size is None:
                 yield from (message for message in same_size if isinstance(message, str))
@@ -212,7 +218,7 @@ def predict_files(
                 outputs = shown_outputs(predictor, [image.pixels for image in decoded], side_by_side)
                 for image, array in zip(decoded, outputs, strict=True):
                     mask = image.mask if transparency == "keep" else None
-                    writing.append((pool.submit(save, array, mask, image.job.target), pixels))
+                    writing.append((pool.submit(save, array, mask, image.job.target, kind), pixels))
                 while len(writing) > 1 and sum(count for _, count in writing) > AHEAD:
                     writing.popleft()[0].result()
                 yield from [None] * len(decoded)
@@ -221,15 +227,16 @@ def predict_files(
 
 
 def shown_outputs(predictor: Predictor, arrays: Sequence[Array], side_by_side: bool) -> Iterator[Array]:
-    """The outputs of images (H, W, 3) of equal size, in the same form."""
+    """The outputs of images (H, W, C) of equal size, in the same form; side by side as they are shown."""
     images = torch.from_numpy(np.stack(arrays) if len(arrays) > 1 else arrays[0][None]).permute(0, 3, 1, 2)
     outputs = predictor(images)
     if side_by_side:
-        outputs = torch.cat([predictor.inputs(images), outputs], dim=-1)
+        before, after = to_shown(predictor.inputs(images), predictor.input), to_shown(outputs, predictor.target)
+        outputs = torch.cat([before, after], dim=-1)
     yield from outputs.permute(0, 2, 3, 1).numpy()
 
 
-def read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str) -> Iterator[Decoded | str]:
+def read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], kind: Kind, background: str) -> Iterator[Decoded | str]:
     """Decoded images, or what is wrong with a file; of equal size one after another where they are near each other."""
     waiting: deque[tuple[Future[Decoded | str], int]] = deque()
     for start in range(0, len(jobs), SORTED):
@@ -237,7 +244,7 @@ def read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], background: str) -
         for (width, height), job in sorted(window, key=lambda pair: pair[0]):
             while waiting and sum(count for _, count in waiting) + width * height > AHEAD:
                 yield waiting.popleft()[0].result()
-            waiting.append((pool.submit(read, job, background), width * height))
+            waiting.append((pool.submit(read_job, job, kind, background), width * height))
     while waiting:
         yield waiting.popleft()[0].result()
 
@@ -251,26 +258,35 @@ def header_size(path: Path) -> tuple[int, int]:
         return (0, 0)
 
 
-def read(job: Job, background: str) -> Decoded | str:
+def read_job(job: Job, kind: Kind, background: str) -> Decoded | str:
     """An image, or why there is none."""
     try:
-        image = read_image(job.source.read_bytes(), job.source, background, alpha=True)
+        content = job.source.read_bytes()
+        if kind.name not in ("rgb", "grey"):
+            values = np.array(read(content, job.source, kind, background))
+            return Decoded(job, values[..., None] if values.ndim == 2 else values, None)
+        image = read_image(content, job.source, background, alpha=True)
     except OSError as error:
         return f"{job.source}: {error.strerror}."
     except UserError as error:
         return str(error)
     mask = image.getchannel("A") if image.mode == "RGBA" else None
-    return Decoded(job, np.array(image if mask is None else image.convert("RGB")), mask)
+    values = np.array(image.convert(MODES[kind.name]))
+    return Decoded(job, values[..., None] if values.ndim == 2 else values, mask)
 
 
-def save(array: Array, mask: Image.Image | None, path: Path) -> None:
-    """Write an image, with an alpha channel if there is one and the format can store it."""
-    image = Image.fromarray(array)
+def save(array: Array, mask: Image.Image | None, path: Path, kind: Kind = RGB) -> None:
+    """Write an output (H, W, C), with an alpha channel if there is one and the format can store it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind.name not in ("rgb", "grey"):
+        with atomic_write(path) as file:
+            file.write(encode(array, kind, path.suffix.lower()))
+        return
+    image = to_image(array, kind)
     form, options = FORMATS[path.suffix.lower()]
     if mask is not None and form not in OPAQUE:
         whole = Image.new("L", image.size, 255)
         whole.paste(mask, (image.width - mask.width, 0))  # the output is on the right
         image.putalpha(whole)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         image.save(file, form, **options)

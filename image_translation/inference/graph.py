@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from image_translation import __version__
 from image_translation.cli.errors import UserError, height_and_width
-from image_translation.data.transforms import to_float, to_uint8
+from image_translation.data.kinds import Kind
+from image_translation.data.transforms import to_float, to_stored
 from image_translation.inference.tiles import Statistics
 from image_translation.networks.sizes import pad, size_limits
 
-Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # uint8 (N, H, W, 3) → the same
+Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # (N, H, W, C) as they are stored → outputs likewise
 INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "hub": ""}  # by format
 SIZE = 256  # of proving a model that does not say at which size it was trained
@@ -28,17 +29,17 @@ EQUAL, MOST = 0.99, 1  # the part of the 8-bit values that must be equal, and ho
 
 
 class Graph(nn.Module):
-    """uint8 (N, H, W, 3) → the same, of any size: normalization and padding are inside."""
+    """Images (N, H, W, C) as they are stored → outputs likewise, of any size: normalization and padding are inside."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.network: nn.Module = model.generator
-        self.limits = size_limits(model.generator)
+        self.limits, self.input, self.target = size_limits(model.generator), model.input_kind, model.target_kind
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[1:3]
-        x = pad(to_float(images.permute(0, 3, 1, 2)), *self.limits)
-        return to_uint8(self.network(x)[:, :, :height, :width]).permute(0, 2, 3, 1)
+        x = pad(to_float(images.permute(0, 3, 1, 2), self.input), *self.limits)
+        return to_stored(self.network(x)[:, :, :height, :width], self.target).permute(0, 2, 3, 1)
 
 
 def write_graph(model: Any, path: Path, form: str, about: dict[str, Any]) -> None:
@@ -52,7 +53,9 @@ def write_graph(model: Any, path: Path, form: str, about: dict[str, Any]) -> Non
     """
     text = json.dumps(about)
     any_size = torch.export.Dim.DYNAMIC
-    example = torch.zeros(2, 200, 150, 3, dtype=torch.uint8)  # its sizes are not kept
+    example = torch.zeros(
+        2, 200, 150, model.input_kind.stored, dtype=model.input_kind.torch_dtype
+    )  # its sizes are not kept
     with torch.no_grad(), quiet(), needed(form):
         shapes = ({0: any_size, 1: any_size, 2: any_size},)
         program = torch.export.export(Graph(model).eval(), (example,), dynamic_shapes=shapes, strict=False)
@@ -128,17 +131,23 @@ OPEN: dict[str, Callable[[Path], tuple[Run, str]]] = {
 
 
 def differences(model: Any, run: Run, size: tuple[int, int]) -> list[np.ndarray[Any, Any]]:
-    """How far a graph's outputs are from the model's: uint8 batches of 1 and 3 images, of three sizes near ``size``."""
-    rows, columns = size
+    """How far a graph's outputs are from the model's: of batches of 1 and 3 images, of three sizes near ``size``.
+
+    In steps of their type; of floats a step is 1/255 of their range.
+    """
+    (rows, columns), given = size, model.input_kind
+    kind: Kind = model.target_kind
+    step = kind.peak / 255 if kind.dtype == "float32" else 1.0
     found = []
     generator = torch.Generator().manual_seed(0)
     for n in (1, 3):
         for height, width in (size, (rows, columns * 3 // 2 - 3), (rows // 2 + 5, columns)):
-            coarse = F.interpolate(torch.rand(n, 3, 6, 6, generator=generator), (height, width), mode="bicubic")
-            noise = torch.rand(n, 3, height, width, generator=generator)
-            images = to_uint8(2 * (0.9 * coarse + 0.1 * noise) - 1).permute(0, 2, 3, 1).contiguous().numpy()
+            small = torch.rand(n, given.channels, 6, 6, generator=generator)
+            coarse = F.interpolate(small, (height, width), mode="bicubic")
+            noise = torch.rand(n, given.channels, height, width, generator=generator)
+            images = to_stored(2 * (0.9 * coarse + 0.1 * noise) - 1, given).permute(0, 2, 3, 1).contiguous().numpy()
             expected = np.stack([model.predict(image, tile=0, derive=False) for image in images])
-            found.append(np.abs(run(images).astype(int) - expected))
+            found.append(np.abs(run(images).astype(np.float64) - expected) / step)
     return found
 
 

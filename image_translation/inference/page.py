@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
-import torch
-from PIL import Image
+from torchvision.transforms.functional import to_pil_image
 
-from image_translation.data.images import read_image
+from image_translation.data.kinds import read, shown_image, to_shown, to_tensor
 from image_translation.inference.files import Job, header_size, predict_files
 from image_translation.inference.predictor import Predictor
 
@@ -41,10 +39,14 @@ def make_page(
         outputs = predict_uploads(predictor, [path] if path else [], folder, pixels)
         if not outputs:
             return None, NOTHING
-        image = read_image(Path(str(path)).read_bytes(), path, predictor.model.trained_on["background"])
-        (inputs,) = predictor.inputs(torch.tensor(np.asarray(image)).permute(2, 0, 1)[None])
-        before = Image.fromarray(inputs.permute(1, 2, 0).numpy())
-        return (before, str(outputs[0])), gr.DownloadButton(value=outputs[0], interactive=True)
+        uploaded = Path(str(path))
+        stored = read(uploaded.read_bytes(), uploaded, predictor.input, predictor.model.trained_on["background"])
+        before = to_pil_image(to_shown(predictor.inputs(to_tensor(stored)[None])[0], predictor.input))
+        after: Any = str(outputs[0])
+        if not predictor.target.is_8_bit:
+            values = read(outputs[0].read_bytes(), outputs[0], predictor.target, "white")
+            after = shown_image(values, predictor.target, "target")
+        return (before, after), gr.DownloadButton(value=outputs[0], interactive=True)
 
     def predict_several(run: str, size: str, paths: list[str] | None, progress: Any = gr.Progress()) -> Any:  # noqa: B008
         outputs = predict_uploads(predictor_for(run, size), paths or [], folder, pixels, progress)
@@ -104,7 +106,7 @@ def predict_uploads(
             failed.append(f"{path.name}: {width}×{height} pixels; here an image may have {pixels / 1e6:g} million.")
         else:
             same = sum(job.source.stem == path.stem for job in jobs)
-            jobs.append(Job(path, output / (f"{same + 1}" if same else "") / f"{path.stem}.png"))
+            jobs.append(Job(path, output / (f"{same + 1}" if same else "") / f"{path.stem}{predictor.target.suffix}"))
     messages = predict_files(predictor, jobs)
     shown = progress.tqdm(messages, total=len(jobs)) if progress else messages
     failed += [message.replace(f"{folder}/", "").partition("/")[2] for message in shown if message]

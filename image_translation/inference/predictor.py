@@ -14,8 +14,9 @@ from torchvision.transforms.v2.functional import resize
 
 from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
 from image_translation.data.derived_inputs import find
-from image_translation.data.images import read_image, to_srgb
-from image_translation.data.transforms import to_float, to_uint8
+from image_translation.data.images import to_srgb
+from image_translation.data.kinds import MODES, RGB, Kind, read, to_image
+from image_translation.data.transforms import to_float, to_stored
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
 from image_translation.networks.sizes import size_limits
 from image_translation.training.device import trim_memory
@@ -30,7 +31,7 @@ class Predictor:
     A size that the network cannot take is padded by reflection at the right and bottom, and cut back.
 
     Args:
-        model: maps (N, 3, H, W) in [-1, 1] to the same; its ``generator`` may have a ``size_divisibility`` and a
+        model: maps (N, C, H, W) in [-1, 1] to (N, C', H, W); its ``generator`` may have a ``size_divisibility`` and a
             ``smallest_size``, and its ``trained_on`` says how inputs are made (see ``ImageTranslationModule``).
         size: ``native``; or ``train`` to scale the shorter side to the size of the training images, and the output
             back; or a number of pixels for the shorter side.
@@ -54,6 +55,7 @@ class Predictor:
         precision: str = "32-true",
     ) -> None:
         self.model, self.precision = model, precision
+        self.input, self.target = model.input_kind, model.target_kind
         trained_on = model.trained_on
         if size == "train":
             if "image_size" not in trained_on:
@@ -78,13 +80,13 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """The outputs for images (N, 3, H, W), uint8; on the CPU."""
+        """The outputs for images (N, C, H, W) as they are stored, in the same form; on the CPU."""
         x = self._prepare(images)
         training = self.model.training
         self.model.eval()
         try:
             if not self.tile or x.shape[-2] * x.shape[-1] <= self.tile**2:
-                y = to_uint8(self._forward(x)).cpu()
+                y = to_stored(self._forward(x), self.target).cpu()
             else:
                 parts = [self._in_tiles(image)[None] for image in x]
                 y = torch.cat(parts) if len(parts) > 1 else parts[0]  # one without a copy
@@ -99,18 +101,20 @@ class Predictor:
 
     def _prepare(self, images: Tensor) -> Tensor:
         """Scaled, and derived."""
-        x = images if self.size is None else scale(images, self.size / min(images.shape[-2:]))
-        return x if self.derive is None else to_uint8(self.derive(to_float(x.to(self.device))))
+        x = images if self.size is None else scale(images, self.input, self.size / min(images.shape[-2:]))
+        if self.derive is None:
+            return x
+        return to_stored(self.derive(to_float(x.to(self.device), self.input)), self.input)
 
     def _restore(self, y: Tensor, images: Tensor) -> Tensor:
         """At the size of the images again."""
         if self.size is None:
             return y
-        return resize(y, list(images.shape[-2:]), InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
+        return resized(y, self.target, list(images.shape[-2:]))
 
     def _forward(self, x: Tensor) -> Tensor:
-        """uint8 → float in [-1, 1], on the model's device."""
-        x = to_float(x.to(self.device))
+        """As they are stored → float in [-1, 1], on the model's device."""
+        x = to_float(x.to(self.device), self.input)
         y: Tensor
         dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         try:
@@ -127,7 +131,7 @@ class Predictor:
         return y
 
     def _in_tiles(self, image: Tensor) -> Tensor:
-        """(3, H, W) → uint8, on the CPU."""
+        """(C, H, W) → the output as it is stored, on the CPU."""
         height, width = image.shape[-2:]
         places = tile_places(height, width, self.tile)
         if getattr(self.model, "about", {}).get("normalizes_images"):
@@ -140,7 +144,7 @@ class Predictor:
 
         with Statistics(self.model.generator) as statistics:
             statistics.collect(image, parts_of(height, width, self.tile, self.divisor), forward)
-            return blend_tiles(image, places, forward)
+            return blend_tiles(image, places, forward, self.target)
 
 
 def predict(model: Any, image: Any, **options: Any) -> Any:
@@ -148,11 +152,12 @@ def predict(model: Any, image: Any, **options: Any) -> Any:
 
     Args:
         model, options: see ``Predictor``.
-        image: a PIL image, a uint8 array (H, W, 3), the path of an image file, or a list of these. Transparent images
-            are laid over the color that was below those of the training.
+        image: a PIL image, an array (H, W, C) of the type that the model's inputs are stored in, such as uint8, the
+            path of an image file, or a list of these. Transparent images are laid over the color that was below those
+            of the training.
 
     Returns:
-        A PIL image for a PIL image or a path, an array for an array; of the same size.
+        A PIL image for a PIL image or a path, if 8 bits can hold it, else an array; of the same size.
 
     Raises:
         UserError: for another image, or one of a size that a network without ``size_divisibility`` can't take.
@@ -164,22 +169,33 @@ def predict(model: Any, image: Any, **options: Any) -> Any:
 
 
 def predict_one(predictor: Predictor, image: Any) -> Any:
-    background = predictor.model.trained_on["background"]
-    if isinstance(image, str | Path):
+    background, kind, target = predictor.model.trained_on["background"], predictor.input, predictor.target
+    from_file = isinstance(image, str | Path)
+    if from_file:
         try:
-            image = read_image(Path(image).read_bytes(), image, background)
+            image = read(Path(image).read_bytes(), Path(image), kind, background)
         except OSError as error:
             raise UserError(f"{image}: {error.strerror}.") from error
-    array = np.asarray(to_srgb(image, background) if isinstance(image, PILImage.Image) else image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise UserError(
-            f"image must be a PIL image, a uint8 array (H, W, 3) or a path, got {array.dtype} {array.shape}."
-        )
-    output = predictor(torch.tensor(array).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
-    return PILImage.fromarray(output) if isinstance(image, PILImage.Image) else output
+    is_image = from_file or isinstance(image, PILImage.Image)
+    if isinstance(image, PILImage.Image) and kind.name in MODES:
+        image = to_srgb(image, background, alpha=kind.name == "rgba").convert(MODES[kind.name])
+    array = np.asarray(image)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.dtype.name != kind.dtype or array.ndim != 3 or array.shape[2] != kind.stored or not array.size:
+        raise UserError(f"image must be a PIL image, a {kind.dtype} array (H, W, {kind.stored}) or a path, "
+                        f"got {array.dtype} {array.shape}.")  # fmt: skip
+    output = predictor(torch.tensor(array).permute(2, 0, 1)[None])[0].permute(1, 2, 0).contiguous().numpy()
+    return to_image(output, target) if is_image and target.is_8_bit else output
 
 
-def scale(images: Tensor, factor: float) -> Tensor:
-    """Images (N, C, H, W), resized as training images are."""
-    sides = [max(1, round(side * factor)) for side in images.shape[-2:]]
+def scale(images: Tensor, kind: Kind, factor: float) -> Tensor:
+    """Stored images (N, C, H, W), resized as training images are."""
+    return resized(images, kind, [max(1, round(side * factor)) for side in images.shape[-2:]])
+
+
+def resized(images: Tensor, kind: Kind, sides: list[int]) -> Tensor:
+    if kind.classes:
+        return resize(images, sides, InterpolationMode.NEAREST)  # type: ignore[no-any-return]
+    if images.dtype == torch.uint16:  # for which torch has no interpolation
+        return to_stored(resized(to_float(images, kind), RGB, sides), kind)
     return resize(images, sides, InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]

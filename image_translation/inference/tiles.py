@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from image_translation.data.transforms import to_uint8
+from image_translation.data.kinds import RGB, Kind
+from image_translation.data.transforms import to_stored
 
 OVERLAP = 4  # tiles share at least a quarter of their side
 Place = tuple[slice, slice]  # rows and columns
@@ -40,16 +41,17 @@ def parts_of(height: int, width: int, tile: int, divisor: int) -> list[Place]:
     return [(rows, columns) for rows in parts(height) for columns in parts(width)]
 
 
-def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], Tensor]) -> Tensor:
-    """The output for an image (C, H, W) as uint8: the mean of its tiles' outputs, weighted by a Hann window.
+def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], Tensor], kind: Kind = RGB) -> Tensor:
+    """The output of a ``kind`` for an image (C, H, W), as it is stored: the mean of its tiles' outputs, weighted by a
+    Hann window.
 
     ``forward`` maps a tile (C, h, w) to float in [-1, 1]. Only the output of one row of tiles is held as float.
     """
     height, width = image.shape[-2:]
-    result = torch.empty((height, width, 3), dtype=torch.uint8).permute(2, 0, 1)  # as files hold it
+    result = torch.empty((height, width, kind.stored), dtype=kind.torch_dtype).permute(2, 0, 1)  # as files hold it
     rows = [list(row) for _, row in groupby(places, key=lambda place: place[0].start)]
     side = rows[0][0][0].stop
-    total, across, down = torch.zeros(3, side, width), torch.zeros(width), torch.zeros(height)
+    total, across, down = torch.zeros(kind.channels, side, width), torch.zeros(width), torch.zeros(height)
     for _, horizontal in rows[0]:  # the windows' sums are products of those along the sides
         across[horizontal] += window(horizontal.stop - horizontal.start)
     for vertical, _ in (row[0] for row in rows):
@@ -62,7 +64,8 @@ def blend_tiles(image: Tensor, places: list[Place], forward: Callable[[Tensor], 
         done = below - top  # rows that no further tile changes
         for line in range(side):  # one at a time: no copy of them all
             if line < done:
-                result[:, top + line] = to_uint8(total[:, line] / across / down[top + line])
+                values = total[:, line] / across / down[top + line]
+                result[:, top + line] = to_stored(values[None, :, None], kind)[0, :, 0]
             total[:, line] = total[:, line + done] if line + done < side else 0
     return result
 

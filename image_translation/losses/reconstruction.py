@@ -33,6 +33,8 @@ def texture_distance(source: Tensor, output: Tensor, target: Tensor) -> Tensor:
     would fill flat areas with a pattern.
     """
     own, right, given = (contrast(images.float()) for images in (output, target, source))
+    if given.shape[1] != own.shape[1]:  # of all channels together
+        given = given.mean(dim=1, keepdim=True)
     distance = ((own + FLOOR).log() - (right + FLOOR).log()).abs()
     return (distance * given / (given + GIVEN)).mean()
 

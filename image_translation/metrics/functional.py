@@ -1,10 +1,11 @@
-"""MSE, PSNR and SSIM of each image, equal to scikit-image's, and the original study's SSIM.
+"""MSE, PSNR and SSIM of each image, equal to scikit-image's, the original study's SSIM, and metrics of masks.
 
-All take output and target, (N, C, H, W) in 0 … 255, as float64 where the device has it, and return (N,).
+All take output and target, (N, C, H, W) in 0 … ``peak``, as float64 where the device has it, and return (N,).
 """
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_jaccard_index
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 PEAK = 255.0
@@ -13,17 +14,17 @@ BORDER = 5  # half of the SSIM's 11×11 window
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error in 8-bit units, 0 … 65025. (The function of torchmetrics returns one value for a batch.)"""
+    """Mean squared error in the images' own units, of 8 bits 0 … 65025. (torchmetrics has that of a batch.)"""
     return (output - target).square().mean(dim=(1, 2, 3))
 
 
-def psnr(output: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, 10·log10(255² / mse); 100 for identical images."""
-    values = peak_signal_noise_ratio(output, target, data_range=PEAK, reduction="none", dim=(1, 2, 3))
+def psnr(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
+    """Peak signal-to-noise ratio in dB, 10·log10(peak² / mse); 100 for identical images."""
+    values = peak_signal_noise_ratio(output, target, data_range=peak, reduction="none", dim=(1, 2, 3))
     return values.masked_fill(values.isinf(), IDENTICAL_PSNR)
 
 
-def ssim(output: Tensor, target: Tensor) -> Tensor:
+def ssim(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
     """Structural similarity (Wang et al. 2004), -1 … 1: Gaussian windows of 11×11 pixels with σ 1.5, K1 0.01, K2 0.03.
 
     The mean over all channels and all windows inside the image, as in scikit-image with ``gaussian_weights=True,
@@ -32,19 +33,30 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     """
     # On a CPU, convolutions take 20 times as long in float64; on a GPU, float32 ones may be rounded to TF32.
     dtype = torch.float64 if output.is_cuda else torch.float32
-    pair = output.to(dtype) / PEAK, target.to(dtype) / PEAK
+    pair = output.to(dtype) / peak, target.to(dtype) / peak
     windows = structural_similarity_index_measure(*pair, data_range=1.0, reduction="none", return_full_image=True)[1]
     # The mean that torchmetrics returns includes windows that cross the border.
     inside: Tensor = windows[..., BORDER:-BORDER, BORDER:-BORDER]
     return inside.mean(dim=(1, 2, 3))
 
 
-def report_ssim(output: Tensor, target: Tensor) -> Tensor:
+def report_ssim(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
     """What the original study reported as SSIM: of whole images on [0, 1], without the covariance.
 
     It compares their means and standard deviations only: an image with its pixels shuffled gets the full score.
     """
     c1, c2 = (0.01 * 7) ** 2, (0.03 * 7) ** 2
-    mx, my = (image.mean(dim=(1, 2, 3)) for image in (output / PEAK, target / PEAK))
-    sx, sy = (image.std(dim=(1, 2, 3), correction=0) for image in (output / PEAK, target / PEAK))
+    mx, my = (image.mean(dim=(1, 2, 3)) for image in (output / peak, target / peak))
+    sx, sy = (image.std(dim=(1, 2, 3), correction=0) for image in (output / peak, target / peak))
     return (2 * mx * my + c1) * (2 * sx * sy + c2) / ((mx**2 + my**2 + c1) * (sx**2 + sy**2 + c2))
+
+
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """The part of the pixels of masks (N, 1, H, W) whose class is right, 0 … 1."""
+    return (output == target).to(output.dtype).mean(dim=(1, 2, 3))
+
+
+def miou(output: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Mean intersection over union, 0 … 1, over the classes that an image's output or target has."""
+    pairs = zip(output.long(), target.long(), strict=True)
+    return torch.stack([multiclass_jaccard_index(*pair, num_classes=classes, average="macro") for pair in pairs])

@@ -1,6 +1,8 @@
 """The scores of each image, and their means."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +11,16 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from image_translation.cli.errors import one_of
-from image_translation.metrics.functional import IDENTICAL_PSNR, PEAK, mse, psnr, report_ssim, ssim
+from image_translation.metrics.functional import (
+    IDENTICAL_PSNR,
+    PEAK,
+    accuracy,
+    miou,
+    mse,
+    psnr,
+    report_ssim,
+    ssim,
+)
 from image_translation.metrics.names import PROTOCOLS
 
 NAME_BYTES = 256  # file names have at most 255
@@ -17,28 +28,39 @@ Scores = dict[str, float]
 
 
 class ImageScores(Metric):
-    """MSE, PSNR and SSIM of each image by its name, computed on what is saved in the files.
+    """MSE, PSNR and SSIM of each image by its name, or of masks accuracy and mean IoU, of what is saved in the files.
 
-    The protocol ``report`` adds the SSIM of the original study to those of ``standard``.
+    The protocol ``report`` adds the SSIM of the original study to those of ``standard``. Values are in
+    ``low`` … ``low + peak``, or
+    the numbers of ``classes``.
     """
 
     full_state_update = False
     names: list[Tensor]  # as bytes, because only tensors are gathered from other devices
     values: list[Tensor]
 
-    def __init__(self, protocol: str = "standard", **kwargs: Any) -> None:
+    def __init__(
+        self, protocol: str = "standard", low: float = 0.0, peak: float = PEAK, classes: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        further = {"report_ssim": report_ssim} if one_of("protocol", protocol, PROTOCOLS) == "report" else {}
-        self.functions = {"mse": mse, "psnr": psnr, "ssim": ssim, **further}
+        self.low = low
+        self.functions: dict[str, Callable[..., Tensor]]
+        if classes:
+            self.functions = {"accuracy": accuracy, "miou": partial(miou, classes=classes)}
+        else:
+            self.functions = {"mse": mse, "psnr": partial(psnr, peak=peak), "ssim": partial(ssim, peak=peak)}
+        if one_of("protocol", protocol, PROTOCOLS) == "report" and not classes:
+            self.functions["report_ssim"] = partial(report_ssim, peak=peak)
         self.add_state("names", default=[], dist_reduce_fx="cat")
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def update(self, output: Tensor, target: Tensor, names: list[str]) -> None:
-        """Add a batch of images, uint8 (N, C, H, W), and their names."""
+        """Add a batch of images (N, C, H, W), as they are stored, and their names."""
         dtype = torch.float32 if output.device.type == "mps" else torch.float64  # MPS has no float64
         with torch.autocast(output.device.type, enabled=False):
-            pair = output.to(dtype), target.to(dtype)
-            self.values.append(torch.stack([function(*pair).to(dtype) for function in self.functions.values()], dim=1))
+            pair = output.to(dtype) - self.low, target.to(dtype) - self.low
+            scores = [function(*pair).to(dtype) for function in self.functions.values()]
+            self.values.append(torch.stack(scores, dim=1))
         encoded = [list(name.encode("utf-8", "surrogateescape").ljust(NAME_BYTES, b"\0")) for name in names]
         self.names.append(torch.tensor(encoded, dtype=torch.uint8).to(output.device, non_blocking=True))
 
@@ -50,14 +72,14 @@ class ImageScores(Metric):
         return {name: dict(zip(self.functions, row, strict=True)) for name, row in scores}
 
 
-def mean_metrics(scores: dict[str, Scores]) -> Scores:
+def mean_metrics(scores: dict[str, Scores], peak: float = PEAK) -> Scores:
     """Means over the images: ``mse``, ``psnr``, ``ssim``, and with the protocol ``report`` the study's ``report/…``."""
     names = next(iter(scores.values()))
     means = {name: sum(row[name] for row in scores.values()) / len(scores) for name in names}
     study = means.pop("report_ssim", None)
     if study is not None:
-        # All images have one size, so the error pooled over all pixels is the mean of the images' errors.
+        # Of images of one size, the error pooled over all pixels is the mean of the images' errors.
         pooled = means["mse"]
-        decibels = 10 * math.log10(PEAK**2 / pooled) if pooled else IDENTICAL_PSNR
+        decibels = 10 * math.log10(peak**2 / pooled) if pooled else IDENTICAL_PSNR
         means |= {"report/mse": pooled, "report/psnr": decibels, "report/ssim": study}
     return means

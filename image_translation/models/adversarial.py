@@ -26,7 +26,8 @@ class AdversarialModule(ImageTranslationModule):
         gradient_clip_val: largest norm of each optimizer's gradient, 0 for no limit. (Under manual optimization
             Lightning leaves this and accumulation to the model.)
         accumulate_grad_batches: batches whose gradients are averaged for one update.
-        optimizer, scheduler, compile: see ``ImageTranslationModule``; both networks get one of each.
+        optimizer, scheduler, compile, in_channels, out_channels: see ``ImageTranslationModule``; both networks get an
+            optimizer and a schedule.
     """
 
     discriminator: nn.Module
@@ -38,8 +39,10 @@ class AdversarialModule(ImageTranslationModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         compile: str = "off",  # noqa: A002
+        in_channels: int = 3,
+        out_channels: int = 3,
     ) -> None:
-        super().__init__(optimizer, scheduler, compile)
+        super().__init__(optimizer, scheduler, compile, in_channels, out_channels)
         self.automatic_optimization = False
         at_least("gradient_clip_val", gradient_clip_val, 0)
         at_least("accumulate_grad_batches", accumulate_grad_batches, 1, whole=True)
@@ -95,7 +98,7 @@ class AdversarialModule(ImageTranslationModule):
     def advance_schedules(self) -> None:
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(self.trainer.callback_metrics["val/psnr"])
+                config.scheduler.step(self.trainer.callback_metrics[self.leading_metric])
             else:
                 config.scheduler.step()
 

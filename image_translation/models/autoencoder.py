@@ -1,12 +1,14 @@
-"""The study's autoencoder, trained on the L1 distance alone."""
+"""The study's autoencoder, trained on the L1 distance alone; on masks by cross-entropy."""
 
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from image_translation.models.base import Batch, ImageTranslationModule
+from image_translation.losses.classes import cross_entropy
+from image_translation.models.base import ImageTranslationModule
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
+from image_translation.models.scoring import Batch
 from image_translation.networks import ConvAutoencoder
 
 
@@ -19,7 +21,7 @@ class UNetAutoencoder(ImageTranslationModule):
         base_channels: width of the network's first layer.
         norm: ``instance`` (each image's own statistics) or ``batch``.
         gradient_checkpointing: save memory in training by computing activations again in the backward pass.
-        optimizer, scheduler, compile: see ``ImageTranslationModule``.
+        optimizer, scheduler, compile, in_channels, out_channels: see ``ImageTranslationModule``.
     """
 
     def __init__(
@@ -32,10 +34,17 @@ class UNetAutoencoder(ImageTranslationModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         compile: str = "off",  # noqa: A002
+        in_channels: int = 3,
+        out_channels: int = 3,
     ) -> None:
-        super().__init__(optimizer, scheduler, compile)
-        self.generator = ConvAutoencoder(3, 3, image_size, base_channels, norm, gradient_checkpointing, depth)
+        super().__init__(optimizer, scheduler, compile, in_channels, out_channels)
+        self.generator = ConvAutoencoder(
+            in_channels, out_channels, image_size, base_channels, norm, gradient_checkpointing, depth
+        )
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        l1 = F.l1_loss(self.generator(batch["input"]).float(), batch["target"])
+        output, target = self.generator(batch["input"]), batch["target"]
+        if self.target_kind.classes:
+            return {"loss": cross_entropy(output, target)}
+        l1 = F.l1_loss(output.float(), target)
         return {"loss": l1, "l1": l1.detach()}

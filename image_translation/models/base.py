@@ -6,26 +6,20 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from image_translation import __version__
-from image_translation.cli.errors import UserError, one_of
-from image_translation.data.transforms import to_uint8
+from image_translation.cli.errors import one_of
 from image_translation.inference.predictor import predict
-from image_translation.metrics.image_scores import ImageScores, Scores, mean_metrics
 from image_translation.models import optimization
-from image_translation.models.baselines import Baselines
 from image_translation.models.compiling import COMPILE, compile_networks
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
-from image_translation.networks.sizes import fits, pad, require_fitting, size_limits
+from image_translation.models.scoring import Batch, ScoredModule
+from image_translation.networks.sizes import require_fitting
 
-Batch = dict[str, Any]
 
-
-class ImageTranslationModule(LightningModule):
+class ImageTranslationModule(ScoredModule):
     """Maps images (N, C, H, W) in [-1, 1] to images (N, C', H, W) in [-1, 1].
 
     A subclass sets ``generator`` and implements ``losses``. Lightning's automatic optimization then trains it. A model
@@ -39,18 +33,20 @@ class ImageTranslationModule(LightningModule):
         scheduler: makes a learning rate schedule of an optimizer; None for a constant rate. One with an argument
             ``total_steps`` gets the number of steps and advances every step, any other advances every epoch.
         compile: train with torch.compile: ``off``, ``default``, or ``max`` (tries kernels, and CUDA graphs).
+        in_channels, out_channels: channels of inputs and targets, which ``train`` takes from the data.
     """
 
-    generator: nn.Module
-    best_by: str | None = "val/psnr"  # which val metric the best checkpoint is chosen by; None: it is the last
+    best_by: str | None = "auto"  # which val metric the best checkpoint is chosen by; None: it is the last
 
     def __init__(
         self,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         compile: str = "off",  # noqa: A002
+        in_channels: int = 3,
+        out_channels: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, out_channels)
         frame = inspect.currentframe()
         while frame and frame.f_back and frame.f_back.f_locals.get("self") is self:
             frame = frame.f_back  # of the outermost subclass's constructor: its arguments make the model again
@@ -59,13 +55,7 @@ class ImageTranslationModule(LightningModule):
         self.schedule_interval = optimization.schedule_interval(scheduler)
         self.compile_mode = one_of("compile", compile, COMPILE)
         self.initial_schedules: list[dict[str, Any]] = []  # before a checkpoint is restored
-        self.test_split, self.baselines = "test", Baselines()
-        self.set_protocol("standard")
-        self.results: dict[str, dict[str, Scores]] = {}  # of each image, by split; and of each baseline
         self.gradient_norms: dict[str, Tensor] = {}  # of the latest update
-        self.extra_metrics: dict[str, Scores] = {}  # of a test, such as perceptual ones: its own by "", a baseline's
-        self.outputs_finite: Tensor | bool = True
-        self.trained_on: dict[str, Any] = {"background": "white"}  # see PairedImageDataModule.facts; it is saved
         self.averaged_weights: Callable[[], AbstractContextManager[None]] = nullcontext  # see callbacks.EMA
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -85,6 +75,7 @@ class ImageTranslationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         self.trained_on = getattr(self.trainer.datamodule, "facts", self.trained_on)  # type: ignore[attr-defined]
+        self.set_protocol(self.protocol)  # of the kind of these targets
         if stage == "fit":
             require_fitting(self.generator, *self.trainer.datamodule.sides)  # type: ignore[attr-defined]
         # On a CPU, convolutions choose a layout of their own, and fused Adam would copy channels_last weights.
@@ -100,7 +91,8 @@ class ImageTranslationModule(LightningModule):
         if self.scheduler_factory is None:
             return optimizer
         schedule = optimization.make_schedule(self, optimizer)
-        return [optimizer], [{"scheduler": schedule, "interval": self.schedule_interval, "monitor": "val/psnr"}]
+        config = {"scheduler": schedule, "interval": self.schedule_interval, "monitor": self.leading_metric}
+        return [optimizer], [config]
 
     def on_fit_start(self) -> None:
         self.initial_schedules = [config.scheduler.state_dict() for config in self.trainer.lr_scheduler_configs]
@@ -130,70 +122,6 @@ class ImageTranslationModule(LightningModule):
     ) -> None:
         if gradient_clip_val:
             optimization.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    # Evaluation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images of any size (N, C, H, W) in [-1, 1] → (N, C', H, W), padded by reflection on the way if need be."""
-        height, width = x.shape[-2:]
-        limits = size_limits(self.generator)
-        if fits(height, width, *limits):
-            return self.generator.forward(x)  # type: ignore[no-any-return]  # not compiled: they come in many sizes
-        return self.generator.forward(pad(x, *limits))[..., :height, :width]  # type: ignore[no-any-return]
-
-    def set_protocol(self, protocol: str) -> None:
-        """Which metrics are computed: ``standard``, or ``report`` to add the original study's."""
-        self.scores = ImageScores(protocol)
-        self.baselines.set_protocol(protocol)
-
-    def evaluation_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Outputs and targets of a batch as uint8, as they are saved and scored."""
-        raw = self(batch["input"])
-        self.outputs_finite = self.outputs_finite & raw.isfinite().all()
-        output, target = to_uint8(raw), to_uint8(batch["target"])
-        self.scores.update(output, target, batch["name"])
-        return output, target
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.evaluation_step(batch)[0]
-
-    def on_validation_epoch_end(self) -> None:
-        self._log_scores(self.scores, "val", prog_bar=True)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        output, target = self.evaluation_step(batch)
-        self.baselines.update(batch["input"], target, batch["name"])
-        return output
-
-    def on_test_epoch_end(self) -> None:
-        for name, scores in {self.test_split: self.scores, **self.baselines.scores}.items():
-            self._log_scores(scores, name)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return to_uint8(self(batch["input"]))
-
-    def _log_scores(self, scores: ImageScores, split: str, prog_bar: bool = False) -> None:
-        if not self.outputs_finite:
-            raise UserError(
-                f"After step {self.trainer.global_step} outputs of the model are NaN or infinite: training diverged. "
-                "Try a lower model.optimizer.lr, gradient clipping, or trainer.precision=32-true."
-            )
-        self.results[split] = scores.compute()
-        scores.reset()
-        if split in self.baselines.scores and self.test_split != "test":
-            split = f"{self.test_split}/{split}"
-        for metric, value in mean_metrics(self.results[split.rpartition("/")[2]]).items():
-            name = metric if split == "test" and "/" in metric else f"{split}/{metric}"  # report/psnr of the test split
-            self.log(name, value, prog_bar=prog_bar, sync_dist=True)  # equal on all devices already
-        self.log_axes()
-
-    def log_axes(self, **options: Any) -> None:
-        """The x-axes of what is logged along with it: steps and epochs done."""
-        ended = self.trainer.state.fn == TrainerFn.FITTING and not options.get("on_step")
-        counts = {"step": self.trainer.global_step, "epoch": self.trainer.current_epoch + ended}
-        # Filled on the device: copying a number there would wait for it.
-        axes = {name: torch.full((), float(count), device=self.device) for name, count in counts.items()}
-        self.log_dict(axes, sync_dist=not options.get("on_step"), **options)
 
     def predict(self, image: Any, **options: Any) -> Any:
         """The output for a PIL image, an array (H, W, 3), a path or a list of these; see ``inference.predictor``."""

@@ -9,8 +9,8 @@ class ColorCurveBaseline(ImageTranslationModule):
     It is fitted in closed form to all training pixels when training begins; there are no steps and no seeds.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, in_channels: int = 3, out_channels: int = 3) -> None:
+        super().__init__(in_channels=in_channels, out_channels=out_channels)
         self.generator = self.baselines.color_curve
 
     def configure_optimizers(self) -> None:

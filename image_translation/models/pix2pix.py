@@ -9,8 +9,8 @@ from torch import Tensor
 from image_translation.cli.errors import at_least, one_of
 from image_translation.losses.adversarial import GAN_LOSSES
 from image_translation.models.adversarial import AdversarialModule, frozen
-from image_translation.models.base import Batch
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
+from image_translation.models.scoring import Batch
 from image_translation.networks import PatchGANDiscriminator, UNetGenerator
 
 
@@ -27,7 +27,8 @@ class Pix2Pix(AdversarialModule):
         gan_loss: ``bce``, ``lsgan`` or ``hinge``.
         lambda_l1: weight of the L1 distance in the generator's loss.
         gradient_checkpointing: save memory in training by computing activations again in the backward pass.
-        gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile: see ``AdversarialModule``.
+        gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile, in_channels, out_channels: see
+            ``AdversarialModule``.
     """
 
     def __init__(
@@ -46,14 +47,17 @@ class Pix2Pix(AdversarialModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         compile: str = "off",  # noqa: A002
+        in_channels: int = 3,
+        out_channels: int = 3,
     ) -> None:
-        super().__init__(gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile)
+        channels = in_channels, out_channels
+        super().__init__(gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile, *channels)
         at_least("lambda_l1", lambda_l1, 0)
         self.gan_loss = GAN_LOSSES[one_of("gan_loss", gan_loss, GAN_LOSSES)]
         self.lambda_l1, self.norm = lambda_l1, norm
-        networks = (3, 3, image_size, base_channels, norm)
+        networks = (*channels, image_size, base_channels, norm)
         self.generator = UNetGenerator(*networks, dropout, gradient_checkpointing, upsample, depth)
-        self.discriminator = PatchGANDiscriminator(6, base_channels, norm, gradient_checkpointing)
+        self.discriminator = PatchGANDiscriminator(sum(channels), base_channels, norm, gradient_checkpointing)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         x, y = batch["input"], batch["target"]

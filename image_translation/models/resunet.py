@@ -5,14 +5,18 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from image_translation.cli.errors import at_least
+from image_translation.losses.classes import cross_entropy
 from image_translation.losses.reconstruction import charbonnier_ssim
-from image_translation.models.base import Batch, ImageTranslationModule
+from image_translation.models.base import ImageTranslationModule
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory
+from image_translation.models.scoring import Batch
 from image_translation.networks import ResidualUNet
 
 
 class ResUNet(ImageTranslationModule):
     """Learns what the color curve leaves, by a robust distance and SSIM (``losses.reconstruction``).
+
+    If targets are masks, it learns by cross-entropy.
 
     Args:
         base_channels: channels at half the resolution, a multiple of 8.
@@ -20,7 +24,7 @@ class ResUNet(ImageTranslationModule):
         ssim_weight: weight of 1 − SSIM beside the distance.
         gradient_clip_val: largest norm of the gradient, unless ``trainer.gradient_clip_val`` is set; 0 for no limit.
         gradient_checkpointing: save memory in training by computing activations again in the backward pass.
-        optimizer, scheduler, compile: see ``ImageTranslationModule``.
+        optimizer, scheduler, compile, in_channels, out_channels: see ``ImageTranslationModule``.
     """
 
     def __init__(
@@ -33,12 +37,14 @@ class ResUNet(ImageTranslationModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         compile: str = "off",  # noqa: A002
+        in_channels: int = 3,
+        out_channels: int = 3,
     ) -> None:
-        super().__init__(optimizer, scheduler, compile)
+        super().__init__(optimizer, scheduler, compile, in_channels, out_channels)
         at_least("ssim_weight", ssim_weight, 0)
         at_least("gradient_clip_val", gradient_clip_val, 0)
         self.ssim_weight, self.gradient_clip_val = ssim_weight, gradient_clip_val
-        self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
+        self.generator = ResidualUNet(in_channels, out_channels, base_channels, depth, gradient_checkpointing)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -46,6 +52,8 @@ class ResUNet(ImageTranslationModule):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         output, target = self.generator(batch["input"]), batch["target"]
+        if self.target_kind.classes:
+            return {"loss": cross_entropy(output, target)}
         loss, ssim = charbonnier_ssim(output, target, self.ssim_weight)
         return {"loss": loss, "l1": F.l1_loss(output.detach().float(), target), "ssim": ssim}
 

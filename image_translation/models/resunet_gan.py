@@ -11,9 +11,9 @@ from image_translation.losses.adversarial import GAN_LOSSES
 from image_translation.losses.augmentation import diff_augment
 from image_translation.losses.reconstruction import charbonnier_ssim, texture_distance
 from image_translation.models.adversarial import AdversarialModule, frozen
-from image_translation.models.base import Batch
 from image_translation.models.optimization import OptimizerFactory, SchedulerFactory, steps_of
 from image_translation.models.resunet import start_at_curve
+from image_translation.models.scoring import Batch
 from image_translation.networks import MultiScaleDiscriminator, ResidualUNet
 
 ADVERSARIAL = ("discriminator", "score_real", "score_fake", "accuracy", "gan", "features", "texture")  # losses
@@ -37,7 +37,8 @@ class ResUNetGAN(AdversarialModule):
         discriminator_channels: width of the discriminator's first layers.
         discriminator_norm: ``instance``, or ``spectral`` for limited weights instead (Miyato et al. 2018).
         diff_augment: augment what the discriminator sees, for few images.
-        gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile: see ``AdversarialModule``.
+        gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile, in_channels, out_channels: see
+            ``AdversarialModule``.
     """
 
     best_by = None  # the best PSNR would be that from before the discriminator
@@ -61,8 +62,11 @@ class ResUNetGAN(AdversarialModule):
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
         compile: str = "off",  # noqa: A002
+        in_channels: int = 3,
+        out_channels: int = 3,
     ) -> None:
-        super().__init__(gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile)
+        channels = in_channels, out_channels
+        super().__init__(gradient_clip_val, accumulate_grad_batches, optimizer, scheduler, compile, *channels)
         for name, value in (("ssim_weight", ssim_weight), ("gan_start", gan_start),
                             ("lambda_gan", lambda_gan), ("lambda_features", lambda_features),
                             ("lambda_texture", lambda_texture)):  # fmt: skip
@@ -74,8 +78,8 @@ class ResUNetGAN(AdversarialModule):
         self.lambdas = {"gan": lambda_gan, "features": lambda_features, "texture": lambda_texture}
         self.diff_augment = one_of("diff_augment", diff_augment, (True, False))
         one_of("discriminator_norm", discriminator_norm, ("instance", "spectral"))  # batch norm would mix real and fake
-        self.generator = ResidualUNet(3, 3, base_channels, depth, gradient_checkpointing)
-        self.discriminator = MultiScaleDiscriminator(6, discriminator_channels, norm=discriminator_norm)
+        self.generator = ResidualUNet(*channels, base_channels, depth, gradient_checkpointing)
+        self.discriminator = MultiScaleDiscriminator(sum(channels), discriminator_channels, norm=discriminator_norm)
         self.register_buffer("start", self.weights())  # of the generator when the discriminator joined in
         self.start: Tensor
 

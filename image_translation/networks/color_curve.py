@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DEGREE = 3  # 20 terms for three channels
+MOST_CHANNELS = {3: 8, 2: 20}  # up to which a degree has at most some 200 terms; three channels have 20
 RIDGE = 1e-6  # a pixel, towards the unchanged color: few colors leave terms undetermined
 
 
 class ColorCurve(nn.Module):
-    """Each output channel is a cubic polynomial of the input channels, the same at every pixel.
+    """Each output channel is a polynomial of the input channels, the same at every pixel: cubic, or lower for many.
 
     ``fit`` finds the coefficients, a buffer, in closed form. Until then the output is the input.
     """
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3) -> None:
         super().__init__()
-        degrees = range(DEGREE + 1)
+        degrees = range(1 + next((d for d, most in MOST_CHANNELS.items() if in_channels <= most), 1))
         self.monomials = [m for d in degrees for m in combinations_with_replacement(range(in_channels), d)]
         unchanged = torch.eye(in_channels + 1, len(self.monomials))[1:]  # without the constant
         self.register_buffer("coefficients", unchanged[torch.arange(out_channels) % in_channels])

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from image_translation.cli.pages import render
-from image_translation.metrics.names import BASELINES, METRICS, SHARPNESS, title
+from image_translation.metrics.names import BASELINES, HIGHER_IS_BETTER, SHARPNESS, title
 from image_translation.runs.files import read_json, write_text
 from image_translation.runs.folder import CARD, RESULTS_IMAGE, read_config, read_manifest
 
@@ -18,11 +18,12 @@ def write_card(folder: Path) -> None:
     facts, config = read_manifest(folder), read_config(folder)
     path = folder / "test" / "metrics.json"
     scores: dict[str, float] = read_json(path) if path.exists() else {}
-    metrics = [metric for metric in (*METRICS, SHARPNESS) if f"test/{metric}" in scores or metric in scores]
+    metrics = [metric for metric in (*HIGHER_IS_BETTER, SHARPNESS) if f"test/{metric}" in scores or metric in scores]
     rows = {}
     for name, prefix in ((facts["model"], "test"), *((baseline, baseline) for baseline in BASELINES)):
         values = [scores.get(f"{prefix}/{metric}", scores.get(metric)) for metric in metrics]
-        rows[name] = [f"{value:.3f}" for value in values if value is not None]
+        if rounded := [f"{value:.3f}" for value in values if value is not None]:
+            rows[name] = rounded
     text = render(
         "card.md.j2", facts=facts, front=yaml.safe_dump(front_matter(facts), sort_keys=False),
         headings=[title(metric) for metric in metrics], rows=rows, has_image=(folder / RESULTS_IMAGE).exists(),
@@ -38,7 +39,7 @@ def front_matter(facts: dict[str, Any]) -> dict[str, Any]:
     metrics = [
         {"type": name, "name": title(name)[:-2], "value": round(value, 4)}
         for name, value in facts.get("test", {}).items()
-        if name in METRICS
+        if name in HIGHER_IS_BETTER
     ]
     return {
         "license": UNKNOWN_LICENSE,

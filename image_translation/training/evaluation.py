@@ -10,8 +10,8 @@ from image_translation.callbacks import Panels, TestResultsWriter
 from image_translation.cli.console import print_results
 from image_translation.data import PairedImageDataModule
 from image_translation.inference.checkpoints import read_checkpoint
-from image_translation.metrics.image_scores import Scores, mean_metrics
-from image_translation.metrics.names import BASELINES
+from image_translation.metrics.image_scores import Scores
+from image_translation.metrics.names import LEADERS, title
 from image_translation.models import ImageTranslationModule
 
 log = logging.getLogger(__name__)
@@ -59,12 +59,14 @@ def evaluate(
         model.test_split = datamodule.test_split = split
         trainer.test(model, datamodule=datamodule, verbose=False)
         extra = model.extra_metrics
-        scores[split] = mean_metrics(model.results[split]) | extra.get("", {})
-        rows = {baseline: mean_metrics(model.results[baseline]) | extra.get(baseline, {}) for baseline in BASELINES}
+        scores[split] = model.mean_metrics(split) | extra.get("", {})
+        rows = {name: model.mean_metrics(name) | extra.get(name, {}) for name in model.baselines.names}
         print_results({name: scores[split]} | rows, split, *panels, writer.folder)
-        below = all(scores[split][metric] < rows["color_curve"][metric] for metric in ("psnr", "ssim"))
+        leaders = [metric for metric in LEADERS if metric in scores[split]]
+        below = all(scores[split][metric] < rows["color_curve"][metric] for metric in leaders)
         if below and model.trains and trainer.is_global_zero:
-            print(f"Below color_curve in PSNR and SSIM: {name} has learned no structure yet.")
+            names = " and ".join(title(metric)[:-2] for metric in leaders)
+            print(f"Below color_curve in {names}: {name} has learned no structure yet.")
     if "test" in scores and writer.overview.exists() and trainer.is_global_zero:
         print(f"Look at {writer.overview}: curves, and the best, the median and the worst test image.")
     return scores

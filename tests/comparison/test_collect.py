@@ -51,7 +51,7 @@ def test_the_color_curve_is_a_baseline_and_no_experiment(tmp_path: Path) -> None
     curve = task.baselines[0]
     assert curve.runs[0].folder == own  # which has the images
     assert curve.scores("psnr").tolist() == [[float(row["psnr"]) for row in read_csv(own / "test" / "per_image.csv")]]
-    assert curve.psnr == pytest.approx(curve.scores("psnr").mean())
+    assert curve.quality == pytest.approx(curve.scores("psnr").mean())
     assert {verdict.pair for verdict in judge([task])} == {("color_curve", "pix2pix"), ("identity", "pix2pix")}
 
 

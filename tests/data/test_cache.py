@@ -76,7 +76,7 @@ def test_a_batch_is_that_of_the_dataset(comic_root: Path, tmp_path: Path, reads:
     assert reads[6, 4] == 1 + 2  # once for the cache
     assert reads[6, 5] == 0  # nobody asked for it
     assert len(memory) == len(disk) == 6
-    assert dataset.nbytes == 6 * PAIR == memory.stored.nbytes == disk.path.stat().st_size
+    assert dataset.nbytes == 6 * PAIR == sum(half.nbytes for half in memory.stored) == disk.path.stat().st_size
     assert len(pickle.dumps(disk)) < 10_000
 
 

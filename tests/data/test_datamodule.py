@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import Grayscale
 from image_translation.cli.errors import UserError
 from image_translation.data import PairedImageDataModule
 from image_translation.data.sampler import OutlastingLoader, outlast_signals
-from image_translation.data.transforms import to_uint8
+from image_translation.data.transforms import to_stored
 
 
 def first_batch(module: PairedImageDataModule, split: str) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def test_batch_contract(comic_root: Path) -> None:
         assert -1 <= half.min() < half.max() <= 1
     for name, source, target in zip(batch["name"], batch["input"], batch["target"], strict=True):
         on_disk = Image.open(comic_root / "train" / "face" / f"{name}.png")
-        assert np.array_equal(to_uint8(source).permute(1, 2, 0), on_disk)
-        assert np.array_equal(to_uint8(target).permute(1, 2, 0), comic_of(on_disk))
+        assert np.array_equal(to_stored(source).permute(1, 2, 0), on_disk)
+        assert np.array_equal(to_stored(target).permute(1, 2, 0), comic_of(on_disk))
 
 
 def test_only_training_images_are_jittered(comic_root: Path) -> None:

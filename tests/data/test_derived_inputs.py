@@ -16,7 +16,7 @@ from torch import Tensor
 
 from image_translation.cli.app import CONF, instantiate
 from image_translation.data.derived_inputs import center_mask, describe, edges, find, gray, lowres
-from image_translation.data.transforms import to_float, to_uint8
+from image_translation.data.transforms import to_float, to_stored
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_edges_are_where_scikit_image_has_them(images: Tensor) -> None:
 
 
 def test_lowres_is_pillows_way_down_and_up(images: Tensor) -> None:
-    for image, derived in zip(images, to_uint8(lowres(images)), strict=True):
-        image = Image.fromarray(to_uint8(image).permute(1, 2, 0).numpy())
+    for image, derived in zip(images, to_stored(lowres(images)), strict=True):
+        image = Image.fromarray(to_stored(image).permute(1, 2, 0).numpy())
         expected = image.resize((SIZE // 4,) * 2, Image.Resampling.BICUBIC).resize(
             (SIZE,) * 2, Image.Resampling.BICUBIC
         )
@@ -71,8 +71,8 @@ def test_the_mask_is_gray_and_the_rest_stays(images: Tensor) -> None:
 
 
 def test_gray_is_the_luma_of_pillow(images: Tensor) -> None:
-    for image, derived in zip(images, to_uint8(gray(images)), strict=True):
-        luma = np.asarray(Image.fromarray(to_uint8(image).permute(1, 2, 0).numpy()).convert("L"))
+    for image, derived in zip(images, to_stored(gray(images)), strict=True):
+        luma = np.asarray(Image.fromarray(to_stored(image).permute(1, 2, 0).numpy()).convert("L"))
         assert np.abs(derived.numpy().astype(int) - luma).max() <= 1
 
 
@@ -95,7 +95,7 @@ def test_tasks_are_one_yaml(task: str, direction: str, comic_root: Path) -> None
     photo, derived = ("target", "input") if direction == "AtoB" else ("input", "target")
     for name, image in zip(batch["name"], batch[photo], strict=True):
         file = Image.open(comic_root / "train" / "face" / f"{name}.png")
-        assert np.array_equal(to_uint8(image).permute(1, 2, 0).numpy(), np.asarray(file))
-    assert torch.equal(to_uint8(batch[derived]), to_uint8(data.derive(batch[photo])))
-    assert torch.equal(batch[derived], to_float(to_uint8(batch[derived])))  # what a file can hold
+        assert np.array_equal(to_stored(image).permute(1, 2, 0).numpy(), np.asarray(file))
+    assert torch.equal(to_stored(batch[derived]), to_stored(data.derive(batch[photo])))
+    assert torch.equal(batch[derived], to_float(to_stored(batch[derived])))  # what a file can hold
     assert not torch.equal(batch[derived], batch[photo])

@@ -18,7 +18,7 @@ from recorder import Recorder, datamodule
 from image_translation.cli.errors import UserError
 from image_translation.data.dataset import Held, PairedImageDataset
 from image_translation.data.images import resize_image
-from image_translation.data.transforms import to_float, to_uint8
+from image_translation.data.transforms import to_float, to_stored
 from image_translation.models import ResUNet
 
 SIZES = [(96, 64), (64, 96), (50, 80), (130, 70)]  # width and height
@@ -88,7 +88,7 @@ def test_windows_are_parts_of_the_files_others_each_epoch_and_tests_are_whole(ro
         assert batch["input"].shape[1:] == (3, 32, 48)
         for name, *halves in zip(batch["name"], batch["input"], batch["target"], strict=True):
             found = [
-                in_file(to_uint8(half), pixels(root / "train" / folder / f"{name}.png"))
+                in_file(to_stored(half), pixels(root / "train" / folder / f"{name}.png"))
                 for half, folder in zip(halves, ("face", "comics"), strict=True)
             ]
             assert found[0] == found[1]  # the same place in both

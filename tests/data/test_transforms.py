@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from image_translation.data.transforms import random_crop, to_float, to_uint8
+from image_translation.data.transforms import random_crop, to_float, to_stored
 
 
 def test_bytes_survive_the_way_to_floats_and_back_and_floats_are_clamped_and_rounded() -> None:
     every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert torch.equal(to_uint8(to_float(every)), every)
+    assert torch.equal(to_stored(to_float(every)), every)
     assert to_float(every).aminmax() == (-1, 1)
     values = torch.tensor([-3.0, -1.0, 1 / 127.5 - 1 + 0.49 / 127.5, 1 / 127.5 - 1 + 0.51 / 127.5, 1.0, 7.0])
-    assert to_uint8(values).tolist() == [0, 0, 1, 2, 255, 255]
+    assert to_stored(values).tolist() == [0, 0, 1, 2, 255, 255]
 
 
 @pytest.mark.parametrize("whole", [(20, 20), (16, 24)])

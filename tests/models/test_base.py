@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import image_translation
 from image_translation.callbacks import LastCheckpoint
 from image_translation.cli.errors import UserError
-from image_translation.data.transforms import to_uint8
+from image_translation.data.transforms import to_stored
 from image_translation.metrics.image_scores import mean_metrics
 from image_translation.models import Identity, ImageTranslationModule, Pix2Pix
 from image_translation.training.schedules import warmup_cosine
@@ -30,7 +30,7 @@ def test_an_output_depends_on_its_input_alone(name: str, norm: str) -> None:
         together, alone = model(x), torch.cat([model(image[None]) for image in x])
         predicted, training = model.predict_step({"input": x}, 0), model.train()(x)
     assert torch.allclose(together, alone, atol=1e-5)
-    assert torch.equal(predicted, to_uint8(together))
+    assert torch.equal(predicted, to_stored(together))
     assert torch.equal(together, training) == (norm == "instance")
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from PIL import Image
-
 from image_translation.cli.errors import UserError, one_of
+from image_translation.data.kinds import Stored
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -62,6 +61,7 @@ class PairSource(ABC):
     direction: str = "AtoB"
     input_suffix: str = ""
     target_suffix: str = ""
+    with_arrays: bool = False  # whether .npy files are images
 
     needs: ClassVar[tuple[str, ...]] = ()  # arguments that must be set
     halves: ClassVar[tuple[str, ...]] = ("input", "target")  # that are read from files
@@ -73,6 +73,10 @@ class PairSource(ABC):
         if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
             raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
 
+    @property
+    def extensions(self) -> frozenset[str]:
+        return EXTENSIONS | {".npy"} if self.with_arrays else EXTENSIONS
+
     @abstractmethod
     def find(self, root: Path) -> Found:
         """The pairs A → B of each split that is stored, ordered by name, and what keeps other files from being pairs.
@@ -80,9 +84,9 @@ class PairSource(ABC):
         If nothing says which split they belong to, all are in train. UserError if there is nothing at all.
         """
 
-    def open(self, pair: Pair, read: Callable[[Path], Image.Image]) -> dict[str, Image.Image]:
-        """The images of a pair, ``input`` and ``target`` as far as they come from files; ``read`` reads a file."""
-        return {half: read(path) for half, path in (("input", pair.input), ("target", pair.target)) if path}
+    def open(self, pair: Pair, read: Callable[[Path, str], Stored]) -> dict[str, Stored]:
+        """The images of a pair, ``input`` and ``target`` as far as they come from files, which ``read`` reads."""
+        return {half: read(path, half) for half, path in (("input", pair.input), ("target", pair.target)) if path}
 
     def scan(
         self, root: Path, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int = 0

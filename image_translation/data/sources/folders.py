@@ -11,6 +11,7 @@ from typing import ClassVar
 from PIL import Image
 
 from image_translation.cli.errors import UserError
+from image_translation.data.kinds import Stored, size_of
 from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class FolderPairs(PairSource):
             hint = " Use data.input_folder=A data.target_folder=B." if all(path.is_dir() for path in other) else ""
             raise UserError(
                 f"No images in data.root={root}. Expected {splits} (likewise val, test), or {folders}, with files "
-                f"{' '.join(sorted(EXTENSIONS))}.\nFound: {there or 'nothing'}.{hint}"
+                f"{' '.join(sorted(self.extensions))}.\nFound: {there or 'nothing'}.{hint}"
             )
         return found, errors
 
@@ -71,7 +72,7 @@ class FolderPairs(PairSource):
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
         suffixes = [self.input_suffix, self.target_suffix]
-        images = [images_by_stem(folder, errors) for folder in dict.fromkeys(folders)]
+        images = [images_by_stem(folder, errors, self.extensions) for folder in dict.fromkeys(folders)]
         if len(images) < len(folders):  # both in one folder, told apart by their suffixes
             longer = max(suffixes, key=len)
             images = [{stem: path for stem, path in images[0].items() if stem.endswith(longer) == (suffix == longer)}
@@ -93,13 +94,19 @@ class AlignedPairs(FolderPairs):
 
     needs = ()
 
-    def open(self, pair: Pair, read: Callable[[Path], Image.Image]) -> dict[str, Image.Image]:
+    def open(self, pair: Pair, read: Callable[[Path, str], Stored]) -> dict[str, Stored]:
         (path,) = pair.files
-        image = read(path)
-        if image.width % 2:
-            raise UserError(f"{path}: {image.width} pixels wide, so it has no two equal halves.")
-        middle = image.width // 2
-        left, right = image.crop((0, 0, middle, image.height)), image.crop((middle, 0, image.width, image.height))
+        image = read(path, "target")
+        width, height = size_of(image)
+        if width % 2:
+            raise UserError(f"{path}: {width} pixels wide, so it has no two equal halves.")
+        middle = width // 2
+        left: Stored
+        right: Stored
+        if isinstance(image, Image.Image):
+            left, right = image.crop((0, 0, middle, height)), image.crop((middle, 0, width, height))
+        else:
+            left, right = image[:, :middle], image[:, middle:]
         return {"input": left, "target": right} if self.direction == "AtoB" else {"input": right, "target": left}
 
 
@@ -110,7 +117,9 @@ class DerivedPairs(FolderPairs):
     halves = ("target",)
 
 
-def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
+def images_by_stem(
+    folder: Path, errors: list[PairingError], extensions: Collection[str] = EXTENSIONS
+) -> dict[str, Path]:
     """The images of a folder and its sub-folders, whose names become part of the stem: ``bonn/1.png`` is ``bonn_1``.
 
     Hidden files and a system's own are ignored, other files are named in a warning.
@@ -123,7 +132,7 @@ def images_by_stem(folder: Path, errors: list[PairingError]) -> dict[str, Path]:
             continue
         if path.is_symlink() and not path.exists():
             errors.append(PairingError("broken link", f"{path} → {path.readlink()}", (path,)))
-        elif path.suffix.lower() in EXTENSIONS and path.is_file():
+        elif path.suffix.lower() in extensions and path.is_file():
             stem = "_".join(inside.with_suffix("").parts)
             by_stem[unicodedata.normalize("NFC", stem)].append(path)  # macOS stores names decomposed
         elif path.name.lower() not in ("thumbs.db", "desktop.ini"):
