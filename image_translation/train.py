@@ -51,11 +51,12 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         return run.earlier.get("optimized_metric")
 
     model = instantiate(cfg.model, "model", **datamodule.channels)
+    model.trained_on = datamodule.facts  # callbacks want to know before it is set up
     start = fitting_weights(model, cfg.init_from, cfg.init_strict) if cfg.init_from and not run.resume_from else {}
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
-    begin = LambdaCallback(on_fit_start=lambda *_: model.load_state_dict(start, strict=False))
-    keep = LambdaCallback(on_train_batch_end=lambda *_, **__: run.keep())
-    trainer = make_trainer(cfg.trainer, [begin, keep, *callbacks], trains=model.trains)
+    first = LambdaCallback(on_fit_start=lambda *_: model.load_state_dict(start, strict=False),
+                           on_train_batch_end=lambda *_, **__: run.keep())  # fmt: skip
+    trainer = make_trainer(cfg.trainer, [first, *callbacks], trains=model.trains)
     run.require_same_devices(trainer.world_size)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":
@@ -87,10 +88,9 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         load_best(trainer, model, run.folder / "checkpoints" / BEST_CHECKPOINT)
         scores = evaluate(trainer, model, datamodule, cfg.run.model, splits, cfg.protocol)
         found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
-        if cfg.optimized_metric not in found:
+        if (wanted := model.known_metric(cfg.optimized_metric)) not in found:
             found |= validate(trainer, model, datamodule)
-    # For masks, which have no PSNR, what they are ranked by; None for a model without a validation.
-    result = found.get(cfg.optimized_metric, found.get(model.leading_metric))
+    result = found.get(wanted)  # None for a model without a validation
     run.update(test=scores.get("test", {}), optimized_metric=result)
     if datamodule.description["sample"]:
         print_next_steps(run.folder, cfg.run.task)

@@ -32,12 +32,13 @@ def in_threads(work: Callable[[T], U], items: Sequence[T], title: str = "") -> I
             yield from pool.map(work, items[start : start + CHUNK])
 
 
-def read_image(content: bytes, name: object, background: str, alpha: bool = False) -> Image.Image:
+def read_image(content: bytes, name: object, background: str | None, alpha: bool = False) -> Image.Image:
     """A file's bytes as an upright 8-bit sRGB image, decoded in full; of several frames or pages the first.
 
     Of 16 bits a channel the high byte is kept. EXIF orientation and color profiles are applied. Transparent images are
-    laid over ``background``, a CSS color; with ``alpha`` they are still returned as RGBA. UserError with the file's
-    ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8 bits.
+    laid over ``background``, a CSS color, if there is one; with ``alpha`` they are still returned as RGBA. UserError
+    with the file's ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8
+    bits.
     """
     with open_image(content, name) as image:
         tags = _tags(image)
@@ -86,7 +87,7 @@ def _warn(text: str) -> None:
     log.warning(text)
 
 
-def to_srgb(image: Image.Image, background: str, name: object = "image", alpha: bool = False) -> Image.Image:
+def to_srgb(image: Image.Image, background: str | None, name: object = "image", alpha: bool = False) -> Image.Image:
     """An image as upright 8-bit sRGB; UserError if its values have no fixed range. Damaged metadata are ignored."""
     try:
         upright = ImageOps.exif_transpose(image)
@@ -103,8 +104,10 @@ def to_srgb(image: Image.Image, background: str, name: object = "image", alpha: 
     if not upright.has_transparency_data:
         return _apply_profile(upright, profile, name)
     rgba = upright.convert("RGBA")
-    colors = _apply_profile(rgba.convert("RGB"), profile, name)
-    result = Image.composite(colors, Image.new("RGB", rgba.size, ImageColor.getrgb(background)), rgba.getchannel("A"))
+    result = _apply_profile(rgba.convert("RGB"), profile, name)
+    if background is not None:
+        below = Image.new("RGB", rgba.size, ImageColor.getrgb(background))
+        result = Image.composite(result, below, rgba.getchannel("A"))
     if alpha:
         result.putalpha(rgba.getchannel("A"))
     return result

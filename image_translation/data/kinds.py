@@ -138,8 +138,10 @@ def complete(kind: Kind, option: str, forms: set[tuple[int, str]]) -> Kind:
 
 def read(content: bytes, name: Path, kind: Kind, background: str) -> Stored:
     """The bytes of a file as an image of a kind; UserError with the file's name if they are none."""
+    if kind.name == "rgba":
+        return read_image(content, name, None, alpha=True).convert("RGBA")
     if kind.name in MODES:
-        return read_image(content, name, background, alpha=kind.name == "rgba").convert(MODES[kind.name])
+        return read_image(content, name, background).convert(MODES[kind.name])
     if kind.name == "mask":
         return _read_mask(content, name, kind)
     array = _read_array(content, name)
@@ -286,8 +288,11 @@ def encode(values: Array, kind: Kind, suffix: str) -> bytes:
         import tifffile
 
         photometric = "rgb" if kind.stored in (3, 4) and kind.name != "raw" else "minisblack"
-        one = values[..., 0] if values.shape[2] == 1 else values
-        tifffile.imwrite(buffer, one, photometric=photometric, compression="zlib")
+        form: dict[str, Any] = {"photometric": photometric, "compression": "zlib"}
+        if values.shape[2] == 1:
+            tifffile.imwrite(buffer, values[..., 0], **form)
+        else:
+            tifffile.imwrite(buffer, values, planarconfig="contig", **form)
     elif kind.name == "raw":
         np.save(buffer, values)
     elif kind.name == "rgb16":

@@ -178,7 +178,8 @@ def predict_one(predictor: Predictor, image: Any) -> Any:
             raise UserError(f"{image}: {error.strerror}.") from error
     is_image = from_file or isinstance(image, PILImage.Image)
     if isinstance(image, PILImage.Image) and kind.name in MODES:
-        image = to_srgb(image, background, alpha=kind.name == "rgba").convert(MODES[kind.name])
+        below = None if kind.name == "rgba" else background
+        image = to_srgb(image, below, alpha=kind.name == "rgba").convert(MODES[kind.name])
     array = np.asarray(image)
     array = array[..., None] if array.ndim == 2 else array
     if array.dtype.name != kind.dtype or array.ndim != 3 or array.shape[2] != kind.stored or not array.size:

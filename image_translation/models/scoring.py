@@ -41,7 +41,12 @@ class ScoredModule(LightningModule):
 
     @property
     def leading_metric(self) -> str:
+        """By which models for these targets are ranked."""
         return "val/miou" if self.target_kind.classes else "val/psnr"
+
+    def known_metric(self, name: str) -> str:
+        """A metric such as ``val/ssim``, or the leading one where these targets don't have it."""
+        return name if name.rpartition("/")[2] in self.scores.functions else self.leading_metric
 
     def forward(self, x: Tensor) -> Tensor:
         """Images of any size (N, C, H, W) in [-1, 1] → (N, C', H, W), padded by reflection on the way if need be."""

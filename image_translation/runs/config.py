@@ -52,10 +52,15 @@ def flatten_config(config: DictConfig) -> dict[str, Any]:
     return dict(walk(OmegaConf.to_container(config), ""))
 
 
-def differences(folder: Path, config: DictConfig, ignored: Iterable[str]) -> list[str]:
-    """What a config has otherwise than the one saved in a run folder, a line each."""
+def differences(folder: Path, config: DictConfig, ignored: Iterable[str], given: Iterable[str] = ()) -> list[str]:
+    """What a config has otherwise than the one saved in a run folder, a line each.
+
+    An option that a run from an earlier version doesn't know is one only if it is ``given``, an override.
+    """
     before, now = flatten_config(read_config(folder)), flatten_config(resolve_config(config))
-    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    known = {*before, *(key for key in map(_key, given) if "." in key)}  # and no choices of groups
+    changed = [name for name in sorted(before.keys() | now.keys())
+               if before.get(name) != now.get(name) and is_one_of(name, known)]  # fmt: skip
     return [f"{name}: was {before.get(name)}, now {now.get(name)}" for name in changed if not is_one_of(name, ignored)]
 
 
@@ -86,8 +91,10 @@ def compose_saved(folder: Path, changes: Sequence[str] = ()) -> tuple[DictConfig
     return config, [*saved, *changes]
 
 
-def require_unchanged(folder: Path, config: DictConfig, parts: Sequence[str] = ()) -> None:
+def require_unchanged(folder: Path, config: DictConfig, parts: Sequence[str] = (), given: Sequence[str] = ()) -> None:
     """Check that a composed config is the run's, or some ``parts`` of it are, but for what may change.
+
+    ``given`` are the overrides of now.
 
     Raises:
         UserError: it is not; the text lists the options.
@@ -95,7 +102,7 @@ def require_unchanged(folder: Path, config: DictConfig, parts: Sequence[str] = (
     # An option that takes its value from one that may change, as the length of a schedule does, may change with it.
     follow = [name for name, value in flatten_config(config).items()
               if is_one_of(str(value).removeprefix("${").removesuffix("}"), CHANGEABLE)]  # fmt: skip
-    found = differences(folder, config, (*CHANGEABLE, *follow))
+    found = differences(folder, config, (*CHANGEABLE, *follow), given)
     if parts:
         found = [line for line in found if is_one_of(line.partition(":")[0], parts)]
     if found:

@@ -63,7 +63,7 @@ def resumed_config(folder: Path) -> tuple[DictConfig, list[str], dict[str, Any]]
         raise UserError("hydra.run.dir and resume both name the run's folder. Leave hydra.run.dir out.")
     changes = [o for o in given.overrides.task if not o.lstrip("+").startswith("resume=")]
     config, overrides = compose_saved(folder, changes)
-    require_unchanged(folder, config)
+    require_unchanged(folder, config, given=changes)
     saved, manifest = read_config(folder), read_manifest(folder)
     if manifest["status"] == "finished" and all(
         OmegaConf.select(saved, name) == OmegaConf.select(config, name) for name in LIMITS

@@ -221,7 +221,7 @@ def _earlier_run(folder: Path, cfg: DictConfig) -> dict[str, Any]:
     if not manifest:  # killed in its first moment
         return {"status": "failed"}
     counts = manifest["status"] == "finished" or bool(saved_checkpoints(folder))  # else there is nothing to lose
-    if counts and (changed := differences(folder, cfg, WITHOUT_EFFECT)):
+    if counts and (changed := differences(folder, cfg, WITHOUT_EFFECT, HydraConfig.get().overrides.task)):
         lines = "".join(f"\n  - {line}" for line in changed[:20])
         raise UserError(f"{folder} holds a run with other options, and nothing is overwritten:{lines}\n{ELSEWHERE}")
     return manifest

@@ -104,7 +104,7 @@ def test_an_earlier_checkpoint_takes_the_place_of_a_damaged_one(originals: Path,
 
 MISTAKES = {
     "changed": (["data.image_size=128", "model=pix2pix", "seed=5", "callbacks.best.monitor=val/mse"],
-                ["data.image_size: was 64, now 128", "model.lambda_l1: was None, now 100", "seed: was 0, now 5",
+                ["data.image_size: was 64, now 128", "now image_translation.models.Pix2Pix", "seed: was 0, now 5",
                  "callbacks.best.monitor: was auto, now val/mse", "trainer.max_epochs, "]),
     "shorter": (["trainer.max_epochs=0"], ["current_epoch=1", "max_epochs=0"]),
     "finished": (["evaluate=[test,train]"], ["this run is finished", "max_epochs=…", "evaluate run="]),

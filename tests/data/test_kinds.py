@@ -1,0 +1,225 @@
+"""Kinds of image: from file to device and back, against numpy by hand."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from conftest import SIZE
+from helpers.training import fit
+from PIL import Image
+from recorder import Recorder, datamodule
+
+from image_translation.cli.errors import UserError
+from image_translation.data.kinds import KINDS, Kind, complete, encode, make_kind, read, resized, to_shown
+from image_translation.data.transforms import random_crop, to_float, to_stored
+
+RNG = np.random.default_rng(0)
+DEEP = RNG.integers(0, 65536, (SIZE, SIZE, 3), dtype=np.uint16)
+CLASSES = RNG.integers(0, 4, (SIZE, SIZE), dtype=np.uint8)
+FIVE = RNG.normal(0, 1, (SIZE, SIZE, 5)).astype(np.float32)
+imagecodecs = pytest.importorskip("imagecodecs")
+
+
+def png(array: Any) -> bytes:
+    Image.fromarray(array).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+def npy(array: Any) -> bytes:
+    np.save(buffer := io.BytesIO(), array)
+    return buffer.getvalue()
+
+
+def tiff(array: Any, **options: Any) -> bytes:
+    tifffile.imwrite(buffer := io.BytesIO(), array, **options)
+    return buffer.getvalue()
+
+
+def values(content: bytes, kind: Kind) -> Any:
+    array = np.asarray(read(content, Path("it"), kind, "white"))
+    return array[..., None] if array.ndim == 2 else array
+
+
+MASK = make_kind("target", "mask", 4, None, None)
+RAW = make_kind("target", "raw", None, [-2, 2], None)
+HIGH = (DEEP >> 8).astype(np.uint8)
+FILES = {
+    "gray of a gray file": ("grey", png(HIGH[..., 0]), HIGH[..., :1]),
+    "gray of 16 bits": ("grey16", png(DEEP[..., 0]), DEEP[..., :1]),
+    "gray of 8 bits in 16": ("grey16", png(HIGH[..., 0]), HIGH[..., :1].astype(np.uint16) * 257),
+    "gray of 16 bits, TIFF": ("grey16", tiff(DEEP[..., 0]), DEEP[..., :1]),
+    "color of 16 bits": ("rgb16", imagecodecs.png_encode(DEEP), DEEP),
+    "color of 16 bits, compressed TIFF": ("rgb16", tiff(DEEP, photometric="rgb", compression="lzw"), DEEP),
+    "color of 16 bits, planar TIFF": (
+        "rgb16",
+        tiff(np.moveaxis(DEEP, -1, 0), photometric="rgb", planarconfig="separate"),
+        DEEP,
+    ),
+    "alpha": ("rgba", png(np.dstack([HIGH, HIGH[..., 0]])), np.dstack([HIGH, HIGH[..., 0]])),
+    "mask": ("mask", png(CLASSES), CLASSES[..., None]),
+    "mask in three equal channels": ("mask", png(np.repeat(CLASSES[..., None], 3, -1)), CLASSES[..., None]),
+    "raw floats": ("raw", npy(FIVE), FIVE),
+    "raw doubles of one channel": ("raw", npy(FIVE[..., 0].astype(np.float64)), FIVE[..., :1]),
+    "raw pages": ("raw", tiff(np.moveaxis(FIVE, -1, 0), photometric="minisblack"), FIVE),
+    "raw 16 bits": ("raw", tiff(DEEP), DEEP),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_have_their_values(case: str) -> None:
+    name, content, expected = FILES[case]
+    found = values(content, {"mask": MASK, "raw": RAW}.get(name, KINDS[name]))
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected)
+
+
+def test_a_palette_image_is_a_mask_of_its_indices() -> None:
+    image = Image.fromarray(CLASSES)
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    image.save(buffer := io.BytesIO(), "PNG")
+    assert np.array_equal(values(buffer.getvalue(), MASK)[..., 0], CLASSES)
+
+
+@pytest.mark.parametrize(("kind", "content", "message"), [
+    (MASK, png(CLASSES + 1), "it: has the class 4, which data.classes=4 does not allow"),
+    (MASK, png(HIGH), "it: has colors; a mask is a gray or palette image"),
+    (KINDS["grey16"], imagecodecs.png_encode(DEEP), "it: grey16 has 1 of 8 or 16 bits; found 3 channels of uint16"),
+    (KINDS["rgb16"], tiff(FIVE[..., :3]), "it: rgb16 has 3 of 8 or 16 bits; found 3 channels of float32"),
+    (RAW, npy(np.full((3, 3), np.nan)), "it: has values that are NaN or infinite"),
+    (RAW, npy(np.zeros((2, 2, 2, 2))), "it: expected height × width × channels of numbers, found (2, 2, 2, 2)"),
+    (RAW, npy(np.array([["a"]])), "it: expected height × width × channels of numbers"),
+    (RAW, npy(FIVE)[:200], "it: cannot be decoded"),
+    (RAW, npy(np.array([[object()]])), "it: cannot be decoded"),  # which would hold code
+    (RAW, tiff(np.zeros((2, 3, 8, 8), np.uint8)), "it: its axes are"),
+    (KINDS["grey16"], b"text", "it: not an image of a known kind"),
+])  # fmt: skip
+def test_what_is_not_of_a_kind_is_refused_by_name(kind: Kind, content: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        read(content, Path("it"), kind, "white")
+
+
+def batch(array: Any) -> torch.Tensor:
+    return torch.from_numpy(np.array(array)).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize(("kind", "array", "low", "high"), [
+    (KINDS["rgb"], HIGH, 0, 255), (KINDS["grey16"], DEEP[..., :1], 0, 65535), (KINDS["rgb16"], DEEP, 0, 65535),
+    (complete(RAW, "target", {(5, "float32")}), FIVE.clip(-2, 2), -2, 2),
+])  # fmt: skip
+def test_values_are_scaled_by_their_range_and_come_back(kind: Kind, array: Any, low: float, high: float) -> None:
+    stored = batch(array)
+    floats = to_float(stored, kind)
+    expected = (array.astype(np.float64) - low) / (high - low) * 2 - 1
+    assert np.allclose(floats[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    assert to_stored(floats, kind).dtype == stored.dtype
+    assert np.allclose(to_stored(floats, kind).double(), stored.double(), atol=1e-6 * (high - low))
+    assert to_stored(floats * 3, kind).double().aminmax() == (low, high)
+    (cropped,) = random_crop(stored, size=(SIZE, SIZE), hflip=False, kinds=[kind])
+    assert torch.equal(cropped, floats)
+
+
+def test_a_mask_is_one_channel_for_each_class_and_the_likeliest_comes_back() -> None:
+    stored = batch(CLASSES[..., None])
+    floats = to_float(stored, MASK)
+    assert floats.shape == (1, 4, SIZE, SIZE)
+    assert np.array_equal(floats[0].numpy(), np.stack([2.0 * (c == CLASSES) - 1 for c in range(4)]))
+    assert torch.equal(to_stored(floats + 0.3 * torch.rand_like(floats), MASK), stored)
+    (flipped,) = random_crop(stored.flip(-1), size=(SIZE, SIZE), hflip=False, kinds=[MASK])
+    assert torch.equal(flipped.flip(-1), floats)
+
+
+def test_masks_are_resized_by_the_nearest_pixel_and_others_smoothly() -> None:
+    mask = Image.fromarray(CLASSES)
+    small = np.asarray(resized(mask, MASK, 24, 40, "stretch"))
+    assert np.array_equal(small, np.asarray(mask.resize((40, 24), Image.Resampling.NEAREST)))
+    smooth = np.add.outer(np.arange(SIZE), np.arange(SIZE)).astype(np.uint16)[..., None] * 400
+    half = resized(smooth, KINDS["grey16"], SIZE // 2, SIZE // 2, "crop")
+    assert isinstance(half, np.ndarray)
+    assert half.dtype == np.uint16
+    expected = smooth.reshape(SIZE // 2, 2, SIZE // 2, 2).mean((1, 3))
+    assert np.abs(half[2:-2, 2:-2, 0] - expected[2:-2, 2:-2]).max() <= 1
+
+
+def test_what_is_shown() -> None:
+    assert torch.equal(to_shown(batch(DEEP[..., :1]), KINDS["grey16"])[0, 2].float(), (batch(DEEP)[0, 0] / 257).round())
+    raw = complete(make_kind("input", "raw", None, [-2, 2], [4, 0, 1]), "input", {(5, "float32")})
+    expected = ((FIVE[..., [4, 0, 1]].clip(-2, 2) + 2) / 4 * 255).round()
+    assert np.abs(to_shown(batch(FIVE), raw)[0].permute(1, 2, 0).numpy() - expected).max() <= 1
+    colors = to_shown(batch(CLASSES[..., None]), MASK)[0].permute(1, 2, 0).numpy()
+    of_class = [{tuple(color) for color in colors[c == CLASSES]} for c in range(4)]
+    assert all(len(found) == 1 for found in of_class)
+    assert len(set.union(*of_class)) == 4
+
+
+@pytest.mark.parametrize(("kind", "array"), [
+    (KINDS["rgb16"], DEEP), (KINDS["grey16"], DEEP[..., :1]), (MASK, CLASSES[..., None]),
+    (complete(RAW, "target", {(5, "float32")}), FIVE),
+])  # fmt: skip
+def test_outputs_are_written_as_they_are_read(kind: Kind, array: Any) -> None:
+    for suffix in (kind.suffix, ".tif"):
+        assert np.array_equal(values(encode(array, kind, suffix), kind), array)
+    assert Kind.of(kind.describe()) == kind
+    assert Kind.of(None) == KINDS["rgb"]  # of a model from before there were kinds
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"target": "mask"}, "target=mask needs classes, how many there are, from 2 to 256; got None"),
+    ({"target": "mask", "classes": 1}, "from 2 to 256; got 1"),
+    ({"input": "raw", "range": [1, 0]}, r"range must be \[low,high\] with low < high"),
+    ({"input": "jpeg"}, "input must be one of rgb, grey, rgba, grey16, rgb16, mask, raw; got 'jpeg'"),
+    ({"layout": "aligned", "input_folder": None, "input": "grey"}, "both halves are of one kind"),
+])  # fmt: skip
+def test_options_that_make_no_kind(options: dict[str, Any], message: str, comic_root: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        datamodule(comic_root, **options)
+
+
+def make_raw_root(root: Path, arrays: list[Any], second: Any = None) -> Path:
+    for split, count in {"train": 3, "val": 1, "test": 1}.items():
+        for i in range(count):
+            for folder in ("face", "comics"):
+                path = root / split / folder / f"{i}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, arrays[i % len(arrays)] + (0 if second is None or folder == "face" else second))
+    return root
+
+
+def test_raw_images_must_be_alike_and_floats_need_a_range(tmp_path: Path) -> None:
+    kinds = {"input": "raw", "target": "raw"}
+    root = make_raw_root(tmp_path / "floats", [FIVE])
+    with pytest.raises(UserError, match=r"values of type float32 have no range of their own: data\.range="):
+        datamodule(root, **kinds)
+    with pytest.raises(UserError, match=r"data.show=\[7\]: one or three channels from 0 to 4"):
+        datamodule(root, **kinds, range=[-3, 3], show=[7])
+    data = datamodule(root, **kinds, range=[-3, 3])
+    assert data.channels == {"in_channels": 5, "out_channels": 5}
+    root = make_raw_root(tmp_path / "two", [FIVE, FIVE[..., :2]])
+    with pytest.raises(UserError, match="same channels and type, found 2 × float32 and 5 × float32"):
+        datamodule(root, **kinds, range=[-3, 3])
+    data = datamodule(make_raw_root(tmp_path / "bytes", [HIGH]), **kinds)
+    assert (data.kinds["input"].low, data.kinds["input"].high, data.channels) == (0, 255, {})
+
+
+@pytest.mark.parametrize("cache", ["none", "ram", "disk"])
+def test_each_half_keeps_its_type_wherever_it_is_cached(tmp_path: Path, cache: str) -> None:
+    """Inputs of 16 bits and targets of floats, in one batch."""
+    for i, split in enumerate(["train"] * 3 + ["val", "test"]):
+        for folder in ("face", "comics"):
+            (tmp_path / "pairs" / split / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pairs" / split / "face" / f"{i}.png").write_bytes(png(np.roll(DEEP[..., 0], i, 0)))
+        np.save(tmp_path / "pairs" / split / "comics" / f"{i}.npy", np.roll(FIVE, i, 0))
+    data = datamodule(tmp_path / "pairs", input="grey16", target="raw", range=[-5, 5], cache=cache, jitter=False,
+                      hflip=False, batch_size=2, cache_folder=str(tmp_path / "cache"))  # fmt: skip
+    model = Recorder()
+    fit(model, data)
+    assert data.datasets["train"].nbytes == 3 * SIZE**2 * (2 + 5 * 4)
+    seen = {name: (x, y) for b in model.batches for name, x, y in zip(b["name"], b["input"], b["target"], strict=True)}
+    for i in range(3):
+        x, y = seen[str(i)]
+        assert np.allclose(x[0].numpy(), np.roll(DEEP[..., 0], i, 0) / 32767.5 - 1, atol=1e-6)
+        assert np.allclose(y.permute(1, 2, 0).numpy(), np.roll(FIVE, i, 0) / 5, atol=1e-6)
