@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     source, output = trained_run(str(folder_of("run", cfg.run))), folder_of("output", cfg.output)
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.data.derived_inputs import describe
+    from image_translation.data.kinds import RGB
     from image_translation.inference.checkpoints import interpolate
     from image_translation.inference.files import plan, predict_jobs, raise_failed
     from image_translation.inference.opening import open_model
@@ -29,7 +30,8 @@ def main(cfg: DictConfig) -> None:
 
     prepare_device(cfg.device)
     model, derive = open_model(source, cfg.device)
-    jobs = plan(str(cfg.input), output, cfg.format, cfg.if_exists, (model.input_kind, model.target_kind))
+    kinds = model.input_kind, RGB if cfg.side_by_side else model.target_kind
+    jobs = plan(str(cfg.input), output, cfg.format, cfg.if_exists, kinds)
     if not jobs:
         print(f"{output}: all files are there already.")
         return

@@ -22,14 +22,18 @@ def console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str | None = None) -> None:
-    """A table on the terminal; numbers are rounded to three decimals."""
+    """A table on the terminal; numbers are rounded to three decimals, or if they are small to three digits."""
     table = Table(title=None if caption is None else Text(caption))
     for column in columns:
         table.add_column(Text(column), justify="left" if column == columns[0] else "right", overflow="fold")
     for row in rows:
-        cells = [f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row]
+        cells = [rounded(cell) if isinstance(cell, float) else cell for cell in row]
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     console().print(table)
+
+
+def rounded(number: float) -> str:
+    return f"{number:.3g}" if 0 < abs(number) < 0.01 else f"{number:.3f}"
 
 
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:

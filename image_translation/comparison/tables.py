@@ -13,8 +13,10 @@ DECIMALS = {"mse": 1, "psnr": 2, "ssim": 3, "lpips": 3, "fid": 1, "kid": 4, "sha
 
 
 def show(metric: str, value: float, sign: bool = False) -> str:
-    """A metric's value with its usual decimals and a real minus."""
-    return f"{value:{'+' if sign else ''}.{DECIMALS[metric.rpartition('/')[2]]}f}".replace("-", "−")
+    """A metric's value with its usual decimals and a real minus; three digits of a small error, as floats have."""
+    name = metric.rpartition("/")[2]
+    form = ".3g" if name == "mse" and 0 < abs(value) < 1 else f".{DECIMALS[name]}f"
+    return f"{value:{'+' if sign else ''}{form}}".replace("-", "−")
 
 
 def show_scores(scores: Mapping[str, float]) -> str:

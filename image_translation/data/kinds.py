@@ -55,7 +55,7 @@ class Kind:
     @property
     def scale(self) -> dict[str, Any]:
         """What its metrics must know: see ``ImageScores``."""
-        return {"low": self.low, "peak": self.peak, "classes": self.classes}
+        return {"peak": self.peak, "classes": self.classes}
 
     @property
     def torch_dtype(self) -> torch.dtype:

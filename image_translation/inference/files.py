@@ -110,7 +110,7 @@ def target_name(place: Path, form: str, kind: Kind = RGB) -> Path:
 
 
 def plan(source: str, output: Path, form: str, if_exists: str, kinds: tuple[Kind, Kind] = (RGB, RGB)) -> list[Job]:
-    """What is to be done for ``input=source`` and ``format=form`` by a model with inputs and targets of ``kinds``.
+    """What is to be done for ``input=source`` and ``format=form`` from inputs and to outputs of ``kinds``.
 
     Raises:
         UserError: there is no image, two files would become one, one is there already and that is refused, an output
@@ -166,7 +166,8 @@ def predict_folder(
     for name, value in (("format", form), ("if_exists", if_exists), ("transparency", transparency)):
         one_of(name, value, PREDICT[name])
     predictor = Predictor(model, **options)
-    jobs = plan(str(source), Path(output).expanduser(), form, if_exists, (predictor.input, predictor.target))
+    kinds = predictor.input, RGB if side_by_side else predictor.target
+    jobs = plan(str(source), Path(output).expanduser(), form, if_exists, kinds)
     raise_failed(predict_jobs(predictor, jobs, transparency, side_by_side, smooth), len(jobs))
     return len(jobs)
 
@@ -202,7 +203,7 @@ def predict_files(
     """Predict files in batches of equal size; of each file what is wrong with it, or None when it is done.
 
     With ``transparency=keep`` an output is as transparent as its input, as far as the format can store it.
-    ``side_by_side`` puts what the network got on the left of the output.
+    ``side_by_side`` puts what the network got on the left of the output, both as they are shown.
     """
     kind = RGB if side_by_side else predictor.target
     with ThreadPoolExecutor(os.cpu_count()) as pool:

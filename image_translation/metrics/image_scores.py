@@ -30,20 +30,16 @@ Scores = dict[str, float]
 class ImageScores(Metric):
     """MSE, PSNR and SSIM of each image by its name, or of masks accuracy and mean IoU, of what is saved in the files.
 
-    The protocol ``report`` adds the SSIM of the original study to those of ``standard``. Values are in
-    ``low`` … ``low + peak``, or
-    the numbers of ``classes``.
+    The protocol ``report`` adds the SSIM of the original study to those of ``standard``. ``peak`` is the range of the
+    values, ``classes`` how many a mask has.
     """
 
     full_state_update = False
     names: list[Tensor]  # as bytes, because only tensors are gathered from other devices
     values: list[Tensor]
 
-    def __init__(
-        self, protocol: str = "standard", low: float = 0.0, peak: float = PEAK, classes: int = 0, **kwargs: Any
-    ) -> None:
+    def __init__(self, protocol: str = "standard", peak: float = PEAK, classes: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.low = low
         self.functions: dict[str, Callable[..., Tensor]]
         if classes:
             self.functions = {"accuracy": accuracy, "miou": partial(miou, classes=classes)}
@@ -58,7 +54,7 @@ class ImageScores(Metric):
         """Add a batch of images (N, C, H, W), as they are stored, and their names."""
         dtype = torch.float32 if output.device.type == "mps" else torch.float64  # MPS has no float64
         with torch.autocast(output.device.type, enabled=False):
-            pair = output.to(dtype) - self.low, target.to(dtype) - self.low
+            pair = output.to(dtype), target.to(dtype)
             scores = [function(*pair).to(dtype) for function in self.functions.values()]
             self.values.append(torch.stack(scores, dim=1))
         encoded = [list(name.encode("utf-8", "surrogateescape").ljust(NAME_BYTES, b"\0")) for name in names]
