@@ -6,7 +6,7 @@ python -m image_translation.predict run=outputs/… input=photos output=comics
 import logging
 import time
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from image_translation.cli.app import command, folder_of
 from image_translation.cli.values import PREDICT, check_values
@@ -23,15 +23,17 @@ def main(cfg: DictConfig) -> None:
     from image_translation.data.derived_inputs import describe
     from image_translation.data.kinds import RGB
     from image_translation.inference.checkpoints import interpolate
-    from image_translation.inference.files import plan, predict_jobs, raise_failed
+    from image_translation.inference.files import predict_jobs, raise_failed
     from image_translation.inference.opening import open_model
+    from image_translation.inference.planning import plan
     from image_translation.inference.predictor import Predictor
     from image_translation.training.device import choose_precision, prepare_device
 
     prepare_device(cfg.device)
     model, derive = open_model(source, cfg.device)
     kinds = model.input_kind, RGB if cfg.side_by_side else model.target_kind
-    jobs = plan(str(cfg.input), output, cfg.format, cfg.if_exists, kinds)
+    inputs = list(map(str, cfg.input)) if isinstance(cfg.input, ListConfig) else str(cfg.input)
+    jobs = plan(inputs, output, cfg.format, cfg.if_exists, kinds)
     if not jobs:
         print(f"{output}: all files are there already.")
         return

@@ -135,3 +135,24 @@ def test_from_files_to_files(case: str, command: Command, tmp_path: Path, reques
         again = read_json(tmp_path / "again" / "test" / "metrics.json")
         before = read_json(run / "test" / "metrics.json")
         assert again[f"test/{metric}"] == pytest.approx(before[f"test/{metric}"], abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_model_of_several_inputs_predicts_from_several_folders(command: Command, tmp_path: Path) -> None:
+    root, run = tmp_path / "pairs", tmp_path / "run"
+    for seed, split in enumerate(["train"] * 4 + ["val"] * 2 + ["test"] * 2):
+        for folder in ("photo", "depth", "drawing"):
+            (root / split / folder).mkdir(parents=True, exist_ok=True)
+            image(seed + len(folder), (SIZE, SIZE)).save(root / split / folder / f"{seed}.png")
+    succeeded(command("train", "task=comic", f"data.root={root}", "data.input_folder=[photo,depth]",
+                      "data.target_folder=drawing", "model=color_curve", f"data.image_size={SIZE}",
+                      "data.num_workers=0", "logger=none", f"hydra.run.dir={run}"))  # fmt: skip
+    folders = f"[{root / 'test' / 'photo'},{root / 'test' / 'depth'}]"
+    succeeded(command("predict", f"run={run}", f"input={folders}", f"output={tmp_path / 'out'}"))
+    for name in ("6", "7"):
+        assert np.array_equal(
+            load("rgb", tmp_path / "out" / f"{name}.png"), load("rgb", run / f"test/images/{name}.png")
+        )
+    result = command("predict", f"run={run}", f"input={root / 'test' / 'photo'}", f"output={tmp_path / 'one'}")
+    assert result.returncode == 1
+    assert "The model joins 2 images for an input: input=[first,second,…]" in result.stderr

@@ -13,8 +13,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from image_translation.callbacks.overview import draw_curves, draw_results, stack, val_baselines
 from image_translation.cli.errors import at_least
-from image_translation.data.kinds import Kind, encode, to_image, to_shown
+from image_translation.data.kinds import Kind, to_image, to_shown
 from image_translation.data.transforms import to_stored
+from image_translation.data.values import encode
 from image_translation.metrics.image_scores import Scores
 from image_translation.metrics.names import HIGHER_IS_BETTER, SHARPNESS, title
 from image_translation.runs.files import atomic_write, write_csv, write_json

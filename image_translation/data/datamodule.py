@@ -59,7 +59,7 @@ class PairedImageDataModule(LightningDataModule):
         task: str,
         root: str | None = None,
         layout: str = "folders",
-        input_folder: str | None = None,
+        input_folder: str | Sequence[str] | None = None,
         target_folder: str | None = None,
         table: str | None = None,
         input_suffix: str = "",
@@ -87,9 +87,13 @@ class PairedImageDataModule(LightningDataModule):
         fold: int = 0,
     ) -> None:
         super().__init__()
-        root, input_folder, target_folder, table, cache_folder = (  # Hydra passes folders named 2024 as numbers
-            None if name is None else str(name) for name in (root, input_folder, target_folder, table, cache_folder)
+        root, target_folder, table, cache_folder = (  # Hydra passes folders named 2024 as numbers
+            None if name is None else str(name) for name in (root, target_folder, table, cache_folder)
         )
+        if isinstance(input_folder, Sequence) and not isinstance(input_folder, str):
+            input_folder = tuple(map(str, input_folder))
+        elif input_folder is not None:
+            input_folder = str(input_folder)
         at_least("batch_size", 1 if batch_size == "auto" else batch_size, 1, whole=True)
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
         self.sides = height_and_width("image_size", image_size)
@@ -99,8 +103,8 @@ class PairedImageDataModule(LightningDataModule):
         input = target if layout == "derived" else input  # noqa: A001
         if layout == "aligned" and input != target:
             raise UserError(f"layout=aligned: both halves are of one kind, got input={input} target={target}.")
-        self.kinds = {half: make_kind(half, name, classes, range, show)
-                      for half, name in (("input", input), ("target", target))}  # fmt: skip
+        self.kinds = {"input": make_kind("input", input, classes, range, show, self.source.parts),
+                      "target": make_kind("target", target, classes, range, show)}  # fmt: skip
         self.source.with_arrays = any(kind.name == "raw" for kind in self.kinds.values())
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")

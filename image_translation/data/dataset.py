@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 
 from image_translation.cli.errors import UserError
 from image_translation.data.images import in_threads
-from image_translation.data.kinds import RGB, Kind, Stored, read, resized, to_tensor
+from image_translation.data.kinds import RGB, Kind, Stored, to_tensor
 from image_translation.data.sources.base import Pair, PairSource
+from image_translation.data.values import read, resized
 from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
 

@@ -15,8 +15,9 @@ import simplejpeg
 
 from image_translation.cli.errors import UserError
 from image_translation.data.images import in_threads
-from image_translation.data.kinds import PHOTOS, Kind, Stored, form_of, read, size_of
+from image_translation.data.kinds import PHOTOS, Kind, Stored, form_of, size_of
 from image_translation.data.sources.base import Pair, PairSource, bullets
+from image_translation.data.values import read
 from image_translation.runs.files import write_text
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,7 @@
 """Kinds of images: what their values mean, and how they are read, shown and written."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from image_translation.cli.errors import UserError, one_of
-from image_translation.data.images import open_image, read_image, resize_image
 
 Array = np.ndarray[Any, Any]
 Stored = Image.Image | Array  # 8 bits as Pillow has them, others as (H, W, C)
@@ -28,7 +25,8 @@ class Kind:
 
     Attributes:
         name: of ``KINDS``.
-        stored: its channels in files and on the way to the device.
+        stored: its channels on the way to the device.
+        parts: how many files are joined, their channels one after the other.
         dtype: of its values there: ``uint8``, ``uint16`` or ``float32``.
         low, high: the values that become −1 and 1.
         classes: of a mask, whose values are the numbers of classes.
@@ -42,6 +40,7 @@ class Kind:
     high: float = 255.0
     classes: int = 0
     show: tuple[int, ...] = (0, 1, 2)
+    parts: int = 1
 
     @property
     def channels(self) -> int:
@@ -69,7 +68,7 @@ class Kind:
     @property
     def is_8_bit(self) -> bool:
         """Whether an image file shows it as it is."""
-        return self.name in (*MODES, "mask")
+        return self.name in (*MODES, "mask") and self.parts == 1
 
     def describe(self) -> dict[str, Any]:
         """As plain values, for checkpoints; ``Kind.of`` takes them back."""
@@ -97,10 +96,18 @@ KINDS = {
 
 
 def make_kind(
-    option: str, name: str, classes: int | None, value_range: Sequence[float] | None, show: Sequence[int] | None
+    option: str,
+    name: str,
+    classes: int | None,
+    value_range: Sequence[float] | None,
+    show: Sequence[int] | None,
+    parts: int = 1,
 ) -> Kind:
     """The kind of this name with what the options ``data.classes``, ``data.range`` and ``data.show`` say of it."""
     kind = KINDS[one_of(option, name, KINDS)]
+    kind = replace(kind, stored=kind.stored * parts, parts=parts)
+    if name == "mask" and parts > 1:
+        raise UserError(f"{option}=mask: several masks can't be joined.")
     if name == "mask":
         if not classes or not 2 <= classes <= 256:
             raise UserError(f"{option}=mask needs classes, how many there are, from 2 to 256; got {classes}.")
@@ -134,100 +141,6 @@ def complete(kind: Kind, option: str, forms: set[tuple[int, str]]) -> Kind:
     if len(show) not in (1, 3) or not all(0 <= channel < channels for channel in show):
         raise UserError(f"data.show={list(show)}: one or three channels from 0 to {channels - 1}.")
     return replace(kind, stored=channels, dtype=dtype, show=show)
-
-
-def read(content: bytes, name: Path, kind: Kind, background: str) -> Stored:
-    """The bytes of a file as an image of a kind; UserError with the file's name if they are none."""
-    if kind.name == "rgba":
-        return read_image(content, name, None, alpha=True).convert("RGBA")
-    if kind.name in MODES:
-        return read_image(content, name, background).convert(MODES[kind.name])
-    if kind.name == "mask":
-        return _read_mask(content, name, kind)
-    array = _read_array(content, name)
-    if kind.name == "raw":
-        return array
-    if array.dtype == np.uint8:
-        array = array.astype(np.uint16) * 257  # 255 becomes 65535
-    if array.dtype != np.uint16 or array.shape[2] != kind.stored:
-        found = f"{array.shape[2]} channels of {array.dtype}"
-        raise UserError(f"{name}: {kind.name} has {kind.stored} of 8 or 16 bits; found {found}. data.input and "
-                        "data.target say what images are.")  # fmt: skip
-    return array
-
-
-def _read_mask(content: bytes, name: Path, kind: Kind) -> Image.Image:
-    """A gray or palette image whose values are the numbers of classes."""
-    with open_image(content, name) as image:
-        values = np.asarray(image)
-        if values.ndim == 3 and (values == values[..., :1]).all():
-            values = values[..., 0]
-    if values.ndim == 3:
-        raise UserError(f"{name}: has colors; a mask is a gray or palette image, whose values are numbers of classes.")
-    if values.max() >= kind.classes:
-        raise UserError(f"{name}: has the class {values.max()}, which data.classes={kind.classes} does not allow.")
-    return Image.fromarray(values.astype(np.uint8))
-
-
-def _read_array(content: bytes, name: Path) -> Array:
-    """An array (H, W, C) of uint8, uint16 or float32."""
-    array: Array
-    try:
-        if content.startswith(b"\x93NUMPY"):
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-        elif content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            array = _read_tiff(content, name)
-        elif content.startswith(b"\x89PNG"):
-            import imagecodecs
-
-            array = imagecodecs.png_decode(content)
-        else:
-            array = np.asarray(read_image(content, name, "white"))
-    except ImportError as error:
-        raise UserError(f"{name}: {error}. Such files need more packages: pip install 'image_translation[deep]'"
-                        ) from error  # fmt: skip
-    except UserError:
-        raise
-    except Exception as error:  # each decoder has its own
-        raise UserError(f"{name}: cannot be decoded ({error}).") from error
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or not array.size or array.dtype.kind not in "buif":
-        raise UserError(f"{name}: expected height × width × channels of numbers, found {array.shape} of {array.dtype}.")
-    if array.dtype.name not in DTYPES:
-        array = array.astype(np.uint8 if array.dtype == bool else np.float32)
-    if not np.isfinite(array).all():
-        raise UserError(f"{name}: has values that are NaN or infinite.")
-    return array
-
-
-def _read_tiff(content: bytes, name: Path) -> Array:
-    """Height, width, and what there is of channels, whether in a pixel, in planes or in pages."""
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        series = file.series[0]
-        array, axes = series.asarray(), series.axes
-    channels = [axis for axis in axes if axis not in "YX"]
-    if len(channels) > 1 or not {"Y", "X"} <= set(axes):
-        raise UserError(f"{name}: its axes are {axes}; expected height, width and channels.")
-    upright: Array = np.transpose(array, [axes.index(axis) for axis in ("Y", "X", *channels)])
-    return upright
-
-
-def resized(image: Stored, kind: Kind, height: int, width: int, resize: str) -> Stored:
-    """An image as ``images.resize_image`` makes it; a mask by its nearest pixels, others by bicubic interpolation."""
-    way = Image.Resampling.NEAREST if kind.classes else Image.Resampling.BICUBIC
-    if isinstance(image, Image.Image):
-        return resize_image(image, height, width, resize, way)
-    if resize == "whole":
-        return image
-    channels = [Image.fromarray(channel.astype(np.float32)) for channel in np.moveaxis(image, -1, 0)]
-    values = np.stack([np.asarray(resize_image(channel, height, width, resize, way)) for channel in channels], -1)
-    if image.dtype.kind == "f":
-        return values
-    rounded: Array = values.clip(0, np.iinfo(image.dtype).max).round().astype(image.dtype)
-    return rounded
 
 
 def form_of(image: Stored) -> tuple[int, str]:
@@ -279,28 +192,3 @@ def to_image(values: Array, kind: Kind) -> Image.Image:
     if kind.classes:
         image.putpalette(palette(kind.classes).flatten().tolist())
     return image
-
-
-def encode(values: Array, kind: Kind, suffix: str) -> bytes:
-    """Values (H, W, C) as a file with the kind's own ``suffix``, or a TIFF file."""
-    buffer = io.BytesIO()
-    if suffix in (".tif", ".tiff"):
-        import tifffile
-
-        photometric = "rgb" if kind.stored in (3, 4) and kind.name != "raw" else "minisblack"
-        form: dict[str, Any] = {"photometric": photometric, "compression": "zlib"}
-        if values.shape[2] == 1:
-            tifffile.imwrite(buffer, values[..., 0], **form)
-        else:
-            tifffile.imwrite(buffer, values, planarconfig="contig", **form)
-    elif kind.name == "raw":
-        np.save(buffer, values)
-    elif kind.name == "rgb16":
-        import imagecodecs
-
-        buffer.write(imagecodecs.png_encode(values))
-    elif kind.name == "grey16":
-        Image.fromarray(values[..., 0]).save(buffer, "PNG")
-    else:
-        to_image(values, kind).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

@@ -1,7 +1,6 @@
-"""Predicting files: which there are, reading and writing them beside the computing."""
+"""Predicting files: reading and writing them beside the computing."""
 
 import os
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,35 +19,18 @@ from image_translation.cli.errors import UserError, one_of
 from image_translation.cli.values import PREDICT
 from image_translation.data.images import FORMATS as READABLE
 from image_translation.data.images import read_image
-from image_translation.data.kinds import MODES, RGB, Kind, encode, read, to_image, to_shown
-from image_translation.data.sources.base import EXTENSIONS, bullets
+from image_translation.data.kinds import MODES, RGB, Kind, to_image, to_shown
+from image_translation.data.sources.base import bullets
+from image_translation.data.values import encode, join, read
+from image_translation.inference.planning import FORMATS, VIDEO, Job, plan
 from image_translation.inference.predictor import Predictor
 from image_translation.runs.files import atomic_write
 
-FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name, and how it saves
-    ".png": ("PNG", {"compress_level": 4}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".webp": ("WEBP", {"quality": 95}),
-    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".bmp": ("BMP", {}),
-}
-VIDEO = (".mp4", ".mov", ".mkv", ".webm")  # inference.video predicts them
 Array = np.ndarray[Any, Any]
 OPAQUE = ("JPEG", "BMP")
-DEEP = (".tif", ".tiff")  # hold whatever there is
 AHEAD = 2**24  # pixels that are decoded ahead, or wait to be written; at least one image
 SORTED = 256  # files among which those of equal size are brought together
 BATCH, BATCH_PIXELS = 16, 2**19  # at most so many images at once, as long as they have no more pixels
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file to predict, and where its output goes."""
-
-    source: Path
-    target: Path
 
 
 @dataclass(frozen=True)
@@ -65,82 +47,9 @@ class Decoded:
         return height, width
 
 
-def find_files(source: str, with_arrays: bool = False) -> list[tuple[Path, Path]]:
-    """The images and videos that ``input`` names, each with its place in the output folder.
-
-    Args:
-        with_arrays: whether ``.npy`` files are images.
-        source: a file; a folder, with all below it; a pattern such as ``photos/**/*.jpg``; or a ``.txt`` file
-            that has a path in each line, relative to its own folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        root, found = path, sorted(path.rglob("*"))
-    elif path.suffix == ".txt" and path.is_file():
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]  # Windows writes a mark
-        files = [Path(os.path.abspath(path.parent / line)) for line in lines if line]  # noqa: PTH100 (keeps links)
-        if not files:
-            raise UserError(f"{path} names no file.")
-        root = Path(os.path.commonpath([file.parent for file in files]))
-        return [(file, file.relative_to(root)) for file in files]
-    elif path.is_file():
-        return [(path, Path(path.name))]
-    else:
-        above = next((i for i, part in enumerate(path.parts) if re.search(r"[*?\[]", part)), len(path.parts) - 1)
-        root, pattern = Path(*path.parts[:above]), "/".join(path.parts[above:])
-        found = sorted(root.glob(pattern or "*"))
-    known = (*EXTENSIONS, *VIDEO, *([".npy"] if with_arrays else []))
-    images = [file for file in found if file.suffix.lower() in known and not file.name.startswith(".")]
-    if not images:
-        raise UserError(f"input={source}: no image there. It is a file, a folder, a pattern in quotes or a list.txt.")
-    return [(file, file.relative_to(root)) for file in images]
-
-
-def target_name(place: Path, form: str, kind: Kind = RGB) -> Path:
-    """Where the output of a file goes: its own name, with another suffix if the format is, or can't hold the output."""
-    if place.suffix.lower() in VIDEO:
-        return place
-    wanted = place if form == "same" else place.with_suffix(f".{form}")
-    suffix = wanted.suffix.lower()
-    holds = suffix in FORMATS if kind.name in ("rgb", "grey") else suffix == kind.suffix or suffix in DEEP
-    return wanted if holds else place.with_suffix(kind.suffix)
-
-
-def plan(source: str, output: Path, form: str, if_exists: str, kinds: tuple[Kind, Kind] = (RGB, RGB)) -> list[Job]:
-    """What is to be done for ``input=source`` and ``format=form`` from inputs and to outputs of ``kinds``.
-
-    Raises:
-        UserError: there is no image, two files would become one, one is there already and that is refused, an output
-            would overwrite an input, or the output folder is in the input folder, where the next call would predict
-            the outputs.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"output={output} is inside input={source}. Name a folder outside of it.")
-    files = find_files(source, kinds[0].name == "raw")
-    jobs = [Job(file, output / target_name(place, form, kinds[1])) for file, place in files]
-    sources: dict[Path, list[Path]] = {}
-    for job in jobs:
-        sources.setdefault(job.target, []).append(job.source)
-    double = [f"{target} of {' and '.join(map(str, names))}" for target, names in sources.items() if len(names) > 1]
-    if double:
-        raise UserError(f"Several files would become one:{bullets(double)}\nRename them, or use another format=…")
-    inputs = {job.source.resolve() for job in jobs}
-    if overwritten := [str(job.target) for job in jobs if job.target.resolve() in inputs]:
-        raise UserError(f"Inputs would be overwritten:{bullets(overwritten)}\nName another folder: output=…")
-    existing = {job.target for job in jobs if if_exists != "overwrite" and job.target.exists()}
-    if existing and if_exists == "refuse":
-        raise UserError(f"{len(existing)} of {len(jobs)} files exist in {output}, such as {min(existing)}. Name "
-                        "another folder, or set if_exists=skip or if_exists=overwrite.")  # fmt: skip
-    return [job for job in jobs if job.target not in existing]
-
-
 def predict_folder(
     model: Any,
-    source: str | Path,
+    source: str | Path | Sequence[str | Path],
     output: str | Path,
     form: str = "same",
     if_exists: str = "refuse",
@@ -167,7 +76,8 @@ def predict_folder(
         one_of(name, value, PREDICT[name])
     predictor = Predictor(model, **options)
     kinds = predictor.input, RGB if side_by_side else predictor.target
-    jobs = plan(str(source), Path(output).expanduser(), form, if_exists, kinds)
+    named = str(source) if isinstance(source, str | Path) else list(map(str, source))
+    jobs = plan(named, Path(output).expanduser(), form, if_exists, kinds)
     raise_failed(predict_jobs(predictor, jobs, transparency, side_by_side, smooth), len(jobs))
     return len(jobs)
 
@@ -263,8 +173,9 @@ def read_job(job: Job, kind: Kind, background: str) -> Decoded | str:
     """An image, or why there is none."""
     try:
         content = job.source.read_bytes()
-        if kind.name not in ("rgb", "grey"):
-            values = np.array(read(content, job.source, kind, background))
+        if kind.name not in ("rgb", "grey") or job.more:
+            images = [read(path.read_bytes(), path, kind, background) for path in (job.source, *job.more)]
+            values = np.array(join(images, job.source))
             return Decoded(job, values[..., None] if values.ndim == 2 else values, None)
         image = read_image(content, job.source, background, alpha=True)
     except OSError as error:

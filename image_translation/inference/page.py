@@ -10,8 +10,10 @@ from typing import Any
 import gradio as gr
 from torchvision.transforms.functional import to_pil_image
 
-from image_translation.data.kinds import read, shown_image, to_shown, to_tensor
-from image_translation.inference.files import Job, header_size, predict_files
+from image_translation.data.kinds import shown_image, to_shown, to_tensor
+from image_translation.data.values import read
+from image_translation.inference.files import header_size, predict_files
+from image_translation.inference.planning import Job
 from image_translation.inference.predictor import Predictor
 
 SIZES = [("its own size", "native"), ("the size of the training images", "train")]

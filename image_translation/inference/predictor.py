@@ -15,8 +15,9 @@ from torchvision.transforms.v2.functional import resize
 from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
 from image_translation.data.derived_inputs import find
 from image_translation.data.images import to_srgb
-from image_translation.data.kinds import MODES, RGB, Kind, read, to_image
+from image_translation.data.kinds import MODES, RGB, Kind, to_image
 from image_translation.data.transforms import to_float, to_stored
+from image_translation.data.values import read
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
 from image_translation.networks.sizes import size_limits
 from image_translation.training.device import trim_memory

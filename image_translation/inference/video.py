@@ -9,7 +9,8 @@ from rich.progress import track
 
 from image_translation.cli.console import console
 from image_translation.cli.errors import UserError, at_least
-from image_translation.inference.files import VIDEO, Array, Job
+from image_translation.data.kinds import Array
+from image_translation.inference.planning import VIDEO, Job
 from image_translation.inference.predictor import Predictor
 from image_translation.runs.files import atomic_write
 

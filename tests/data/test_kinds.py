@@ -15,8 +15,9 @@ from PIL import Image
 from recorder import Recorder, datamodule
 
 from image_translation.cli.errors import UserError
-from image_translation.data.kinds import KINDS, Kind, complete, encode, make_kind, read, resized, to_shown
+from image_translation.data.kinds import KINDS, Kind, complete, make_kind, to_shown
 from image_translation.data.transforms import random_crop, to_float, to_stored
+from image_translation.data.values import encode, read, resized
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(0, 65536, (SIZE, SIZE, 3), dtype=np.uint16)
@@ -223,3 +224,38 @@ def test_each_half_keeps_its_type_wherever_it_is_cached(tmp_path: Path, cache: s
         x, y = seen[str(i)]
         assert np.allclose(x[0].numpy(), np.roll(DEEP[..., 0], i, 0) / 32767.5 - 1, atol=1e-6)
         assert np.allclose(y.permute(1, 2, 0).numpy(), np.roll(FIVE, i, 0) / 5, atol=1e-6)
+
+
+def make_joined_root(root: Path) -> Path:
+    for i, split in enumerate(["train"] * 3 + ["val", "test"]):
+        for number, folder in enumerate(("photo", "depth", "drawing")):
+            path = root / split / folder / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(np.roll(HIGH, (i, number), (0, 1))))
+    return root
+
+
+def test_several_inputs_are_joined_as_channels(tmp_path: Path) -> None:
+    root = make_joined_root(tmp_path / "pairs")
+    options = {"input_folder": ["photo", "depth"], "target_folder": "drawing", "jitter": False, "hflip": False}
+    data, model = datamodule(root, batch_size=3, **options), Recorder()
+    fit(model, data)
+    assert data.channels == {"in_channels": 6, "out_channels": 3}
+    for name, x, y in zip(*(model.batches[0][key] for key in ("name", "input", "target")), strict=True):
+        files = [np.roll(HIGH, (int(name), number), (0, 1)) for number in range(3)]
+        assert np.array_equal(to_stored(x).permute(1, 2, 0).numpy(), np.dstack(files[:2]))
+        assert np.array_equal(to_stored(y).permute(1, 2, 0).numpy(), files[2])
+    (root / "train" / "depth" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"(?s)Images without a partner of the same stem:.*photo/1.png.*drawing/1.png"):
+        datamodule(root, **options)
+    with pytest.raises(UserError, match="Several input folders go with layout=folders and direction=AtoB"):
+        datamodule(root, **options, direction="BtoA")
+    with pytest.raises(UserError, match="several masks can't be joined"):
+        datamodule(root, **options, input="mask", classes=3)
+
+
+def test_inputs_of_different_sizes_are_not_joined(tmp_path: Path) -> None:
+    root = make_joined_root(tmp_path / "pairs")
+    (root / "train" / "depth" / "1.png").write_bytes(png(HIGH[:50]))
+    with pytest.raises(UserError, match="1: images of different sizes or types can't be joined: 64×50 of uint8 and 64"):
+        datamodule(root, input_folder=["photo", "depth"], target_folder="drawing")

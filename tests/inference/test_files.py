@@ -12,7 +12,8 @@ from PIL import Image
 
 import image_translation
 from image_translation.cli.errors import UserError
-from image_translation.inference.files import Job, find_files, plan, predict_files
+from image_translation.inference.files import predict_files
+from image_translation.inference.planning import Job, find_files, plan
 from image_translation.inference.predictor import Predictor
 from image_translation.models import Identity
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import image_translation
 from image_translation.cli.errors import UserError
-from image_translation.inference.files import Job
+from image_translation.inference.planning import Job
 from image_translation.inference.predictor import Predictor
 from image_translation.inference.video import predict_video
 from image_translation.models import Identity

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.kinds import Stored
+from image_translation.data.values import join
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -32,11 +33,11 @@ class Pair:
     name: str
     input: Path | None
     target: Path | None
+    more: tuple[Path, ...] = ()  # further inputs, which are joined to the first
 
     @property
     def files(self) -> list[Path]:
-        """One or two files."""
-        return list(dict.fromkeys(path for path in (self.input, self.target) if path))
+        return list(dict.fromkeys(path for path in (self.input, *self.more, self.target) if path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ Found = tuple[dict[str, list[Pair]], list[PairingError]]
 class PairSource(ABC):
     """A way of storing pairs: which there are, and how one is opened. The arguments are those of the datamodule."""
 
-    input_folder: str | None = None
+    input_folder: str | tuple[str, ...] | None = None
     target_folder: str | None = None
     table: str | None = None
     direction: str = "AtoB"
@@ -70,8 +71,15 @@ class PairSource(ABC):
         one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
+        if self.parts > 1 and (self.direction == "BtoA" or "input_folder" not in self.needs):
+            raise UserError("Several input folders go with layout=folders and direction=AtoB, and only with them.")
         if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
             raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
+
+    @property
+    def parts(self) -> int:
+        """How many files are one input."""
+        return len(self.input_folder) if isinstance(self.input_folder, tuple) else 1
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -86,7 +94,12 @@ class PairSource(ABC):
 
     def open(self, pair: Pair, read: Callable[[Path, str], Stored]) -> dict[str, Stored]:
         """The images of a pair, ``input`` and ``target`` as far as they come from files, which ``read`` reads."""
-        return {half: read(path, half) for half, path in (("input", pair.input), ("target", pair.target)) if path}
+        halves = {}
+        if pair.input:
+            halves["input"] = join([read(path, "input") for path in (pair.input, *pair.more)], pair.name)
+        if pair.target:
+            halves["target"] = read(pair.target, "target")
+        return halves
 
     def scan(
         self, root: Path, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int = 0

@@ -20,7 +20,9 @@ SYSTEM_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Informati
 
 
 class FolderPairs(PairSource):
-    """Two folders; the files of a pair have the same stem, but for ``input_suffix`` and ``target_suffix``.
+    """Two folders, or more with several inputs; the files of a pair have the same stem.
+
+    But for ``input_suffix`` and ``target_suffix``, if they are given.
 
     They are ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``; without
     splits ``root/<folder>``. Sub-folders are searched.
@@ -31,7 +33,8 @@ class FolderPairs(PairSource):
     @property
     def folders(self) -> list[str]:
         """The folders that a split consists of; "" stands for the split's own folder."""
-        return [getattr(self, option) for option in self.needs] or [self.target_folder or ""]
+        inputs = self.input_folder if isinstance(self.input_folder, tuple) else (self.input_folder or "",)
+        return [*inputs, self.target_folder or ""] if self.needs else [self.target_folder or ""]
 
     def find(self, root: Path) -> Found:
         stored: dict[str, list[Path]] = {}
@@ -71,7 +74,7 @@ class FolderPairs(PairSource):
 
     def _pair_up(self, folders: list[Path], errors: list[PairingError]) -> list[Pair]:
         """The pairs in the folders of one split; what is wrong is added to ``errors``."""
-        suffixes = [self.input_suffix, self.target_suffix]
+        suffixes = [*[self.input_suffix] * self.parts, self.target_suffix]
         images = [images_by_stem(folder, errors, self.extensions) for folder in dict.fromkeys(folders)]
         if len(images) < len(folders):  # both in one folder, told apart by their suffixes
             longer = max(suffixes, key=len)
@@ -79,14 +82,15 @@ class FolderPairs(PairSource):
                       for suffix in suffixes]  # fmt: skip
         names = [{stem.removesuffix(suffix): path for stem, path in own.items()}
                  for own, suffix in zip(images, suffixes, strict=False)]  # fmt: skip
-        first, last = names[0], names[-1]
-        orphans = [path for own in names for stem, path in own.items() if not (stem in first and stem in last)]
+        (first, *more), last = names[:-1] or names, names[-1]
+        complete = [stem for stem in first if all(stem in own for own in names)]
+        orphans = [path for own in names for stem, path in own.items() if not all(stem in other for other in names)]
         if orphans and len(images) == 2 and (ends := _find_suffixes(*images)):
             options = [f"data.{half}_suffix={end}" for half, end in zip(("input", "target"), ends, strict=True) if end]
             errors.append(PairingError("orphan", f"All are pairs with {' '.join(options)}"))
         errors += [PairingError("orphan", str(path), (path,)) for path in orphans]
         inputs = first if "input" in self.halves else {}
-        return [Pair(stem, inputs.get(stem), last[stem]) for stem in first if stem in last]
+        return [Pair(stem, inputs.get(stem), last[stem], tuple(own[stem] for own in more)) for stem in complete]
 
 
 class AlignedPairs(FolderPairs):

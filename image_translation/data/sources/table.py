@@ -43,7 +43,7 @@ class TablePairs(PairSource):
                 there = tuple(file for file in files if file.is_file())
                 errors.append(PairingError("table", f"{path}, line {line}: {problem}", there))
             else:
-                found[split].append(Pair(name, *files))
+                found[split].append(Pair(name, files[0], files[1]))
         return {split: sorted(pairs, key=lambda pair: pair.name) for split, pairs in found.items()}, errors
 
 
