@@ -1,5 +1,6 @@
 """The same image more than once: exactly, nearly or flipped."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -60,14 +61,41 @@ def _near(halves: Sequence[Half]) -> Iterator[tuple[int, int]]:
     hashes = np.array([half.hashes for half in halves], np.uint64)
     looks = [_distinctive(np.stack([half.thumb for half in halves])),
              _distinctive(np.stack([half.edges for half in halves])[..., None])]  # fmt: skip
-    for number in range(len(halves)):
-        for flipped in (0, 1):
-            distances = np.bitwise_count(hashes[number, 0] ^ hashes[:, flipped])
-            near = np.flatnonzero((distances <= NEAR_BITS) & (np.arange(len(halves)) > number))
+    for flipped in (0, 1):
+        first, second = near_hashes(hashes[:, 0], hashes[:, flipped], NEAR_BITS)
+        for start in range(0, len(first), 1024):
+            a, b = first[start : start + 1024], second[start : start + 1024]
+            alike = a < b
             for look in looks:
-                own = look[number, :, ::-1] if flipped else look[number]
-                near = near[np.tensordot(look[near], own, 3) >= NEAR_LOOK]
-            yield from ((number, other) for other in near.tolist())
+                own = look[a, :, ::-1] if flipped else look[a]
+                alike &= (own * look[b]).sum(axis=(1, 2, 3)) >= NEAR_LOOK
+            yield from zip(a[alike].tolist(), b[alike].tolist(), strict=True)
+
+
+def near_hashes(
+    one: NDArray[np.uint64], other: NDArray[np.uint64], bits: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where two hashes differ in at most so many of their 64 bits: their indices in ``one`` and in ``other``.
+
+    Of four parts with 16 bits one differs in at most a quarter of the ``bits``: those that agree so far in a part are
+    found in a sorted list, and only they are compared (multi-index hashing, Norouzi et al. 2012).
+    """
+    flips = [sum(1 << bit for bit in chosen) for count in range(bits // 4 + 1)
+             for chosen in itertools.combinations(range(16), count)]  # fmt: skip
+    found = []
+    for shift in range(0, 64, 16):
+        mine, theirs = (((hashes >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.int64) for hashes in (one, other))
+        order = np.argsort(theirs, kind="stable")
+        bounds = np.searchsorted(theirs[order], np.arange(2**16 + 1))
+        for flip in flips:
+            starts, ends = bounds[mine ^ flip], bounds[(mine ^ flip) + 1]
+            counts = ends - starts
+            a = np.repeat(np.arange(len(one)), counts)
+            b = order[np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts) + np.repeat(starts, counts)]
+            near = np.bitwise_count(one[a] ^ other[b]) <= bits
+            found.append(np.stack([a[near], b[near]]))
+    first, second = np.unique(np.concatenate(found, axis=1), axis=1)
+    return first, second
 
 
 def _distinctive(maps: NDArray[Any]) -> Array:

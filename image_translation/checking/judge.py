@@ -21,6 +21,7 @@ OUTLIER = 6.0  # standard deviations below the median
 EQUAL = 0.1  # of the edges have the same gray value: the pair is aligned, whatever the rest is
 MANY = 0.05  # of the pairs: so many are hardly mistaken
 MOST = 0.9  # of the images
+MOST_SEARCHED = 5000  # pairs, those whose halves agree least, for a better partner
 
 
 def judge_alignment(facts: Sequence[Facts]) -> list[Finding]:
@@ -69,7 +70,8 @@ def _find_better_targets(pairs: Sequence[Facts], best: NDArray[np.float64]) -> d
     inputs, targets = (np.stack([item.halves[half].edges.ravel() for item in pairs]) for half in ("input", "target"))
     enough = np.percentile([item.agreement.as_is for item in pairs], 10) if np.median(best) >= CLEAR else CLEAR
     found = {}
-    for number, item in enumerate(pairs):
+    for number in np.argsort(best, kind="stable")[:MOST_SEARCHED].tolist():
+        item = pairs[number]
         other = int((targets @ inputs[number]).argmax())
         if other == number or item.agreement.equal >= EQUAL or inputs[number] @ inputs[other] >= INPUTS_ALIKE:
             continue
