@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from image_translation.data.dataset import (
     choose_cache,
 )
 from image_translation.data.derived_inputs import describe
+from image_translation.data.images import crop_loss
 from image_translation.data.integrity import check_images
 from image_translation.data.kinds import complete, make_kind
 from image_translation.data.sample import find_root, tasks_with_folders
@@ -153,16 +153,11 @@ class PairedImageDataModule(LightningDataModule):
         counts = {split: len(splits[split]) for split in SPLITS}
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
         self.description |= {"leaks": leaks} if leaks else {}
-        self._say_what_is_lost([size for of_split in sizes.values() for size in of_split])
-        log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
-
-    def _say_what_is_lost(self, sizes: list[list[int]]) -> None:
-        """Log how much ``resize=crop`` cuts off images of other proportions; width and height of each."""
-        ratio = self.sides[1] / self.sides[0]
-        kept = [min(width / height / ratio, height / width * ratio) for width, height in sizes]
-        if self.resize == "crop" and (lost := 1 - statistics.fmean(kept)):
+        lost = crop_loss([size for of_split in sizes.values() for size in of_split], self.sides)
+        if self.resize == "crop" and lost > 0.001:
             text = "Images of other proportions than %d×%d lose what is outside of their middle, %.0f %% on average. "
             log.info(text + "data.resize=stretch, pad and random_crop keep it.", *self.sides[::-1], 100 * lost)
+        log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -209,8 +204,8 @@ class PairedImageDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         return self.dataloader(self.test_split)
 
-    def dataloader(self, split: str, train: bool = False) -> DataLoader[Batch]:
-        """The loader of one split, in random order to ``train`` on."""
+    def dataloader(self, split: str, train: bool = False, indices: Sequence[int] | None = None) -> DataLoader[Batch]:
+        """The loader of one split, in random order to ``train`` on; or of some images of it."""
         dataset = self._images(TRAINING if train and (self.trainer or self.resize in EVALUATED) else split)
         memory = dataset.device.type if isinstance(dataset, MemoryCache) else None
         is_held = isinstance(dataset.dataset if isinstance(dataset, Windows) else dataset, Held)
@@ -221,7 +216,7 @@ class PairedImageDataModule(LightningDataModule):
         return loader(
             dataset,
             batch_size=self.batch_size if train else 1 if one_by_one else self.eval_batch_size,
-            sampler=self._sampler(dataset) if train else None,
+            sampler=self._sampler(dataset) if train else indices,
             collate_fn=dict if isinstance(dataset, Cached) else None,  # a cache returns whole batches
             num_workers=workers,
             worker_init_fn=init,
@@ -283,9 +278,14 @@ class PairedImageDataModule(LightningDataModule):
                 halves.reverse()
         return dict(zip(("input", "target"), halves, strict=True)) | {"name": batch["name"]}
 
-    def plain_batches(self, split: str, device: torch.device) -> Iterator[Batch]:
-        """All images of a split, or those to train on as large as they are cropped from, in batches on a device."""
-        for batch in self.dataloader(split):
+    def plain_batches(self, split: str, device: torch.device, most: int | None = None) -> Iterator[Batch]:
+        """The images of a split, or those to train on as large as they are cropped from, in batches on a device.
+
+        Of more than ``most`` images so many, spread evenly.
+        """
+        count = len(self.training if split == TRAINING else self.datasets[split])
+        chosen = None if most is None or count <= most else [i * count // most for i in numbers_below(most)]
+        for batch in self.dataloader(split, indices=chosen):
             yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
 
     def fixed_batches(self, split: str, count: int, device: torch.device) -> Iterator[Batch]:

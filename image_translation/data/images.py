@@ -4,6 +4,7 @@ import functools
 import io
 import logging
 import os
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -134,6 +135,12 @@ def resize_image(
     missing = (0, height - fitting.height), (0, width - fitting.width), (0, 0)
     values = np.asarray(fitting)
     return Image.fromarray(np.pad(values, missing[: values.ndim], "symmetric"))
+
+
+def crop_loss(sizes: Sequence[Sequence[int]], wanted: tuple[int, int]) -> float:
+    """What a crop to the proportions of ``wanted``, height and width, cuts off of images, width and height, on average."""
+    ratio = wanted[1] / wanted[0]
+    return 1 - statistics.fmean(min(width / height / ratio, height / width * ratio) for width, height in sizes)
 
 
 def _tags(image: Image.Image) -> Any:

@@ -14,6 +14,8 @@ from image_translation.metrics.image_scores import ImageScores
 from image_translation.metrics.names import IDENTITY, MEAN_TARGET
 from image_translation.networks import ColorCurve
 
+ENOUGH = 1000  # images
+
 
 class Baselines(nn.Module):
     """The scores of ``color_curve``, fitted to the training images, and of ``identity``, on test images.
@@ -35,12 +37,15 @@ class Baselines(nn.Module):
         self.scores = dict(zip(self.names, (self.color_curve_scores, self.other_scores), strict=True))
 
     def fit(self, trainer: Trainer) -> None:
-        """Fit the curve to all pixels of the training images, and find the mean of their targets."""
+        """Fit the curve to all pixels of the training images, and find the mean of their targets.
+
+        Of very many images 1,000 are enough for its few numbers, and a training need not wait for them all.
+        """
         datamodule: PairedImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         means: list[Tensor] = []
 
         def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-            for batch in datamodule.plain_batches(TRAINING, trainer.strategy.root_device):
+            for batch in datamodule.plain_batches(TRAINING, trainer.strategy.root_device, ENOUGH):
                 means.extend(batch["target"].mean(dim=(2, 3)))
                 yield batch["input"], batch["target"]
 

@@ -4,7 +4,7 @@ import logging
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -130,17 +130,16 @@ def images_by_stem(
     """
     by_stem: dict[str, list[Path]] = defaultdict(list)
     others = []
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.is_dir() or any(_is_hidden(part) for part in inside.parts):
-            continue
+    for parts in sorted(_files_below(folder)):
+        path, name = folder.joinpath(*parts), parts[-1]
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 (of each of very many files)
         if path.is_symlink() and not path.exists():
             errors.append(PairingError("broken link", f"{path} → {path.readlink()}", (path,)))
-        elif path.suffix.lower() in extensions and path.is_file():
-            stem = "_".join(inside.with_suffix("").parts)
+        elif suffix.lower() in extensions:
+            stem = "_".join([*parts[:-1], stem])
             by_stem[unicodedata.normalize("NFC", stem)].append(path)  # macOS stores names decomposed
-        elif path.name.lower() not in ("thumbs.db", "desktop.ini"):
-            others.append(str(inside))
+        elif name.lower() not in ("thumbs.db", "desktop.ini"):
+            others.append("/".join(parts))
     if others:
         log.warning("%s: ignored %d that are not images: %s", folder, len(others), ", ".join(others[:10]))
     for paths in by_stem.values():
@@ -148,6 +147,14 @@ def images_by_stem(
             text = f"{folder}: {', '.join(str(path.relative_to(folder)) for path in paths)}"
             errors.append(PairingError("double stem", text, tuple(paths)))
     return {stem: paths[0] for stem, paths in by_stem.items()}
+
+
+def _files_below(folder: Path) -> Iterator[tuple[str, ...]]:
+    """The parts of each file's path, without what is hidden."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        inside = Path(where).relative_to(folder).parts
+        yield from ((*inside, name) for name in names if not _is_hidden(name))
 
 
 def _find_suffixes(inputs: Collection[str], targets: Collection[str]) -> tuple[str, str] | None:
