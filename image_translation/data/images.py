@@ -138,7 +138,7 @@ def resize_image(
 
 
 def crop_loss(sizes: Sequence[Sequence[int]], wanted: tuple[int, int]) -> float:
-    """What a crop to the proportions of ``wanted``, height and width, cuts off of images, width and height, on average."""
+    """The mean share that a crop to ``wanted``, height and width, cuts off of images, width and height."""
     ratio = wanted[1] / wanted[0]
     return 1 - statistics.fmean(min(width / height / ratio, height / width * ratio) for width, height in sizes)
 

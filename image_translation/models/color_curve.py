@@ -6,7 +6,8 @@ from image_translation.models.base import ImageTranslationModule
 class ColorCurveBaseline(ImageTranslationModule):
     """Changes colors and nothing else: a model that scores below it has learned no structure.
 
-    It is fitted in closed form to all training pixels when training begins; there are no steps and no seeds.
+    It is fitted in closed form to the pixels of the training images, of up to 1,000 of them, when training begins; there
+    are no steps and no seeds.
     """
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3) -> None:
