@@ -6,7 +6,7 @@ from image_translation.models.base import ImageTranslationModule
 class ColorCurveBaseline(ImageTranslationModule):
     """Changes colors and nothing else: a model that scores below it has learned no structure.
 
-    It is fitted in closed form to the pixels of the training images, of up to 1,000 of them, when training begins; there
+    It is fitted in closed form to the pixels of the training images, up to 1,000 of them, when training begins; there
     are no steps and no seeds.
     """
 
