@@ -18,7 +18,7 @@ CASES: dict[str, tuple[str, str, list[str]]] = {  # what the input and the targe
     "grey": ("rgba", "grey", []),
     "rgba": ("mask", "rgba", ["data.classes=3"]),
 }
-USUAL = ("mask", "raw")  # the others take as long again
+USUAL = ("mask",)  # the others take as long again
 SUFFIX = {"raw": ".npy"}  # of files; others are PNG
 
 

@@ -85,7 +85,9 @@ def test_what_may_be_chosen_is_what_the_class_takes(option: str, tmp_path: Path)
     model = "pix2pix" if option in ("model.norm", "model.upsample") else "resunet_gan"
 
     def build(value: Any) -> Any:
-        needed = {"derived": ["task=coloring"], "table": ["data.table=pairs.csv"]}.get(value, [])
+        needed = {"derived": ["task=coloring"], "table": ["data.table=pairs.csv"], "mask": ["data.classes=3"]}.get(
+            value, []
+        )
         cfg = config(tmp_path, f"model={model}", *needed)
         OmegaConf.update(cfg, option, value)
         return make_trainer(cfg.trainer, []) if node == "trainer" else instantiate(cfg[node], node)

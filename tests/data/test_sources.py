@@ -81,12 +81,12 @@ def test_halves_of_an_aligned_image(tmp_path: Path) -> None:
     both.paste("blue", (4, 0, 8, 4))
     both.save(path)
     for direction, (left, right) in {"AtoB": ("input", "target"), "BtoA": ("target", "input")}.items():
-        halves = source("aligned", direction=direction).open(Pair("1", path, path), Image.open)
+        halves = source("aligned", direction=direction).open(Pair("1", path, path), lambda file, _: Image.open(file))
         assert (np.asarray(halves[left]) == (255, 0, 0)).all()
         assert (np.asarray(halves[right]) == (0, 0, 255)).all()
     both.crop((0, 0, 7, 4)).save(path)
     with pytest.raises(UserError, match=r"1\.png: 7 pixels wide"):
-        source("aligned").open(Pair("1", path, path), Image.open)
+        source("aligned").open(Pair("1", path, path), lambda file, _: Image.open(file))
 
 
 def test_adding_images_moves_none_to_another_split(tmp_path: Path) -> None:
