@@ -35,7 +35,7 @@ OLD_WORDS = {
     r"\blearnt\b": "learned",
     r"\b\w*(colour|behaviour|neighbour|favour|honour|centre[ds]?\b|centring|labell(?!edby)|modell(ed|ing)|travell)":
         "American",
-    r"\bgrey(?![1\"`,]| \|)": "gray, but as a kind of image",
+    r"\bgrey(?![1\"`,\n]| \|)": "gray, but as a kind of image",
     r"\b(initial|normal|optim|minim|maxim|organ|recogn|serial|general|regular|discret|visual|memor|synchron|quant|random|"
     r"standard|util|custom|final|special|equal|vector|categor|parametr|paramet(e)?r|local|central|emphas|synthes|analy)"
     r"(is|s)(e|es|ed|ing|ation|er)\b": "American",
