@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,8 @@ from image_translation.data.values import read
 from image_translation.runs.files import write_text
 
 log = logging.getLogger(__name__)
-VERSION = 5  # of what is remembered; raise it when a check finds more, or the same files get other digests
+MANY = 5000  # pairs
+VERSION = 6  # of what is remembered; raise it when a check finds more, or the same files get other digests
 # Digests of files and of the input's pixels; width and height; channels and type of each half.
 Known = tuple[list[str], str | None, list[int], list[tuple[int, str]]]
 
@@ -69,6 +71,12 @@ def _refuse_damaged_jpeg(content: bytes, path: Path) -> None:
             raise UserError(f"{path}: damaged ({error}). Get it again; if it looks intact, save it anew.") from error
 
 
+def state_of(pair: Pair) -> str:
+    """Paths, sizes and times of change of a pair's files."""
+    stats = [(path, os.stat(path)) for path in map(str, pair.files)]  # noqa: PTH116 (of very many files)
+    return "|".join(f"{path}|{stat.st_size}|{stat.st_mtime_ns}" for path, stat in stats)
+
+
 def pixel_digest(image: Stored) -> str | None:
     """The same for two images of the same pixels, however they were saved; None for an image of one color only."""
     values = np.asarray(image)
@@ -96,28 +104,30 @@ def check_images(
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged
         known = json.loads(memory.read_text(encoding="utf-8"))
 
-    def examine(pair: Pair) -> tuple[str, Known, list[str]]:
-        stats = [(str(path.absolute()), path.stat()) for path in pair.files]
-        key = json.dumps([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
-        if key in known:
-            return key, known[key], []
+    def examine(pair: Pair) -> tuple[Known, list[str]]:
         found = decode(pair, source, background, kinds)
         # Of the input, or the only half: several inputs may share a target, as masks do.
         first = next(iter(found.halves.values()), None)
         size = [] if first is None else list(size_of(first))
         forms = [form_of(image) for image in found.halves.values()]
-        return key, (found.digests, None if first is None else pixel_digest(first), size, forms), found.problems
+        return (found.digests, None if first is None else pixel_digest(first), size, forms), found.problems
 
-    checked = list(in_threads(examine, [pair for _, pair in pairs], "Checking images"))
-    sound = {key: facts for key, facts, problems in checked if not problems}
+    keys = [state_of(pair) for _, pair in pairs]
+    new = [number for number, key in enumerate(keys) if key not in known]
+    if len(new) > MANY:
+        log.info("Looking at %d pairs once; those that stay as they are will be known next time.", len(new))
+    examined = in_threads(examine, [pairs[number][1] for number in new], "Checking images")
+    looked = dict(zip(new, examined, strict=True))
+    checked = [looked.get(number) or (known[key], []) for number, key in enumerate(keys)]
+    sound = {key: facts for key, (facts, problems) in zip(keys, checked, strict=True) if not problems}
     if sound.keys() != known.keys():
         with suppress(OSError):  # a cache folder that is full or read-only costs time, no more
             memory.parent.mkdir(parents=True, exist_ok=True)
             write_text(memory, json.dumps(sound))
-    if wrong := [problem for *_, problems in checked for problem in problems]:
+    if wrong := [problem for _, problems in checked for problem in problems]:
         raise UserError(f"{len(wrong)} of the images can't be used:{bullets(wrong)}\nFix or remove them.")
 
-    digests, pixels, every, forms = zip(*(facts for _, facts, _ in checked), strict=True)
+    digests, pixels, every, forms = zip(*(facts for facts, _ in checked), strict=True)
     same: dict[str, dict[str, str]] = defaultdict(dict)  # by the input's pixels one pair of each split
     for (split, pair), digest in zip(pairs, pixels, strict=True):
         if digest:

@@ -130,10 +130,10 @@ def images_by_stem(
     """
     by_stem: dict[str, list[Path]] = defaultdict(list)
     others = []
-    for parts in sorted(_files_below(folder)):
+    for parts, is_link in sorted(_files_below(folder)):
         path, name = folder.joinpath(*parts), parts[-1]
         stem, suffix = os.path.splitext(name)  # noqa: PTH122 (of each of very many files)
-        if path.is_symlink() and not path.exists():
+        if is_link and not path.exists():
             errors.append(PairingError("broken link", f"{path} → {path.readlink()}", (path,)))
         elif suffix.lower() in extensions:
             stem = "_".join([*parts[:-1], stem])
@@ -149,12 +149,16 @@ def images_by_stem(
     return {stem: paths[0] for stem, paths in by_stem.items()}
 
 
-def _files_below(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The parts of each file's path, without what is hidden."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        inside = Path(where).relative_to(folder).parts
-        yield from ((*inside, name) for name in names if not _is_hidden(name))
+def _files_below(folder: Path, inside: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The parts of each file's path, and if it is a link, without what is hidden; there may be very many."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_hidden(entry.name):
+                continue
+            if not entry.is_dir():
+                yield (*inside, entry.name), entry.is_symlink()
+            elif not entry.is_symlink():
+                yield from _files_below(folder / entry.name, (*inside, entry.name))
 
 
 def _find_suffixes(inputs: Collection[str], targets: Collection[str]) -> tuple[str, str] | None:
