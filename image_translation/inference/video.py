@@ -9,7 +9,7 @@ from rich.progress import track
 
 from image_translation.cli.console import console
 from image_translation.cli.errors import UserError, at_least
-from image_translation.data.kinds import Array
+from image_translation.data.kinds import Array, to_shown
 from image_translation.inference.planning import VIDEO, Job
 from image_translation.inference.predictor import Predictor
 from image_translation.runs.files import atomic_write
@@ -34,6 +34,8 @@ def predict_video(predictor: Predictor, job: Job, smooth: float = 0.0, side_by_s
     at_least("smooth", smooth, 0)
     if smooth >= 1:
         raise UserError(f"smooth must be below 1, got {smooth}.")
+    if predictor.input.name != "rgb" or not predictor.target.is_8_bit:
+        raise UserError(f"{job.source.name}: a video needs a model from 8-bit colors to images of 8 bits.")
     try:
         import av
     except ImportError as error:
@@ -80,7 +82,7 @@ def _convert(predictor: Predictor, source: Any, target: Any, encoder: Any, smoot
     for frame in track(frames(), "Predicting", video.frames or None, transient=True, disable=quiet):
         count += 1
         x = torch.from_numpy(_upright(frame).copy()).permute(2, 0, 1)[None]
-        before, after = predictor.inputs(x).float(), predictor(x).float()
+        before, after = predictor.inputs(x).float(), to_shown(predictor(x), predictor.target).float()
         mean = after - before if mean is None else smooth * mean + (1 - smooth) * (after - before)
         output = (before + mean).round().clamp(0, 255).to(torch.uint8)
         shown = torch.cat([before.to(torch.uint8), output], dim=-1) if side_by_side else output
