@@ -7,6 +7,7 @@ import math
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 
 from image_translation.cli.errors import UserError
 from image_translation.data.images import in_threads
-from image_translation.data.kinds import RGB, Kind, Stored, to_tensor
+from image_translation.data.kinds import DTYPES, RGB, Array, Kind, Stored, to_tensor
 from image_translation.data.sources.base import Pair, PairSource
 from image_translation.data.values import read, resized
 from image_translation.runs.files import atomic_write
@@ -70,7 +71,16 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         images = {half: resized(image, self.kinds[half], *self.size, self.resize) for half, image in halves.items()}
         return {"name": pair.name} | {half: to_tensor(image) for half, image in images.items()}
 
-    def _read(self, path: Path, half: str) -> Stored:
+    def arrays(self, index: int) -> dict[str, Array]:
+        """The halves of a pair in full size (H, W, C). Of ``.npy`` files only what is used of them will be read."""
+        halves = self.source.open(self.pairs[index], partial(self._read, lazily=True))
+        arrays = {half: np.asarray(image) for half, image in halves.items()}
+        return {half: array[..., None] if array.ndim == 2 else array for half, array in arrays.items()}
+
+    def _read(self, path: Path, half: str, lazily: bool = False) -> Stored:
+        if lazily and path.suffix == ".npy" and (mapped := np.load(path, mmap_mode="r")).dtype.name in DTYPES:
+            stored: Array = mapped
+            return stored
         return read(path.read_bytes(), path, self.kinds[half], self.background)
 
 
@@ -90,6 +100,10 @@ class Held(Dataset[dict[str, Any]]):
             self.held[index] = self.dataset[index]
         return self.held[index]
 
+    def arrays(self, index: int) -> dict[str, Array]:
+        """As those of the dataset."""
+        return {half: image.permute(1, 2, 0).numpy() for half, image in self[index].items() if half != "name"}
+
 
 class Windows(Dataset[dict[str, Any]]):
     """Parts of pairs, of a ``size`` (height and width), at a random place that a number decides; equal in both halves.
@@ -105,21 +119,17 @@ class Windows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, place: int | tuple[int, int]) -> dict[str, Any]:
         index, number = place if isinstance(place, tuple) else (place, place)
-        pair, generator = dict(self.dataset[index]), torch.Generator().manual_seed(number)
-        share = torch.rand(2, generator=generator).tolist()
-        for half in self.halves(pair):
-            image = pair[half]
-            for axis, (side, part) in enumerate(zip(self.size, share, strict=True), start=1):
-                if (missing := side - image.shape[axis]) > 0:
-                    widths = [(0, missing if i == axis else 0) for i in range(3)]
-                    image = torch.from_numpy(np.pad(image.numpy(), widths, "symmetric"))
-                image = image.narrow(axis, int(part * (image.shape[axis] - side + 1)), side)
-            pair[half] = image
-        return pair
-
-    @staticmethod
-    def halves(pair: dict[str, Any]) -> list[str]:
-        return [key for key, value in pair.items() if isinstance(value, Tensor)]
+        part = torch.rand(2, generator=torch.Generator().manual_seed(number)).tolist()
+        height, width = self.size
+        pairs = self.dataset.pairs if isinstance(self.dataset, PairedImageDataset) else self.dataset.dataset.pairs
+        window: dict[str, Any] = {"name": pairs[index].name}
+        for half, image in self.dataset.arrays(index).items():
+            top, left = (int(share * max(there - side + 1, 1))
+                         for share, there, side in zip(part, image.shape, self.size, strict=False))  # fmt: skip
+            cropped = image[top : top + height, left : left + width]
+            missing = (0, height - cropped.shape[0]), (0, width - cropped.shape[1]), (0, 0)
+            window[half] = to_tensor(np.pad(cropped, missing, "symmetric"))
+        return window
 
 
 class Cached(Dataset[dict[str, Any]], ABC):

@@ -190,3 +190,18 @@ def test_without_a_trainer_training_images_still_have_one_size(root: Path, resiz
     """As a user's own loop gets them: with pad as large as random crops need them."""
     data = datamodule(root, image_size=32, resize=resize, batch_size=4)
     assert [tuple(batch["input"].shape) for batch in data.train_dataloader()] == [(4, 3, side, side)] * 2
+
+
+def test_of_npy_files_only_the_window_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = np.random.default_rng(0).normal(0, 1, (5, 90, 120, 2)).astype(np.float32)
+    for i, split in enumerate(["train"] * 3 + ["val", "test"]):
+        for folder in ("face", "comics"):
+            (tmp_path / split / folder).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / split / folder / f"{i}.npy", arrays[i])
+    data = datamodule(tmp_path, input="raw", target="raw", range=[-5, 5], image_size=32, resize="random_crop")
+    windows = data.dataloader("training").dataset
+    monkeypatch.setattr("image_translation.data.dataset.read", None)  # which would read all of it
+    for number in range(10):
+        window = windows[number % 3, number]
+        assert torch.equal(window["input"], window["target"])
+        assert len(in_file(window["input"], torch.from_numpy(arrays[number % 3]).permute(2, 0, 1))) == 1
