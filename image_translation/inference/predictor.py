@@ -200,4 +200,5 @@ def resized(images: Tensor, kind: Kind, sides: list[int]) -> Tensor:
         return resize(images, sides, InterpolationMode.NEAREST)  # type: ignore[no-any-return]
     if images.dtype == torch.uint16:  # for which torch has no interpolation
         return to_stored(resized(to_float(images, kind), RGB, sides), kind)
-    return resize(images, sides, InterpolationMode.BICUBIC, antialias=True)  # type: ignore[no-any-return]
+    smooth = 1 not in images.shape[-2:]  # of a single row torch can make no smooth one
+    return resize(images, sides, InterpolationMode.BICUBIC, antialias=smooth)  # type: ignore[no-any-return]

@@ -62,3 +62,9 @@ def test_a_network_that_names_no_sizes_says_which_it_cannot_take() -> None:
 def test_what_would_be_misread_is_refused(wrong: object) -> None:
     with pytest.raises(UserError, match="uint8 array"):
         Identity().predict(wrong)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (90, 1)])
+def test_a_single_row_of_pixels_is_scaled_too(size: tuple[int, int]) -> None:
+    source = Image.new("RGB", size, (10, 200, 30))
+    assert np.array_equal(Identity().predict(source, size=SIZE), source)
