@@ -69,7 +69,7 @@ class PairedImageDataModule(LightningDataModule):
         input: str = "rgb",  # noqa: A002
         target: str = "rgb",
         classes: int | None = None,
-        range: Sequence[float] | None = None,  # noqa: A002
+        range: Sequence[Any] | None = None,  # noqa: A002
         show: Sequence[int] | None = None,
         background: str = "white",
         image_size: int | Sequence[int] = 256,
@@ -103,8 +103,9 @@ class PairedImageDataModule(LightningDataModule):
         input = target if layout == "derived" else input  # noqa: A001
         if layout == "aligned" and input != target:
             raise UserError(f"layout=aligned: both halves are of one kind, got input={input} target={target}.")
-        self.kinds = {"input": make_kind("input", input, classes, range, show, self.source.parts),
-                      "target": make_kind("target", target, classes, range, show)}  # fmt: skip
+        ranges = range if range and isinstance(range[0], Sequence) else (range,)
+        self.kinds = {"input": make_kind("input", input, classes, ranges[0], show, self.source.parts),
+                      "target": make_kind("target", target, classes, ranges[-1], show)}  # fmt: skip
         self.source.with_arrays = any(kind.name == "raw" for kind in self.kinds.values())
         if (derive is None) == (layout == "derived"):
             raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")

@@ -137,7 +137,8 @@ def complete(kind: Kind, option: str, forms: set[tuple[int, str]]) -> Kind:
         if dtype not in HIGHEST:
             raise UserError(f"{option}=raw: values of type {dtype} have no range of their own: data.range=[low,high]")
         kind = replace(kind, high=HIGHEST[dtype])
-    show = kind.show or ((0, 1, 2) if channels >= 3 else (0,))
+    fits = kind.show and len(kind.show) <= channels  # input and target share the option
+    show = kind.show if fits else (0, 1, 2) if channels >= 3 else (0,)
     if len(show) not in (1, 3) or not all(0 <= channel < channels for channel in show):
         raise UserError(f"data.show={list(show)}: one or three channels from 0 to {channels - 1}.")
     return replace(kind, stored=channels, dtype=dtype, show=show)

@@ -180,13 +180,13 @@ def test_options_that_make_no_kind(options: dict[str, Any], message: str, comic_
         datamodule(comic_root, **options)
 
 
-def make_raw_root(root: Path, arrays: list[Any], second: Any = None) -> Path:
+def make_raw_root(root: Path, arrays: list[Any], target: Any = None) -> Path:
     for split, count in {"train": 3, "val": 1, "test": 1}.items():
         for i in range(count):
             for folder in ("face", "comics"):
                 path = root / split / folder / f"{i}.npy"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, arrays[i % len(arrays)] + (0 if second is None or folder == "face" else second))
+                np.save(path, arrays[i % len(arrays)] if target is None or folder == "face" else target)
     return root
 
 
@@ -202,6 +202,9 @@ def test_raw_images_must_be_alike_and_floats_need_a_range(tmp_path: Path) -> Non
     root = make_raw_root(tmp_path / "two", [FIVE, FIVE[..., :2]])
     with pytest.raises(UserError, match="same channels and type, found 2 × float32 and 5 × float32"):
         datamodule(root, **kinds, range=[-3, 3])
+    one = make_raw_root(tmp_path / "one", [FIVE], target=FIVE[..., :1])
+    found = datamodule(one, **kinds, range=[[-3, 3], [0, 9]], show=[4, 0, 2]).kinds.values()
+    assert [(kind.low, kind.high, kind.show) for kind in found] == [(-3, 3, (4, 0, 2)), (0, 9, (0,))]
     data = datamodule(make_raw_root(tmp_path / "bytes", [HIGH]), **kinds)
     assert (data.kinds["input"].low, data.kinds["input"].high, data.channels) == (0, 255, {})
 
