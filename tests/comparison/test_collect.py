@@ -183,3 +183,14 @@ def test_the_folds_of_a_cross_validation_are_one_run(tmp_path: Path) -> None:
     reasons = {item.folder.name: item.reason for item in excluded}
     assert reasons.keys() == {"autoencoder_0_0", "autoencoder_0_2"}
     assert all("lacks a finished run with data.fold=1" in reason for reason in reasons.values())
+
+
+def test_windows_of_other_sizes_are_comparable_and_kinds_that_a_run_does_not_know_are_the_usual(tmp_path: Path) -> None:
+    """Whatever it is trained on, a model is tested on whole images."""
+    windows = {"data.resize": "random_crop", "data.input": "rgb", "data.target": "rgb", "data.classes": None}
+    make_run(tmp_path / "a", model="a", options={"data.resize": "random_crop"})
+    make_run(tmp_path / "b", model="b", options=windows | {"data.image_size": [64, 96]})
+    make_run(tmp_path / "c", model="c", options=windows | {"data.input": "grey"})
+    (task,), excluded = collect([tmp_path])
+    assert [experiment.label for experiment in task.trained] == ["a", "b"]
+    assert [(run.folder.name, "data.input" in run.reason) for run in excluded] == [("c", True)]
