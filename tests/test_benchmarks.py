@@ -113,6 +113,7 @@ def test_waits_for_the_gpu_are_counted_by_step_and_line(device: str, tmp_path: P
     assert device == "cuda" or (second, sum(found["places"].values())) == (1, 1)
 
 
+@pytest.mark.slow
 def test_values_are_compared_bit_for_bit(tmp_path: Path) -> None:
     zeros = torch.zeros(2)
     for other, equal in (([zeros, 1.0], True), ([torch.tensor([0.0, 1e-45]), 1.0], False), ([zeros], False)):

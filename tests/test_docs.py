@@ -27,6 +27,7 @@ def test_the_worked_example_of_the_metrics() -> None:
         assert [float(cell) for cell in row[1:]] == pytest.approx([float(v) for v in line.split()[-4:]], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_every_local_link_leads_somewhere() -> None:
     for path in [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *(PROJECT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

@@ -135,7 +135,12 @@ def test_a_sweeper_gets_the_metric_that_it_asks_for(comic_root: Path, command: C
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "workers"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 2), (signal.SIGHUP, 143, 0)]
+    ("sent", "status", "workers"),
+    [
+        (signal.SIGINT, 130, 0),
+        (signal.SIGTERM, 143, 2),
+        pytest.param(signal.SIGHUP, 143, 0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_keeps_the_last_checkpoint(
     sent: signal.Signals, status: int, workers: int, comic_root: Path, tmp_path: Path

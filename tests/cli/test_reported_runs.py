@@ -18,7 +18,9 @@ sys.argv = [sys.argv[1], *sys.argv[2:]]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)"""
 
 
-@pytest.mark.parametrize(("name", "home"), [("check", None), ("train", "/proc/nowhere")])
+@pytest.mark.parametrize(("name", "home"), [
+    ("check", None), pytest.param("train", "/proc/nowhere", marks=pytest.mark.slow)
+])  # fmt: skip
 def test_without_a_home_folder_caches_are_temporary(name: str, home: str | None, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment = {key: value for key, value in environment.items() if key not in ("HOME", "XDG_CACHE_HOME")}

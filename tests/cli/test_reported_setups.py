@@ -97,6 +97,7 @@ def test_a_quote_in_the_name_of_a_folder_hinders_no_process(comic_root: Path, co
     assert read_json(tmp_path / "cwd" / 'a "b"' / "run.json")["device"]["count"] == 2
 
 
+@pytest.mark.slow
 def test_fewer_processes_than_devices_are_refused(comic_root: Path, command: Command) -> None:
     """As under ``srun --ntasks=1``."""
     slurm = {f"SLURM_{name}": "0" for name in ("PROCID", "LOCALID", "NODEID")}

@@ -5,12 +5,14 @@ import shlex
 import signal
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import PROJECT, TINY_PIX2PIX, Command, read_csv, read_json, succeeded
 from helpers.processes import start, status, wait_for
 from helpers.wandb_runs import read_offline_run
 
 
+@pytest.mark.slow
 def test_a_job_of_a_sweep_is_as_if_it_were_alone(comic_root: Path, command: Command, tmp_path: Path) -> None:
     """A job that fails stops no other. Of earlier jobs nothing stays."""
     options, sweep, alone = [*TINY_PIX2PIX, f"data.root={comic_root}", "logger=wandb"], tmp_path / "s", tmp_path / "a"

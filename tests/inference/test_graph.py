@@ -48,7 +48,7 @@ def trained(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ("pix2pix", "resunet") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+    "name", [name if name == "resunet" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 )
 def test_onnx_of_every_model_equals_it(name: str, tmp_path: Path) -> None:
     """By onnxruntime alone, as another program would use the file."""
@@ -66,7 +66,7 @@ def test_onnx_of_every_model_equals_it(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
-@pytest.mark.parametrize("form", ["torch", "openvino"])
+@pytest.mark.parametrize("form", [pytest.param("torch", marks=pytest.mark.slow), "openvino"])
 def test_other_formats_too(form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model, path = trained("resunet"), tmp_path / f"model{SUFFIXES[form]}"
     write_proven(model, path, form, {"fingerprint": "abc"})

@@ -83,7 +83,7 @@ def points(folder: Path) -> dict[tuple[str, int], set[float]]:
     return found
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_resumed_run_is_continued(sent: signal.Signals, comic_root: Path, command: Command, tmp_path: Path) -> None:
     """By its id; no point is missing, and one that is there again has the value that it had.
 

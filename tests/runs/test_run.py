@@ -108,6 +108,7 @@ def test_a_run_that_had_barely_begun_is_started_again(run: Path, typed: Command)
     assert (run / "checkpoints" / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_with_a_checkpoint_is_resumed_unless_it_still_runs(run: Path, typed: Command) -> None:
     succeeded(typed())
     manifest = change(run, status="running")  # as of one that was killed, or is running
