@@ -90,11 +90,10 @@ def train(cfg: DictConfig, run: Run) -> float | None:
         found |= {f"{split}/{name}": value for split, means in scores.items() for name, value in means.items()}
         if (wanted := model.known_metric(cfg.optimized_metric)) not in found:
             found |= validate(trainer, model, datamodule)
-    result = found.get(wanted)  # None for a model without a validation
-    run.update(test=scores.get("test", {}), optimized_metric=result)
+    run.update(test=scores.get("test", {}), optimized_metric=found.get(wanted))
     if datamodule.description["sample"]:
         print_next_steps(run.folder, cfg.run.task)
-    return result
+    return found.get(wanted)  # None for a model without a validation
 
 
 if __name__ == "__main__":

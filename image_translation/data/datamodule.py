@@ -1,5 +1,6 @@
 """Pairs on disk → batches on the device."""
 
+import builtins
 import logging
 import math
 import os
@@ -38,7 +39,6 @@ from image_translation.training.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
-numbers_below = range  # which an option is called, too
 TRAINING = "training"  # the training images, as large as random crops need them
 RESIZE = ("crop", "stretch", "pad", "random_crop")
 EVALUATED = {"pad": "fit", "random_crop": "whole"}  # how val and test images are resized, where it is not the same
@@ -46,9 +46,9 @@ AUGMENTATION = 1  # tells its seeds from those of a model's steps
 
 
 class PairedImageDataModule(LightningDataModule):
-    """Batches ``{"input": float32 (N, 3, H, W) in [-1, 1], "target": the same, "name": list[str]}`` of paired images.
+    """Batches ``{"input": float32 (N, C, H, W) in [-1, 1], "target": likewise, "name": list[str]}`` of paired images.
 
-    The arguments are those of ``conf/data/pairs.yaml``, which explains them. ``derive`` computes images (N, 3, H, W) in
+    The arguments are those of ``conf/data/pairs.yaml``, which explains them. ``derive`` computes images (N, C, H, W) in
     [-1, 1] from others, on the device. Where val and test images have sizes of their own, they come one by one. If
     ``batch_size`` is ``auto``, whoever trains sets the attribute to a number.
     UserError if an argument is out of range, and from ``setup`` if the data can't be used.
@@ -118,7 +118,7 @@ class PairedImageDataModule(LightningDataModule):
         self.cache_folder = Path(cache_folder or pooch.os_cache("image_translation") / "decoded").expanduser()
         at_least("folds", 2 if folds is None else folds, 2, whole=True)
         if folds is not None:
-            one_of("fold", fold, numbers_below(folds))
+            one_of("fold", fold, builtins.range(folds))  # an option is called range
         self.division: dict[str, Any] = {
             "val_fraction": val_fraction, "test_fraction": test_fraction, "folds": folds, "fold": fold
         }  # fmt: skip
@@ -285,7 +285,7 @@ class PairedImageDataModule(LightningDataModule):
         Of more than ``most`` images so many, spread evenly.
         """
         count = len(self.training if split == TRAINING else self.datasets[split])
-        chosen = None if most is None or count <= most else [i * count // most for i in numbers_below(most)]
+        chosen = None if most is None or count <= most else [i * count // most for i in range(most)]
         for batch in self.dataloader(split, indices=chosen):
             yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
 

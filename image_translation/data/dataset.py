@@ -90,7 +90,7 @@ class Held(Dataset[dict[str, Any]]):
     sizes_differ = True
 
     def __init__(self, dataset: PairedImageDataset) -> None:
-        self.dataset, self.held = dataset, dict[int, dict[str, Any]]()
+        self.dataset, self.pairs, self.held = dataset, dataset.pairs, dict[int, dict[str, Any]]()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -121,8 +121,7 @@ class Windows(Dataset[dict[str, Any]]):
         index, number = place if isinstance(place, tuple) else (place, place)
         part = torch.rand(2, generator=torch.Generator().manual_seed(number)).tolist()
         height, width = self.size
-        pairs = self.dataset.pairs if isinstance(self.dataset, PairedImageDataset) else self.dataset.dataset.pairs
-        window: dict[str, Any] = {"name": pairs[index].name}
+        window: dict[str, Any] = {"name": self.dataset.pairs[index].name}
         for half, image in self.dataset.arrays(index).items():
             top, left = (int(share * max(there - side + 1, 1))
                          for share, there, side in zip(part, image.shape, self.size, strict=False))  # fmt: skip

@@ -1,7 +1,8 @@
-"""Kinds of images: what their values mean, and how they are read, shown and written."""
+"""Kinds of images: what their values mean, and how they are shown. ``data.values`` reads and writes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,8 @@ def make_kind(
     """The kind of this name with what the options ``data.classes``, ``data.range`` and ``data.show`` say of it."""
     kind = KINDS[one_of(option, name, KINDS)]
     kind = replace(kind, stored=kind.stored * parts, parts=parts)
+    if name == "rgb16" and find_spec("imagecodecs") is None:  # or its results could not be written in the end
+        raise UserError(f"{option}=rgb16 needs pip install 'image_translation[deep]'.")
     if name == "mask" and parts > 1:
         raise UserError(f"{option}=mask: several masks can't be joined.")
     if name == "mask":

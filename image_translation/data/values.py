@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_png
 
 from image_translation.cli.errors import UserError
 from image_translation.data.images import open_image, read_image, resize_image
@@ -54,17 +56,13 @@ def _read_array(content: bytes, name: Path) -> Array:
         elif content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             array = _read_tiff(content, name)
         elif content.startswith(b"\x89PNG"):
-            import imagecodecs
-
-            array = imagecodecs.png_decode(content)
+            decoded = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
+            array = decoded.permute(1, 2, 0).numpy()
         else:
             array = np.asarray(read_image(content, name, "white"))
-    except ImportError as error:
-        raise UserError(f"{name}: {error}. Such files need more packages: pip install 'image_translation[deep]'"
-                        ) from error  # fmt: skip
     except UserError:
         raise
-    except Exception as error:  # each decoder has its own
+    except Exception as error:  # each decoder has its own; tifffile names the package that it lacks
         raise UserError(f"{name}: cannot be decoded ({error}).") from error
     if array.ndim == 2:
         array = array[..., None]

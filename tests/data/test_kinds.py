@@ -262,3 +262,10 @@ def test_inputs_of_different_sizes_are_not_joined(tmp_path: Path) -> None:
     (root / "train" / "depth" / "1.png").write_bytes(png(HIGH[:50]))
     with pytest.raises(UserError, match="1: images of different sizes or types can't be joined: 64×50 of uint8 and 64"):
         datamodule(root, input_folder=["photo", "depth"], target_folder="drawing")
+
+
+def test_without_its_package_color_of_16_bits_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("image_translation.data.kinds.find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"target=rgb16 needs pip install 'image_translation\[deep\]'"):
+        make_kind("target", "rgb16", None, None, None)
+    assert make_kind("input", "grey16", None, None, None) == KINDS["grey16"]

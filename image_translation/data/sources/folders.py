@@ -20,9 +20,7 @@ SYSTEM_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Informati
 
 
 class FolderPairs(PairSource):
-    """Two folders, or more with several inputs; the files of a pair have the same stem.
-
-    But for ``input_suffix`` and ``target_suffix``, if they are given.
+    """Two folders, or more with several inputs. The files of a pair share their stem, apart from the suffixes.
 
     They are ``root/<split>/<folder>``, ``root/<folder>/<split>``, or ``root/<split><folder>`` as ``trainA``; without
     splits ``root/<folder>``. Sub-folders are searched.
