@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from image_translation.checking.facts import Facts
-from image_translation.data.sources.base import PAIRING_ERRORS
+from image_translation.data.sources.base import PAIRING_ERRORS, File
 
 FINE = "This is fine where they may be alike, as masks are."
 
@@ -45,7 +44,7 @@ class Finding:
     kind: str
     text: str
     images: Sequence[tuple[Facts, str]] = ()
-    files: Sequence[Path] = ()
+    files: Sequence[File] = ()
 
     @property
     def severity(self) -> str:

@@ -29,7 +29,7 @@ class Check:
     """What a check found."""
 
     task: str
-    root: Path
+    root: Path | str
     fingerprint: str | None  # as in a run's manifest; None if training would refuse the data
     facts: list[Facts]
     findings: list[Finding]

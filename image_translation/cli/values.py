@@ -12,11 +12,12 @@ SPLITS = ("train", "val", "test")
 SWITCH = (True, False)
 KINDS = ("rgb", "grey", "rgba", "grey16", "rgb16", "mask", "raw")
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "data.layout": ("folders", "aligned", "derived", "table"),
+    "data.layout": ("folders", "aligned", "derived", "table", "hub"),
     "data.input": KINDS,
     "data.target": KINDS,
     "data.direction": ("AtoB", "BtoA"),
     "data.resize": ("crop", "stretch", "pad", "random_crop"),
+    "data.streaming": SWITCH,
     "data.jitter": SWITCH,
     "data.hflip": SWITCH,
     "data.cache": ("auto", "device", "ram", "disk", "none"),

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
-from image_translation.data.dataset import (
-    Cached,
-    DiskCache,
-    Held,
-    MemoryCache,
-    PairedImageDataset,
-    Windows,
-    choose_cache,
-)
+from image_translation.data.caching import Cached, MemoryCache, choose_cache, kept
+from image_translation.data.dataset import Held, PairedImageDataset, Windows
 from image_translation.data.derived_inputs import describe
-from image_translation.data.images import crop_loss
+from image_translation.data.images import tell_crop_loss
 from image_translation.data.integrity import check_images
 from image_translation.data.kinds import complete, make_kind
-from image_translation.data.sample import find_root, tasks_with_folders
+from image_translation.data.roots import scan
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
 from image_translation.data.sources.base import SPLITS, Pair, PairingError, raise_for
+from image_translation.data.sources.hub import HubImages
+from image_translation.data.streaming import Streaming
 from image_translation.data.transforms import JITTER, random_crop, to_float, to_stored
 from image_translation.training.seeding import derive_seed
 
@@ -85,6 +81,7 @@ class PairedImageDataModule(LightningDataModule):
         test_fraction: float = 0.1,
         folds: int | None = None,
         fold: int = 0,
+        streaming: bool = False,
     ) -> None:
         super().__init__()
         root, target_folder, table, cache_folder = (  # Hydra passes folders named 2024 as numbers
@@ -98,17 +95,18 @@ class PairedImageDataModule(LightningDataModule):
         at_least("eval_batch_size", eval_batch_size, 1, whole=True)
         self.sides = height_and_width("image_size", image_size)
         ImageColor.getrgb(background)  # ValueError
-        places = (input_folder, target_folder, table, direction, str(input_suffix), str(target_suffix))
-        self.source = SOURCES[one_of("layout", layout, SOURCES)](*places)
-        input = target if layout == "derived" else input  # noqa: A001
+        places = (input_folder, target_folder, table, direction, str(input_suffix), str(target_suffix), streaming)
+        source = HubImages if layout == "hub" and derive is not None else SOURCES[one_of("layout", layout, SOURCES)]
+        self.source = source(*places)
+        if (derive is None) == ("input" not in self.source.halves):
+            raise UserError("derive goes with layout=derived or hub, and only with them (derive=null: none).")
+        input = target if derive is not None else input  # noqa: A001
         if layout == "aligned" and input != target:
             raise UserError(f"layout=aligned: both halves are of one kind, got input={input} target={target}.")
         ranges = range if range and isinstance(range[0], Sequence) else (range,)
         self.kinds = {"input": make_kind("input", input, classes, ranges[0], show, self.source.parts),
                       "target": make_kind("target", target, classes, ranges[-1], show)}  # fmt: skip
         self.source.with_arrays = any(kind.name == "raw" for kind in self.kinds.values())
-        if (derive is None) == (layout == "derived"):
-            raise UserError("derive goes with layout=derived, and only with it (derive=null: none).")
         self.task, self.root, self.derive, self.background, self.image_size = task, root, derive, background, image_size
         self.resize = one_of("resize", resize, RESIZE)
         self.jitter, self.hflip = one_of("jitter", jitter, (True, False)), one_of("hflip", hflip, (True, False))
@@ -127,6 +125,7 @@ class PairedImageDataModule(LightningDataModule):
         self.caches: dict[str, Dataset[dict[str, Any]]] = {}  # the same, decoded
         self.description: dict[str, Any] = {}  # of the data, for the manifest
         self.seed = 0  # of the run
+        self.stream: Streaming | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Find, check and fingerprint the pairs, once."""
@@ -151,14 +150,16 @@ class PairedImageDataModule(LightningDataModule):
             self.training = PairedImageDataset(
                 splits["train"], self.source, (height, width), self.resize, self.background, kinds
             )
-        counts = {split: len(splits[split]) for split in SPLITS}
+        counts: dict[str, int | None] = {split: len(splits[split]) for split in SPLITS}
+        if self.source.streaming:
+            self.stream = Streaming(self, kinds)
+            counts["train"], fingerprint = None, self.stream.fingerprint(fingerprint)
         self.description = {"root": str(root), "sample": is_sample, "fingerprint": fingerprint, "counts": counts}
         self.description |= {"leaks": leaks} if leaks else {}
-        lost = crop_loss([size for of_split in sizes.values() for size in of_split], self.sides)
-        if self.resize == "crop" and lost > 0.001:
-            text = "Images of other proportions than %d×%d lose what is outside of their middle, %.0f %% on average. "
-            log.info(text + "data.resize=stretch, pad and random_crop keep it.", *self.sides[::-1], 100 * lost)
-        log.info("Data: %s, %s", root, ", ".join(f"{count} {split}" for split, count in counts.items()))
+        if self.resize == "crop":
+            tell_crop_loss([size for of_split in sizes.values() for size in of_split], self.sides)
+        numbers = (f"{'streamed' if count is None else count} {split}" for split, count in counts.items())
+        log.info("Data: %s, %s", root, ", ".join(numbers))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -173,40 +174,36 @@ class PairedImageDataModule(LightningDataModule):
         numbers = {"in_channels": self.kinds["input"].channels, "out_channels": self.kinds["target"].channels}
         return numbers if set(numbers.values()) != {3} else {}
 
-    def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path, bool]:
+    def scan(self) -> tuple[dict[str, list[Pair]], list[PairingError], Path | str, bool]:
         """The pairs of each split, what keeps other files from being pairs, the root, and if that is the sample's."""
-        root, is_sample = find_root(self.root, self.task)
-        others = [task for task in tasks_with_folders(root) if task != self.task]
-        hint = f" Is it for task={' or '.join(others)}?" if others else ""
-        try:
-            splits, errors = self.source.scan(root, **self.division)
-        except UserError as error:
-            raise UserError(f"{error}{hint}") from error
-        if hint and not (self.source.target_folder or self.source.table):
-            log.warning("%s has the folders of another task, and all its images are used.%s", root, hint)
-        return splits, errors, root, is_sample
+        found, root, is_sample = scan(self.source, self.root, self.task, **self.division)
+        return *found, root, is_sample
 
     def require(self, *splits: str) -> None:
         """Raise a UserError if a split has no image, or train fewer than a batch."""
         for split in splits:
             count = len(self.datasets[split])
+            if self.stream and split == "train":
+                continue
             if count == 0:
                 where = f"The split {split!r} has no image in {self.description['root']}."
                 raise UserError(f"{where} Add a folder {split}, or change data.val_fraction and data.test_fraction.")
             if split == "train" and self.batch_size != "auto" and count < self.batch_size:
                 raise UserError(f"data.batch_size={self.batch_size} is more than the {count} training images.")
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Any:
         return self.dataloader("train", train=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Any:
         return self.dataloader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Any:
         return self.dataloader(self.test_split)
 
-    def dataloader(self, split: str, train: bool = False, indices: Sequence[int] | None = None) -> DataLoader[Batch]:
+    def dataloader(self, split: str, train: bool = False, indices: Sequence[int] | None = None) -> Any:
         """The loader of one split, in random order to ``train`` on; or of some images of it."""
+        if self.stream and split in ("train", TRAINING):
+            return self.stream.loader(train)
         dataset = self._images(TRAINING if train and (self.trainer or self.resize in EVALUATED) else split)
         memory = dataset.device.type if isinstance(dataset, MemoryCache) else None
         is_held = isinstance(dataset.dataset if isinstance(dataset, Windows) else dataset, Held)
@@ -239,28 +236,28 @@ class PairedImageDataModule(LightningDataModule):
         """A split's images: in training, which needs them again and again, from where they stay decoded."""
         dataset: Any = self.training if split == TRAINING else self.datasets[split]
         if self.trainer and self.trainer.state.fn == TrainerFn.FITTING and len(dataset):
+            device = self.trainer.strategy.root_device
+            if self.cache == "auto":  # decided once, before a part of the memory is taken
+                needed = self.training.nbytes + self.datasets["val"].nbytes
+                self.cache = choose_cache(needed, device, self.trainer.num_devices, self.cache_folder)
             if split not in self.caches:
-                self.caches[split] = self._cache(dataset, split)
+                content = self.description["fingerprint"]
+                self.caches[split] = kept(dataset, self.cache, device, self.cache_folder, content, split)
             dataset = self.caches[split]
         return Windows(dataset, self.sides) if split == TRAINING and self.resize == "random_crop" else dataset
 
-    def _cache(self, dataset: PairedImageDataset, split: str) -> Dataset[dict[str, Any]]:
-        assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        if self.cache == "auto":  # decided once, before a part of the memory is taken
-            needed = self.training.nbytes + self.datasets["val"].nbytes
-            self.cache = choose_cache(needed, device, self.trainer.num_devices, self.cache_folder)
-        if dataset.sizes_differ:
-            return Held(dataset) if self.cache in ("device", "ram") else dataset
-        if self.cache == "none":
-            return dataset
-        if self.cache == "disk":
-            return DiskCache(dataset, self.description["fingerprint"], split, self.cache_folder)
-        return MemoryCache(dataset, device if self.cache == "device" else torch.device("cpu"))
+    def state_dict(self) -> dict[str, Any]:
+        return self.stream.state_dict() if self.stream else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.stream:
+            self.stream.load_state_dict(state_dict)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if self.trainer is None or not self.trainer.training:
             return self.finish_batch(batch)
+        if self.stream:
+            self.stream.move(batch)
         # By the place in training, so that a resumed run draws the same.
         place = (self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank, AUGMENTATION)
         return self.finish_batch(batch, torch.Generator().manual_seed(derive_seed(self.seed, *place)))
@@ -286,7 +283,8 @@ class PairedImageDataModule(LightningDataModule):
         """
         count = len(self.training if split == TRAINING else self.datasets[split])
         chosen = None if most is None or count <= most else [i * count // most for i in range(most)]
-        for batch in self.dataloader(split, indices=chosen):
+        batches = self.dataloader(split, indices=chosen)
+        for batch in islice(batches, None if most is None else -(-most // self.eval_batch_size)):
             yield self.finish_batch(self.transfer_batch_to_device(batch, device, 0))
 
     def fixed_batches(self, split: str, count: int, device: torch.device) -> Iterator[Batch]:

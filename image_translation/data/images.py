@@ -137,10 +137,13 @@ def resize_image(
     return Image.fromarray(np.pad(values, missing[: values.ndim], "symmetric"))
 
 
-def crop_loss(sizes: Sequence[Sequence[int]], wanted: tuple[int, int]) -> float:
-    """The mean share that a crop to ``wanted``, height and width, cuts off of images, width and height."""
+def tell_crop_loss(sizes: Sequence[Sequence[int]], wanted: tuple[int, int]) -> None:
+    """Log the mean share that a crop to ``wanted``, height and width, cuts off of images, width and height."""
     ratio = wanted[1] / wanted[0]
-    return 1 - statistics.fmean(min(width / height / ratio, height / width * ratio) for width, height in sizes)
+    lost = 1 - statistics.fmean(min(width / height / ratio, height / width * ratio) for width, height in sizes)
+    if lost > 0.001:
+        text = "Images of other proportions than %d×%d lose what is outside of their middle, %.0f %% on average. "
+        log.info(text + "data.resize=stretch, pad and random_crop keep it.", *wanted[::-1], 100 * lost)
 
 
 def _tags(image: Image.Image) -> Any:

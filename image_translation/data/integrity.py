@@ -17,7 +17,7 @@ import simplejpeg
 from image_translation.cli.errors import UserError
 from image_translation.data.images import in_threads
 from image_translation.data.kinds import PHOTOS, Kind, Stored, form_of, size_of
-from image_translation.data.sources.base import Pair, PairSource, bullets
+from image_translation.data.sources.base import File, Pair, PairSource, bullets
 from image_translation.data.values import read
 from image_translation.runs.files import write_text
 
@@ -40,9 +40,9 @@ class Decoded:
 def decode(pair: Pair, source: PairSource, background: str, kinds: Mapping[str, Kind] = PHOTOS) -> Decoded:
     """Read a pair, whose halves are of ``kinds``, and note everything that is wrong with its files."""
     found = Decoded()
-    sizes: dict[Path, tuple[int, int]] = {}
+    sizes: dict[File, tuple[int, int]] = {}
 
-    def read_sound(path: Path, half: str) -> Stored:
+    def read_sound(path: File, half: str) -> Stored:
         content = path.read_bytes()
         found.digests.append(hashlib.sha256(content).hexdigest())
         image = read(content, path, kinds[half], background)
@@ -60,7 +60,7 @@ def decode(pair: Pair, source: PairSource, background: str, kinds: Mapping[str, 
     return found
 
 
-def _refuse_damaged_jpeg(content: bytes, path: Path) -> None:
+def _refuse_damaged_jpeg(content: bytes, path: File) -> None:
     """UserError for what libjpeg warns of. Pillow and torchvision hide it, and fill gaps with whatever comes out."""
     try:
         if content.startswith(b"\xff\xd8"):
@@ -72,7 +72,9 @@ def _refuse_damaged_jpeg(content: bytes, path: Path) -> None:
 
 
 def state_of(pair: Pair) -> str:
-    """Paths, sizes and times of change of a pair's files."""
+    """Paths, sizes and times of change of a pair's files; of those in a table their place in it."""
+    if not isinstance(pair.target, Path):
+        return "|".join(map(str, pair.files))
     stats = [(path, os.stat(path)) for path in map(str, pair.files)]  # noqa: PTH116 (of very many files)
     return "|".join(f"{path}|{stat.st_size}|{stat.st_mtime_ns}" for path, stat in stats)
 
@@ -86,7 +88,11 @@ def pixel_digest(image: Stored) -> str | None:
 
 
 def check_images(
-    splits: dict[str, list[Pair]], source: PairSource, root: Path, background: str, kinds: Mapping[str, Kind] = PHOTOS
+    splits: dict[str, list[Pair]],
+    source: PairSource,
+    root: Path | str,
+    background: str,
+    kinds: Mapping[str, Kind] = PHOTOS,
 ) -> tuple[str, int, dict[str, list[list[int]]], dict[str, set[tuple[int, str]]]]:
     """Decode every image in full, and report everything that is wrong at once, as a UserError that names each file.
 
@@ -98,7 +104,7 @@ def check_images(
     """
     pairs = [(split, pair) for split, members in splits.items() for pair in members]
     options = vars(source), background, *kinds.values()
-    place = repr((VERSION, str(root.absolute()), type(source).__name__, *options)).encode()
+    place = repr((VERSION, str(Path(root).absolute()), type(source).__name__, *options)).encode()
     memory = pooch.os_cache("image_translation") / "checked" / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
     known: dict[str, Known] = {}
     with suppress(OSError, ValueError):  # there is none yet, or it is damaged

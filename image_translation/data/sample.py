@@ -13,8 +13,6 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from skimage import color, filters, restoration, segmentation
 
-from image_translation.cli.errors import UserError
-
 log = logging.getLogger(__name__)
 VERSION = 2  # raise it when the images change
 PHOTOS = {
@@ -24,28 +22,6 @@ PHOTOS = {
 }
 TILE, SHORT_SIDE = 256, 384
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
-
-def find_root(root: str | None, task: str) -> tuple[Path, bool]:
-    """The folder of the pairs, and whether it is the built-in sample's; a UserError if the task has none."""
-    own = Path(root or f"data/{task}").expanduser()
-    if root or own.is_dir():
-        return own, False
-    if task not in SAMPLE_TASKS:
-        advice = "Name the folder with your pairs: data.root=…"
-        raise UserError(f"data.root is not set, and there is no folder {own}. {advice}")
-    filtered = f"; their {task} targets are made by image filters" if len(SAMPLE_TASKS[task]) > 1 else ""
-    log.warning("data.root is not set: using the built-in sample, a few photos%s.", filtered)
-    return sample_folder(task), True
-
-
-def tasks_with_folders(root: Path) -> list[str]:
-    """Tasks whose folders a root has."""
-    return [
-        task
-        for task, folders in SAMPLE_TASKS.items()
-        if all(folder and any((root / part / folder).is_dir() for part in ("", "train")) for folder in folders)
-    ]
 
 
 def comic(photo: Array) -> Array:

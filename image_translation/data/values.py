@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from image_translation.data.images import open_image, read_image, resize_image
 from image_translation.data.kinds import DTYPES, MODES, Array, Kind, Stored, to_image
 
 
-def read(content: bytes, name: Path, kind: Kind, background: str) -> Stored:
+def read(content: bytes, name: object, kind: Kind, background: str) -> Stored:
     """The bytes of a file as an image of a kind; UserError with the file's name if they are none."""
     if kind.name == "rgba":
         return read_image(content, name, None, alpha=True).convert("RGBA")
@@ -34,7 +33,7 @@ def read(content: bytes, name: Path, kind: Kind, background: str) -> Stored:
     return array
 
 
-def _read_mask(content: bytes, name: Path, kind: Kind) -> Image.Image:
+def _read_mask(content: bytes, name: object, kind: Kind) -> Image.Image:
     """A gray or palette image whose values are the numbers of classes."""
     with open_image(content, name) as image:
         values = np.asarray(image)
@@ -47,7 +46,7 @@ def _read_mask(content: bytes, name: Path, kind: Kind) -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
-def _read_array(content: bytes, name: Path) -> Array:
+def _read_array(content: bytes, name: object) -> Array:
     """An array (H, W, C) of uint8, uint16 or float32."""
     array: Array
     try:
@@ -75,7 +74,7 @@ def _read_array(content: bytes, name: Path) -> Array:
     return array
 
 
-def _read_tiff(content: bytes, name: Path) -> Array:
+def _read_tiff(content: bytes, name: object) -> Array:
     """Height, width, and what there is of channels, whether in a pixel, in planes or in pages."""
     import tifffile
 

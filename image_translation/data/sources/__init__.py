@@ -2,6 +2,7 @@
 
 from image_translation.data.sources.base import PairSource
 from image_translation.data.sources.folders import AlignedPairs, DerivedPairs, FolderPairs
+from image_translation.data.sources.hub import HubPairs
 from image_translation.data.sources.table import TablePairs
 
 # By the value of data.layout.
@@ -10,4 +11,5 @@ SOURCES: dict[str, type[PairSource]] = {
     "aligned": AlignedPairs,
     "derived": DerivedPairs,
     "table": TablePairs,
+    "hub": HubPairs,
 }

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from image_translation.cli.errors import UserError, one_of
 from image_translation.data.kinds import Stored
@@ -26,17 +26,23 @@ PAIRING_ERRORS = {
 }
 
 
+class File(Protocol):
+    """Where an image is stored, whose ``str`` a message can name: a path, or a cell of a table (``sources.hub``)."""
+
+    def read_bytes(self) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """The files of one pair: the same one twice if it holds both halves, None for a half that has no file."""
 
     name: str
-    input: Path | None
-    target: Path | None
-    more: tuple[Path, ...] = ()  # further inputs, which are joined to the first
+    input: File | None
+    target: File | None
+    more: tuple[File, ...] = ()  # further inputs, which are joined to the first
 
     @property
-    def files(self) -> list[Path]:
+    def files(self) -> list[File]:
         return list(dict.fromkeys(path for path in (self.input, *self.more, self.target) if path))
 
 
@@ -46,7 +52,7 @@ class PairingError:
 
     kind: str  # a key of PAIRING_ERRORS
     text: str  # what was found
-    files: tuple[Path, ...] = ()
+    files: tuple[File, ...] = ()
 
 
 Found = tuple[dict[str, list[Pair]], list[PairingError]]
@@ -62,18 +68,22 @@ class PairSource(ABC):
     direction: str = "AtoB"
     input_suffix: str = ""
     target_suffix: str = ""
+    streaming: bool = False  # whether the training pairs are read while training
     with_arrays: bool = False  # whether .npy files are images
 
     needs: ClassVar[tuple[str, ...]] = ()  # arguments that must be set
     halves: ClassVar[tuple[str, ...]] = ("input", "target")  # that are read from files
+    is_remote: ClassVar[bool] = False  # whether a root may be more than a folder on this machine
 
     def __post_init__(self) -> None:
         one_of("direction", self.direction, ("AtoB", "BtoA"))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
         if self.parts > 1 and (self.direction == "BtoA" or "input_folder" not in self.needs):
-            raise UserError("Several input folders go with layout=folders and direction=AtoB, and only with them.")
-        if (self.input_suffix or self.target_suffix) and "input_folder" not in self.needs:
+            raise UserError("Several inputs go with layout=folders or hub and direction=AtoB, and only with them.")
+        if self.streaming and not self.is_remote:
+            raise UserError("streaming=true goes with layout=hub, and only with it.")
+        if (self.input_suffix or self.target_suffix) and ("input_folder" not in self.needs or self.is_remote):
             raise UserError("input_suffix and target_suffix go with layout=folders, and only with it.")
 
     @property
@@ -86,13 +96,13 @@ class PairSource(ABC):
         return EXTENSIONS | {".npy"} if self.with_arrays else EXTENSIONS
 
     @abstractmethod
-    def find(self, root: Path) -> Found:
+    def find(self, root: Any) -> Found:
         """The pairs A → B of each split that is stored, ordered by name, and what keeps other files from being pairs.
 
         If nothing says which split they belong to, all are in train. UserError if there is nothing at all.
         """
 
-    def open(self, pair: Pair, read: Callable[[Path, str], Stored]) -> dict[str, Stored]:
+    def open(self, pair: Pair, read: Callable[[File, str], Stored]) -> dict[str, Stored]:
         """The images of a pair, ``input`` and ``target`` as far as they come from files, which ``read`` reads."""
         halves = {}
         if pair.input:
@@ -102,7 +112,7 @@ class PairSource(ABC):
         return halves
 
     def scan(
-        self, root: Path, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int = 0
+        self, root: Path | str, val_fraction: float, test_fraction: float, folds: int | None = None, fold: int = 0
     ) -> Found:
         """The pairs of each split, and what keeps other files from being pairs. UserError if there is nothing at all.
 
@@ -110,7 +120,7 @@ class PairSource(ABC):
         moves a pair from one split to another. With ``folds``, all pairs are divided anew, in the same way: those of
         the ``fold`` are tested.
         """
-        if not root.is_dir():
+        if isinstance(root, Path) and not root.is_dir():
             problem = "is not a folder" if root.exists() else "does not exist"
             raise UserError(f"data.root={root} {problem}{'' if root.is_absolute() else f' in {Path.cwd()}'}.")
         stored, errors = self.find(root)
@@ -119,8 +129,13 @@ class PairSource(ABC):
         else:
             splits = cross_validate(stored, folds, fold, val_fraction)
         if self.direction == "BtoA" and "input" in self.halves:
-            splits = {split: [Pair(p.name, p.target, p.input) for p in pairs] for split, pairs in splits.items()}
+            splits = {split: [swap(pair) for pair in pairs] for split, pairs in splits.items()}
         return splits, errors
+
+
+def swap(pair: Pair) -> Pair:
+    """The pair B → A."""
+    return Pair(pair.name, pair.target, pair.input)
 
 
 def fill(stored: dict[str, list[Pair]], val_fraction: float, test_fraction: float) -> dict[str, list[Pair]]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from image_translation.cli.errors import UserError
 from image_translation.data.kinds import Stored, size_of
-from image_translation.data.sources.base import EXTENSIONS, SPLITS, Found, Pair, PairingError, PairSource
+from image_translation.data.sources.base import EXTENSIONS, SPLITS, File, Found, Pair, PairingError, PairSource
 
 log = logging.getLogger(__name__)
 # What network drives and systems put among a user's folders: thumbnails, or what was deleted.
@@ -96,7 +96,7 @@ class AlignedPairs(FolderPairs):
 
     needs = ()
 
-    def open(self, pair: Pair, read: Callable[[Path, str], Stored]) -> dict[str, Stored]:
+    def open(self, pair: Pair, read: Callable[[File, str], Stored]) -> dict[str, Stored]:
         (path,) = pair.files
         image = read(path, "target")
         width, height = size_of(image)
