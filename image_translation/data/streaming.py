@@ -101,7 +101,10 @@ class PairStream:
         rows = iter(stream)
 
         def read() -> tuple[Any, list[Any]]:
-            return stream.state_dict(), list(islice(rows, BLOCK))
+            try:
+                return stream.state_dict(), list(islice(rows, BLOCK))
+            except Exception as error:  # of the network or a shard
+                raise UserError(f"Streaming the training pairs ended: {str(error) or type(error).__name__}") from error
 
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(read)
@@ -135,8 +138,6 @@ class Streaming:
         data.seed, trainer, loop = torch.initial_seed(), data.trainer, data.trainer.fit_loop
         place, state = (trainer.world_size, trainer.global_rank, lambda: trainer.current_epoch), None
         if loop.restarting and loop.batch_idx >= 0:
-            if len(self.saved) != trainer.world_size:
-                raise UserError(f"This run streamed to {len(self.saved)} devices. Resume it with as many.")
             self.after = state = self.saved[trainer.global_rank]
         agree = trainer.strategy.reduce_boolean_decision
         return PairStream(rows, self.load, data.batch_size, data.seed, *place, state, agree)

@@ -59,7 +59,7 @@ def steps_of(model: Any, option: str) -> int:
     """The steps of a model's training, which an option needs; UserError if it is endless."""
     steps = count_steps(model.trainer, model.batches_per_step)
     if not 0 < steps < math.inf:
-        raise UserError(f"{option} needs the number of steps. Set trainer.max_epochs or trainer.max_steps.")
+        raise UserError(f"{option} needs the number of steps. Set trainer.max_epochs (not if data.streaming=true) or trainer.max_steps.")
     return int(steps)
 
 

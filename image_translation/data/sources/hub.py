@@ -1,6 +1,8 @@
 """Pairs in tables and archives that Hugging Face ``datasets`` reads: on its hub, in a folder, or at an address."""
 
+import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from image_translation.cli.console import console
 from image_translation.cli.errors import UserError
 from image_translation.data.sources.base import SPLITS, Found, Pair, PairSource, swap
 
+log = logging.getLogger(__name__)
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}  # of shards at an address: what reads them
 SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val", **{split: split for split in SPLITS}}
 ON_HUB = re.compile(
@@ -20,6 +23,7 @@ ON_HUB = re.compile(
 )  # owner/name:subset@tag
 NAMES = ("name", "__key__")  # columns that name a pair
 MOST = 200  # characters of a name
+PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before a download is tried again
 Shards = dict[str, list[str]]  # by split
 
 
@@ -64,11 +68,8 @@ class HubPairs(PairSource):
         if self.streaming:
             self.shards = hold_out(shards_of(builder, root))
             builder = open_set(root, {split: self.shards[split] for split in ("val", "test")})
-        try:
-            builder.download_and_prepare()
-            tables = {SPLIT_NAMES.get(split, split): table for split, table in builder.as_dataset().items()}
-        except Exception as error:  # of the network, the disk or a decoder
-            raise unreadable(root, error) from error
+        prepare(builder, root)
+        tables = {SPLIT_NAMES.get(split, split): table for split, table in builder.as_dataset().items()}
         self.version = str(builder.cache_dir)
         if len(tables) == 1 and not tables.keys() & {*SPLITS}:
             tables = {"train": next(iter(tables.values()))}
@@ -168,6 +169,23 @@ def open_set(root: str, shards: Shards | None = None) -> Any:
         return datasets.load_dataset_builder(**match.groupdict(), data_files=shards)
     except Exception as error:
         raise unreadable(root, error) from error
+
+
+def prepare(builder: Any, root: str) -> None:
+    """Download what is not here yet. Where a connection breaks off it is tried again, and files that came are kept."""
+    from aiohttp import ClientError
+
+    for pause in (*PAUSES, None):
+        try:
+            builder.download_and_prepare()
+            return
+        except (OSError, ClientError) as error:
+            if pause is None:
+                raise unreadable(root, error) from error
+            log.warning("%s Trying again in %g s.", unreadable(root, error), pause)
+            time.sleep(pause)
+        except Exception as error:  # of whatever reads its files
+            raise unreadable(root, error) from error
 
 
 def find_shards(root: str) -> Shards:
