@@ -59,7 +59,8 @@ def steps_of(model: Any, option: str) -> int:
     """The steps of a model's training, which an option needs; UserError if it is endless."""
     steps = count_steps(model.trainer, model.batches_per_step)
     if not 0 < steps < math.inf:
-        raise UserError(f"{option} needs the number of steps. Set trainer.max_epochs (not if data.streaming=true) or trainer.max_steps.")
+        known = "trainer.max_steps, or without data.streaming trainer.max_epochs"
+        raise UserError(f"{option} needs the number of steps. Set {known}.")
     return int(steps)
 
 

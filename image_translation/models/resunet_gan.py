@@ -48,7 +48,7 @@ class ResUNetGAN(AdversarialModule):
         base_channels: int = 32,
         depth: int = 4,
         ssim_weight: float = 0.4,
-        gan_start: float = 0.5,
+        gan_start: float = 0.6,
         gan_loss: str = "hinge",
         lambda_gan: float = 0.1,
         lambda_features: float = 0.5,

@@ -19,7 +19,8 @@ from recorder import Recorder, datamodule
 from torch.utils.data import default_collate
 
 from image_translation.cli.errors import UserError
-from image_translation.data.dataset import DiskCache, MemoryCache, PairedImageDataset, choose_cache
+from image_translation.data.caching import DiskCache, MemoryCache, choose_cache
+from image_translation.data.dataset import PairedImageDataset
 
 PAIR = 2 * 3 * SIZE**2  # bytes
 Reads = Counter[tuple[int, int]]
@@ -91,7 +92,7 @@ def test_auto_takes_the_first_place_with_room(
 ) -> None:  # fmt: skip
     """8 pairs in a quarter of the memory, which processes share, or a tenth of the disk."""
     free = {"cuda": device and device * PAIR, "cpu": host and host * PAIR * processes}
-    monkeypatch.setattr("image_translation.data.dataset.free_memory", lambda where: free[where.type])
+    monkeypatch.setattr("image_translation.data.caching.free_memory", lambda where: free[where.type])
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=disk * PAIR))
     with caplog.at_level(logging.INFO):
         assert choose_cache(8 * PAIR, torch.device("cuda"), processes, tmp_path / "new") == expected

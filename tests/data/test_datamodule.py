@@ -135,7 +135,7 @@ def test_folders_that_are_called_by_a_number() -> None:
     ({"resize": "fit"}, "^resize must be one of crop, stretch, pad, random_crop; got 'fit'"),
     ({"hflip": "no"}, "^hflip must be one of True, False; got 'no'"),
     ({"cache": "gpu"}, "^cache must be one of auto, device, ram, disk, none; got 'gpu'"),
-    ({"layout": "folder"}, "^layout must be one of folders, aligned, derived, table; got 'folder'"),
+    ({"layout": "folder"}, "^layout must be one of folders, aligned, derived, table, hub; got 'folder'"),
     ({"background": "whyte"}, "unknown color specifier: 'whyte'"),
     ({"direction": "AtoC"}, "^direction must be one of AtoB, BtoA; got 'AtoC'"),
     ({"derive": Grayscale(3)}, "^derive goes with layout=derived"),

@@ -251,7 +251,7 @@ def test_several_inputs_are_joined_as_channels(tmp_path: Path) -> None:
     (root / "train" / "depth" / "1.png").unlink()
     with pytest.raises(UserError, match=r"(?s)Images without a partner of the same stem:.*photo/1.png.*drawing/1.png"):
         datamodule(root, **options)
-    with pytest.raises(UserError, match="Several input folders go with layout=folders and direction=AtoB"):
+    with pytest.raises(UserError, match="Several inputs go with layout=folders or hub and direction=AtoB"):
         datamodule(root, **options, direction="BtoA")
     with pytest.raises(UserError, match="several masks can't be joined"):
         datamodule(root, **options, input="mask", classes=3)

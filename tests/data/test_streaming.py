@@ -1,4 +1,4 @@
-"""``data.streaming=true``: every pair once an epoch, over processes too, and a resumed training goes on exactly."""
+"""``data.streaming=true``: every pair once an epoch, over processes too, and a resumed training is exact."""
 
 import logging
 from functools import partial
@@ -77,7 +77,7 @@ def test_each_epoch_has_another_order_that_the_seed_decides(source: HubPairs, tm
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_a_stream_goes_on_where_any_batch_left_it(source: HubPairs, replicas: int, tmp_path: Path) -> None:
+def test_a_stream_continues_where_any_batch_left_it(source: HubPairs, replicas: int, tmp_path: Path) -> None:
     make = partial(stream, source, tmp_path / "set", replicas=replicas, epoch=lambda: 2)
     for rank in range(replicas):
         whole = list(make(rank=rank))

@@ -19,9 +19,9 @@ EACH = 5  # pairs of a shard
 COMMIT = "a" * 40
 
 
-def png(picture: Image.Image) -> bytes:
+def png(sample: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    sample.save(buffer, "PNG")
     return buffer.getvalue()
 
 
