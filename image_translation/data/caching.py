@@ -22,7 +22,7 @@ from image_translation.runs.files import atomic_write
 from image_translation.training.device import free_memory
 
 log = logging.getLogger(__name__)
-VERSION = 5  # of the files on disk; raise it when the same images are stored otherwise
+VERSION = 6  # of the files on disk; raise it when the same images are stored otherwise
 
 
 class Cached(Dataset[dict[str, Any]], ABC):

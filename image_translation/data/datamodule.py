@@ -148,7 +148,13 @@ class PairedImageDataModule(LightningDataModule):
             # Larger from their files: enlarged from the size of the others they would be blurred, and so the outputs.
             height, width = (round(side * JITTER) if self.jitter else side for side in self.sides)
             self.training = PairedImageDataset(
-                splits["train"], self.source, (height, width), self.resize, self.background, kinds
+                splits["train"],
+                self.source,
+                (height, width),
+                self.resize,
+                self.background,
+                kinds,
+                quick=self.source.is_apart,
             )
         counts: dict[str, int | None] = {split: len(splits[split]) for split in SPLITS}
         if self.source.streaming:

@@ -15,6 +15,8 @@ from image_translation.data.kinds import DTYPES, RGB, Array, Kind, Stored, to_te
 from image_translation.data.sources.base import File, Pair, PairSource
 from image_translation.data.values import read, resized
 
+QUICK = 1.5  # times the size, to which a decoder may scale: 45 dB from an image that was decoded in full
+
 
 class PairedImageDataset(Dataset[dict[str, Any]]):
     """Yields ``{"input": (C, H, W) in its stored type, "target": likewise, "name": str}``, as far as files hold them.
@@ -26,6 +28,7 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         background: the color below transparent images.
         kinds: of the input and of the target.
         pixels: of all the images in full size.
+        quick: whether JPEGs much larger than ``size`` may be scaled by their decoder, 2 to 3 times as fast.
     """
 
     def __init__(
@@ -37,10 +40,12 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         background: str,
         kinds: tuple[Kind, Kind] = (RGB, RGB),
         pixels: int = 0,
+        quick: bool = False,
     ) -> None:
         self.pairs, self.source, self.size, self.resize, self.background = pairs, source, size, resize, background
         both = dict(zip(("input", "target"), kinds, strict=True))
         self.kinds = {half: both[half] for half in source.halves}
+        self.least = round(QUICK * max(size)) if quick else None
         self.sizes_differ = resize in ("fit", "whole")
         self.pixels = pixels if resize == "whole" else len(pairs) * math.prod(size)
 
@@ -74,7 +79,7 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         ):
             stored: Array = mapped
             return stored
-        return read(path.read_bytes(), path, self.kinds[half], self.background)
+        return read(path.read_bytes(), path, self.kinds[half], self.background, self.least)
 
 
 def as_arrays(halves: Mapping[str, Stored]) -> dict[str, Array]:

@@ -33,19 +33,23 @@ def in_threads(work: Callable[[T], U], items: Sequence[T], title: str = "") -> I
             yield from pool.map(work, items[start : start + CHUNK])
 
 
-def read_image(content: bytes, name: object, background: str | None, alpha: bool = False) -> Image.Image:
+def read_image(
+    content: bytes, name: object, background: str | None, alpha: bool = False, least: int | None = None
+) -> Image.Image:
     """A file's bytes as an upright 8-bit sRGB image, decoded in full; of several frames or pages the first.
 
     Of 16 bits a channel the high byte is kept. EXIF orientation and color profiles are applied. Transparent images are
-    laid over ``background``, a CSS color, if there is one; with ``alpha`` they are still returned as RGBA. UserError
-    with the file's ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8
-    bits.
+    laid over ``background``, a CSS color, if there is one; with ``alpha`` they are still returned as RGBA. A JPEG of
+    which ``least`` pixels a side are enough may be scaled to 1/2, 1/4 or 1/8 by its decoder. UserError with the file's
+    ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8 bits.
     """
     with open_image(content, name) as image:
         tags = _tags(image)
         is_planar = tags.get(PLANAR_CONFIGURATION) == 2 and tags[BITSPERSAMPLE].count(16) > 1
         if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode
             raise UserError("16 bits a channel, planar or with one transparent color; save it as RGB or RGBA PNG.")
+        if least:
+            image.draft(None, (least, least))  # of a JPEG; others stay as they are
         image.load()
         return to_srgb(image, background, name, alpha)
 

@@ -14,12 +14,15 @@ from image_translation.data.images import open_image, read_image, resize_image
 from image_translation.data.kinds import DTYPES, MODES, Array, Kind, Stored, to_image
 
 
-def read(content: bytes, name: object, kind: Kind, background: str) -> Stored:
-    """The bytes of a file as an image of a kind; UserError with the file's name if they are none."""
+def read(content: bytes, name: object, kind: Kind, background: str, least: int | None = None) -> Stored:
+    """The bytes of a file as an image of a kind; UserError with the file's name if they are none.
+
+    ``least``: see ``images.read_image``.
+    """
     if kind.name == "rgba":
         return read_image(content, name, None, alpha=True).convert("RGBA")
     if kind.name in MODES:
-        return read_image(content, name, background).convert(MODES[kind.name])
+        return read_image(content, name, background, least=least).convert(MODES[kind.name])
     if kind.name == "mask":
         return _read_mask(content, name, kind)
     array = _read_array(content, name)

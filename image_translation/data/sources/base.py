@@ -73,6 +73,7 @@ class PairSource(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ()  # arguments that must be set
     halves: ClassVar[tuple[str, ...]] = ("input", "target")  # that are read from files
+    is_apart: ClassVar[bool] = True  # whether each half is an image of its own
     is_remote: ClassVar[bool] = False  # whether a root may be more than a folder on this machine
 
     def __post_init__(self) -> None:

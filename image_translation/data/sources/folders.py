@@ -95,6 +95,7 @@ class AlignedPairs(FolderPairs):
     """One folder of images that hold both halves. The left one is the input, or with ``direction=BtoA`` the target."""
 
     needs = ()
+    is_apart = False
 
     def open(self, pair: Pair, read: Callable[[File, str], Stored]) -> dict[str, Stored]:
         (path,) = pair.files
