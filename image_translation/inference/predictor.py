@@ -23,7 +23,7 @@ from image_translation.networks.sizes import size_limits
 from image_translation.training.device import trim_memory
 
 log = logging.getLogger(__name__)
-TILE = 1024  # pixels
+TILE = 896  # pixels
 
 
 class Predictor:
@@ -36,7 +36,7 @@ class Predictor:
             ``smallest_size``, and its ``trained_on`` says how inputs are made (see ``ImageTranslationModule``).
         size: ``native``; or ``train`` to scale the shorter side to the size of the training images, and the output
             back; or a number of pixels for the shorter side.
-        tile: the side of the tiles of an image with more pixels than one has; ``auto`` is 1024, 0 is for none.
+        tile: the side of the tiles of an image with more pixels than one has; ``auto`` is 896, 0 is for none.
         tta: ``hflip`` averages the output with that of the flipped image, flipped back; or ``none``.
         derive: compute the input of a task that derives it, such as gray images; False takes images as they are; or
             a function that computes it.

@@ -222,3 +222,20 @@ def test_damaged_images_are_named_all_at_once(tmp_path: Path) -> None:
 def test_options_of_other_layouts_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="layout="):
         make_data(Path("unused"), **options)
+
+
+def test_other_splits_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_parquet(tmp_path / "set")
+    (root / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        + "".join(
+            f"  - split: {split}\n    path: {stem}-*\n"
+            for split, stem in (("train", "train"), ("dev", "test"), ("x", "v"))
+        ).replace("v-*", "validation-*")
+        + "---\n"
+    )
+
+    found = names(hub_data(root))
+    assert found["val"] == stored()["test"]
+    assert not {*stored()["val"]} & {name for of_split in found.values() for name in of_split}
+    assert "ignored splits: x" in caplog.text

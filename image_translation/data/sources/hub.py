@@ -73,6 +73,8 @@ class HubPairs(PairSource):
         self.version = str(builder.cache_dir)
         if len(tables) == 1 and not tables.keys() & {*SPLITS}:
             tables = {"train": next(iter(tables.values()))}
+        if others := sorted(tables.keys() - {*SPLITS}):
+            log.warning("%s: ignored splits: %s", root, ", ".join(others))
         found = {split: self._pairs(table, f"{root} {split}") for split, table in tables.items() if split in SPLITS}
         return {"train": [], **found} if self.streaming else found, []
 
@@ -129,7 +131,7 @@ class HubPairs(PairSource):
                 return names
         target = self._columns[1]
         try:
-            paths = table.data.column(target).combine_chunks().field("path").to_pylist()
+            paths = [path for part in table.data.column(target).chunks for path in part.field("path").to_pylist()]
         except (KeyError, AttributeError):  # its images are bytes without a path
             paths = []
         if _are_names(names := [_as_name(Path(path or "").stem) for path in paths]) and names:
