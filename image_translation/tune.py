@@ -1,0 +1,66 @@
+"""Search for the options that suit a task: many short trainings, of which the worst are stopped early.
+
+python -m image_translation.tune task=comic model=resunet data.root=… trainer.max_steps=600 tune.trials=20
+"""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from image_translation.cli.app import command
+from image_translation.cli.console import print_table
+from image_translation.cli.errors import UserError, at_least, command_line
+from image_translation.cli.values import check_values
+from image_translation.runs.config import flatten_config
+
+log = logging.getLogger(__name__)
+RUNS_OWN = ("hydra.", "tune.", "tune=", "evaluate=", "optimized_metric=", "if_exists=", "debug=")  # no trial's options
+
+
+@command("tune")
+def main(cfg: DictConfig) -> float | None:
+    check_values(cfg)
+    at_least("tune.trials", cfg.tune.trials, 1, whole=True)
+    try:
+        from image_translation.tuning.report import rows_of, write_report
+        from image_translation.tuning.space import read_space
+        from image_translation.tuning.trials import open_search
+    except ImportError as error:
+        raise UserError(f"tune needs Optuna: pip install '.[tune]' ({error}).") from error
+
+    words = HydraConfig.get().overrides.task
+    options = [word for word in words if not word.lstrip("+~").startswith(RUNS_OWN)]
+    if not any(word.startswith("logger") for word in options):
+        options.append("logger=none")  # dozens of short runs are no use on a dashboard, unless one asks for them
+    spaces = [OverridesParser.create().parse_override(word).value() for word in words if word.startswith("tune.space=")]
+    space = read_space(spaces[-1] if spaces else OmegaConf.to_container(cfg.tune.space, resolve=True))
+    defaults = {**HydraConfig.get().runtime.choices, **flatten_config(cfg)}
+    search = open_search(
+        Path(cfg.tune.folder), cfg.tune.storage, space, options, defaults, cfg.optimized_metric,
+        cfg.tune.trials, cfg.tune.prune, cfg.tune.seed,
+    )  # fmt: skip
+    search.work()
+    columns, rows = rows_of(search)
+    print_table([column.rpartition(".")[2] for column in columns], rows[:10], caption=str(search.folder))
+    states = [row[1] for row in rows]
+    write_report(search, columns, rows)
+    if running := states.count("running"):
+        log.info("%d trials are still running elsewhere. If their workers were stopped, type it again.", running)
+        return None
+    if "finished" not in states:
+        raise UserError(f"No trial finished. {search.folder}/*.txt have what they said.")
+    best = search.study.best_trial
+    log.info("The best is trial %d:\n  %s", best.number, command_line("train", *search.overrides(best)))
+    run = search.folder_of(best)
+    if cfg.tune.test and not (run / "evaluate" / "test" / "metrics.json").exists():
+        subprocess.run([sys.executable, "-m", "image_translation.evaluate", f"run={run}"], check=True)
+    return float(best.value or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""``tune``: spaces, trials that are ordinary runs, workers that are killed, and what is left in the end."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from conftest import ENVIRONMENT, TINY_AUTOENCODER, Command, make_comic_root, read_csv, read_json, succeeded
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from PIL import Image
+
+from image_translation.cli.errors import UserError
+from image_translation.runs.files import file_lock, write_json
+from image_translation.tuning import trials
+from image_translation.tuning.space import holds, read_space
+from image_translation.tuning.trials import Search, open_search
+
+# A training that takes moments: five validations, of which it remembers what it has done.
+TRAINING = """
+import json, sys, time
+from pathlib import Path
+from image_translation.runs.files import file_lock
+options = dict(word.split("=", 1) for word in sys.argv[1:])
+run, x = Path(options["hydra.run.dir"]), float(options["x"])
+run.mkdir(exist_ok=True)
+with file_lock(run):
+    table = run / "metrics.csv"
+    if not table.exists():
+        table.write_text("step,val/psnr\\n")
+    for step in range(len(table.read_text().splitlines()), 6):
+        time.sleep(float(options.get("pause", 0)))
+        with table.open("a") as file:
+            file.write(f"{step},{x + step}\\n")
+    if x < -5:
+        sys.exit("too low")
+    facts = {"status": "finished", "task": "t", "model": "m", "optimized_metric": x + 5}
+    (run / "run.json").write_text(json.dumps(facts))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _quick_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "training.py").write_text(TRAINING)
+    monkeypatch.setattr(trials, "TRAIN", [sys.executable, str(tmp_path / "training.py")])
+    monkeypatch.setattr(trials, "POLL", 0.01)
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+
+
+def search(folder: Path, **options: Any) -> Search:
+    defaults = {"storage": None, "space": read_space({"x": [-4.0, 4.0]}), "options": [], "defaults": {"x": 1.0},
+                "metric": "val/psnr", "trials": 6, "prune": False, "seed": 0}  # fmt: skip
+    return open_search(folder, **(defaults | options))
+
+
+def states(found: Search) -> list[str]:
+    return [trial.state.name for trial in found.study.trials]
+
+
+@pytest.mark.parametrize(("values", "expected"), [
+    ([0.1, 1], FloatDistribution(0.1, 1.0)), ([1e-4, 1e-2, "log"], FloatDistribution(1e-4, 1e-2, log=True)),
+    ([3, 5], IntDistribution(3, 5)), ([8, 64, "log"], IntDistribution(8, 64, log=True)),
+    ([8, 16, 32], CategoricalDistribution([8, 16, 32])), (["bce", "hinge"], CategoricalDistribution(["bce", "hinge"])),
+    ([True, False], CategoricalDistribution([True, False])),
+])  # fmt: skip
+def test_a_space_is_read_as_it_is_written(values: list[Any], expected: Any) -> None:
+    assert read_space({"model.x": values}) == {"model.x": expected}
+
+
+@pytest.mark.parametrize(("space", "expected"), [
+    ({}, "tune.space is empty"), (None, "tune.space is empty"), ({"x": 3}, r"x must be \[low, high\]"),
+    ({"x": [1]}, r"x must be \[low, high\]"), ({"x": [2.0, 1.0]}, "x="), ({"x": [-1.0, 1.0, "log"]}, "x="),
+])  # fmt: skip
+def test_a_wrong_space_is_an_error_that_names_the_option(space: Any, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        read_space(space)
+
+
+def test_defaults_are_known_to_be_inside_or_not() -> None:
+    space = read_space({"a": [1e-4, 1e-2, "log"], "b": ["bce", "hinge"]})
+    assert holds(space["a"], 1e-3)
+    assert holds(space["b"], "bce")
+    assert not any((holds(space["a"], 1), holds(space["a"], None), holds(space["b"], "lsgan")))
+
+
+def test_the_defaults_come_first_and_the_best_wins(tmp_path: Path) -> None:
+    found = search(tmp_path / "study")
+    found.work()
+
+    first, *others = found.study.trials
+    assert first.params == {"x": 1.0}
+    assert len(others) == 5
+    assert states(found) == ["COMPLETE"] * 6
+    assert found.study.best_value == max(trial.params["x"] for trial in found.study.trials) + 5
+
+
+def test_the_same_again_continues_with_more_trials(tmp_path: Path) -> None:
+    search(tmp_path / "study", trials=3).work()
+    before = [trial.params for trial in search(tmp_path / "study").study.trials]
+    found = search(tmp_path / "study", trials=5)
+    found.work()
+
+    assert [trial.params for trial in found.study.trials][:3] == before
+    assert states(found) == ["COMPLETE"] * 5
+    with pytest.raises(UserError, match=r"another study|other options \(options: was \[\], now \['model=pix2pix'\]\)"):
+        search(tmp_path / "study", options=["model=pix2pix"])
+
+
+def test_a_trial_that_fails_is_told_and_the_next_one_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = search(tmp_path / "study", space=read_space({"x": [-9, -4]}), defaults={"x": -6}, trials=4)
+    found.work()
+
+    assert states(found)[0] == "FAIL"
+    assert "too low" in (tmp_path / "study" / "0000.txt").read_text()
+    assert "0000.txt has what it said" in caplog.text
+    assert len(states(found)) == 4
+
+
+def test_trials_behind_the_median_are_stopped_and_say_so(tmp_path: Path) -> None:
+    found = search(tmp_path / "study", trials=4)
+    found.work()
+    for value in (-3.9, -3.8):
+        found.study.enqueue_trial({"x": value})
+    late = search(tmp_path / "study", trials=6, prune=True, options=[])
+    late.options = ["pause=0.2"]
+    late.work()
+
+    assert states(late)[4:] == ["PRUNED"] * 2
+    run = read_json(tmp_path / "study" / "0004" / "run.json")
+    assert run["pruned"] == 1
+    assert len(read_csv(tmp_path / "study" / "0004" / "metrics.csv")) < 5
+
+
+def test_a_trial_of_a_dead_worker_is_resumed_but_none_that_still_trains(tmp_path: Path) -> None:
+    found = search(tmp_path / "study", trials=2)
+    for _ in range(2):
+        found.study.ask(found.space)  # by workers that died at once
+    (tmp_path / "study" / "0001").mkdir()
+    with file_lock(tmp_path / "study" / "0001"):  # a training that outlived its worker
+        found.work()
+        assert states(found) == ["COMPLETE", "RUNNING"]
+    write_json(
+        tmp_path / "study" / "0001" / "run.json",
+        {"status": "finished", "task": "t", "model": "m", "optimized_metric": 7.0},
+    )
+    found.work()
+    assert states(found) == ["COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.slow
+def test_two_workers_killed_ten_times_lose_no_trial_and_count_none_twice(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(f"""
+import sys
+from pathlib import Path
+from image_translation.tuning import trials
+from image_translation.tuning.space import read_space
+trials.TRAIN, trials.POLL = {trials.TRAIN!r}, 0.01
+trials.open_search(Path({str(tmp_path / "study")!r}), None, read_space({{"x": [-4.0, 4.0]}}), ["pause=0.1"], {{}},
+                   "val/psnr", 24, False, int(sys.argv[1])).work()
+""")
+
+    def start(number: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, str(worker), str(number)], start_new_session=True)
+
+    chance, workers = random.Random(0), [start(number) for number in range(2)]
+    for kill in range(10):
+        time.sleep(2 + 2 * chance.random())
+        one = chance.randrange(2)
+        if kill % 2:  # with its training
+            os.killpg(workers[one].pid, signal.SIGKILL)
+        else:  # which goes on to train
+            workers[one].kill()
+        workers[one].wait()
+        workers[one] = start(one)
+    for process in workers:
+        assert process.wait(120) == 0
+    time.sleep(1)  # of a training whose worker was killed last
+    assert start(0).wait(120) == 0
+
+    study = search(tmp_path / "study", options=["pause=0.1"], trials=24, defaults={}).study
+    assert [trial.number for trial in study.trials] == list(range(24))
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+    for trial in study.trials:
+        rows = read_csv(tmp_path / "study" / f"{trial.number:04}" / "metrics.csv")
+        assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5]
+        assert trial.value == trial.params["x"] + 5
+
+
+def test_a_search_on_the_command_line_ends_with_the_test_of_the_winner(command: Command, tmp_path: Path) -> None:
+    root = make_comic_root(tmp_path / "pairs")
+    words = [*TINY_AUTOENCODER, f"data.root={root}", "tune.trials=2", f"tune.folder={tmp_path / 'study'}",
+             "tune.space={model.optimizer.lr: [1e-4, 1e-2, log]}"]  # fmt: skip
+    result = succeeded(command("tune", *words))
+
+    study = tmp_path / "study"
+    table = read_csv(study / "trials.csv")
+    assert [row["status"] for row in table] == ["finished"] * 2
+    assert float(table[0]["val/psnr"]) >= float(table[1]["val/psnr"])
+    assert "model.optimizer.lr=0.0002" in result.stdout  # the default, tried first
+    best, other = (study / f"{int(row['trial']):04}" for row in table)
+    assert (best / "evaluate" / "test" / "metrics.json").exists()
+    assert not (best / "test").exists()
+    assert not (other / "evaluate").exists()
+    assert f"The best is trial {int(best.name)}" in result.stdout
+    with Image.open(study / "tune.png") as figure:
+        assert figure.width > 600
+    again = succeeded(command("tune", *words))
+    assert "Trial" not in again.stdout.split("trial")[0]
+    refused = command("tune", *words, "data.hflip=false")
+    assert refused.returncode == 1
+    assert "holds a study with other options" in refused.stderr
+
+
+def test_a_database_may_hold_the_study(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'study.db'}"
+    search(tmp_path / "study", storage=address, trials=2).work()
+
+    assert len(optuna.load_study(study_name=None, storage=address).trials) == 2
