@@ -17,7 +17,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "data.target": KINDS,
     "data.direction": ("AtoB", "BtoA"),
     "data.resize": ("crop", "stretch", "pad", "random_crop"),
-    "data.streaming": SWITCH,
     "data.jitter": SWITCH,
     "data.hflip": SWITCH,
     "data.cache": ("auto", "device", "ram", "disk", "none"),

@@ -175,7 +175,7 @@ trials.open_search(Path({str(tmp_path / "study")!r}), None, read_space({{"x": [-
         one = chance.randrange(2)
         if kill % 2:  # with its training
             os.killpg(workers[one].pid, signal.SIGKILL)
-        else:  # which goes on to train
+        else:  # which continues to train
             workers[one].kill()
         workers[one].wait()
         workers[one] = start(one)

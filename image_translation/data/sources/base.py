@@ -78,6 +78,7 @@ class PairSource(ABC):
 
     def __post_init__(self) -> None:
         one_of("direction", self.direction, ("AtoB", "BtoA"))
+        one_of("streaming", self.streaming, (True, False))
         if not all(getattr(self, name) for name in self.needs):
             raise UserError(f"{' and '.join(self.needs)} must be set for this layout.")
         if self.parts > 1 and (self.direction == "BtoA" or "input_folder" not in self.needs):
