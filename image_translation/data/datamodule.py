@@ -23,7 +23,7 @@ from image_translation.data.dataset import Held, PairedImageDataset, Windows
 from image_translation.data.derived_inputs import describe
 from image_translation.data.images import tell_crop_loss
 from image_translation.data.integrity import check_images
-from image_translation.data.kinds import complete, make_kind
+from image_translation.data.kinds import complete, make_kind, refuse_unused
 from image_translation.data.roots import scan
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
@@ -103,6 +103,7 @@ class PairedImageDataModule(LightningDataModule):
         input = target if derive is not None else input  # noqa: A001
         if layout == "aligned" and input != target:
             raise UserError(f"layout=aligned: both halves are of one kind, got input={input} target={target}.")
+        refuse_unused((input, target), classes, range)
         ranges = range if range and isinstance(range[0], Sequence) else (range,)
         self.kinds = {"input": make_kind("input", input, classes, ranges[0], show, self.source.parts),
                       "target": make_kind("target", target, classes, ranges[-1], show)}  # fmt: skip

@@ -96,6 +96,14 @@ KINDS = {
 }
 
 
+def refuse_unused(names: Sequence[str], classes: Any, low_and_high: Any) -> None:
+    """UserError for options that none of the kinds with these names has."""
+    if low_and_high and "raw" not in names:
+        raise UserError("range is for raw images only (also for 12 bits in 16-bit files: input=raw target=raw).")
+    if classes and "mask" not in names:
+        raise UserError("classes are for masks only: input=mask or target=mask.")
+
+
 def make_kind(
     option: str,
     name: str,

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from image_translation.cli.console import rounded
 from image_translation.cli.pages import render
 from image_translation.metrics.names import BASELINES, HIGHER_IS_BETTER, SHARPNESS, title
 from image_translation.runs.files import read_json, write_text
@@ -21,9 +22,10 @@ def write_card(folder: Path) -> None:
     metrics = [metric for metric in (*HIGHER_IS_BETTER, SHARPNESS) if f"test/{metric}" in scores or metric in scores]
     rows = {}
     for name, prefix in ((facts["model"], "test"), *((baseline, baseline) for baseline in BASELINES)):
-        values = [scores.get(f"{prefix}/{metric}", scores.get(metric)) for metric in metrics]
-        if rounded := [f"{value:.3f}" for value in values if value is not None]:
-            rows[name] = rounded
+        own = scores if prefix == "test" else {}  # what is no metric of a split has no prefix
+        values = [scores.get(f"{prefix}/{metric}", own.get(metric)) for metric in metrics]
+        if cells := [rounded(value) for value in values if value is not None]:
+            rows[name] = cells
     text = render(
         "card.md.j2", facts=facts, front=yaml.safe_dump(front_matter(facts), sort_keys=False),
         headings=[title(metric) for metric in metrics], rows=rows, has_image=(folder / RESULTS_IMAGE).exists(),

@@ -269,3 +269,12 @@ def test_without_its_package_color_of_16_bits_is_refused_at_once(monkeypatch: py
     with pytest.raises(UserError, match=r"target=rgb16 needs pip install 'image_translation\[deep\]'"):
         make_kind("target", "rgb16", None, None, None)
     assert make_kind("input", "grey16", None, None, None) == KINDS["grey16"]
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    ({"input": "grey16", "target": "grey16", "range": [0, 4095]}, "range is for raw images only"),
+    ({"classes": 4}, "classes are for masks only"),
+])  # fmt: skip
+def test_options_that_no_half_has_are_refused(options: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=expected):
+        datamodule(tmp_path, **options)

@@ -137,6 +137,7 @@ def test_pairs_that_cannot_be_used_are_left_out_and_named(
         seen = names(data.train_dataloader())
     assert sorted(seen) == sorted(name for name in TRAIN if name != "train1_0")
     assert "Left out of the training: train1_0: " in caplog.text
+    assert "train-00001.tar train1_0[0] face.png" in caplog.text
 
     monkeypatch.setattr(streaming, "TOO_MANY", 1)
     with pytest.raises(UserError, match="1 pairs in a row can't be used"):
@@ -157,8 +158,14 @@ def test_val_and_test_that_are_not_stored_are_the_last_shards(tmp_path: Path) ->
     assert len(seen) == 2 * EACH
     assert not held & set(seen)
     assert data.description["counts"] == {"train": None, "val": EACH, "test": EACH}
-    with pytest.raises(UserError, match="none of train can be spared"):
-        hold_out({"train": ["one", "two"]})
+    for files in (["one.tar", "two.tar"], ["1.png", "2.png", "metadata.jsonl"]):
+        with pytest.raises(UserError, match=r"train has no shard to spare. Store some pairs for"):
+            hold_out({"train": files})
+
+
+def test_streams_have_no_folds(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.folds goes without data.streaming"):
+        make_stream(tmp_path, folds=3).setup()
 
 
 def test_a_change_of_a_shard_changes_the_fingerprint(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ class PairSource(ABC):
         if isinstance(root, Path) and not root.is_dir():
             problem = "is not a folder" if root.exists() else "does not exist"
             raise UserError(f"data.root={root} {problem}{'' if root.is_absolute() else f' in {Path.cwd()}'}.")
+        if self.streaming and folds is not None:
+            raise UserError("data.folds goes without data.streaming: streamed pairs can't be divided anew.")
         stored, errors = self.find(root)
         if folds is None:
             splits = fill(stored, val_fraction, test_fraction)

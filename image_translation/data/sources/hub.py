@@ -90,7 +90,8 @@ class HubPairs(PairSource):
     def streamed_pair(self, row: Mapping[str, Any], number: int) -> Pair:
         """The pair of a row of ``stream``."""
         named = [str(row[column]) for column in NAMES if column in row]
-        pair = self._pair([row], 0, _as_name(named[0]) if named else f"{number:08d}", str(row.get("__url__", "row")))
+        name = _as_name(named[0]) if named else f"{number:08d}"
+        pair = self._pair([row], 0, name, f"{row.get('__url__', 'streamed')} {name}")
         return swap(pair) if self.direction == "BtoA" and "input" in self.halves else pair
 
     def _pairs(self, table: Any, origin: str) -> list[Pair]:
@@ -217,8 +218,9 @@ def hold_out(shards: Shards) -> Shards:
     shards = {split: list(shards.get(split, [])) for split in SPLITS}
     for split in ("test", "val"):
         if not shards[split]:
-            if len(shards["train"]) < 2:
-                raise UserError(f"data.streaming=true: no shards for {split}, and none of train can be spared.")
+            if len(shards["train"]) < 2 or Path(shards["train"][-1]).suffix not in FORMATS:
+                raise UserError(f"data.streaming=true: nothing is stored for {split}, and train has no shard to spare. "
+                                f"Store some pairs for {split}, or leave out data.streaming.")  # fmt: skip
             shards[split] = [shards["train"].pop()]
     return shards
 
