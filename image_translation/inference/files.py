@@ -176,7 +176,10 @@ def read_job(job: Job, kind: Kind, background: str) -> Decoded | str:
         if kind.name not in ("rgb", "grey") or job.more:
             images = [read(path.read_bytes(), path, kind, background) for path in (job.source, *job.more)]
             values = np.array(join(images, job.source))
-            return Decoded(job, values[..., None] if values.ndim == 2 else values, None)
+            values = values[..., None] if values.ndim == 2 else values
+            if values.shape[2] != kind.stored:
+                return f"{job.source}: has {values.shape[2]} channels; the model takes {kind.stored}."
+            return Decoded(job, values, None)
         image = read_image(content, job.source, background, alpha=True)
     except OSError as error:
         return f"{job.source}: {error.strerror}."
