@@ -107,7 +107,7 @@ class DiskCache(Cached):
 
 
 def kept(
-    dataset: PairedImageDataset, cache: str, device: torch.device, folder: Path, content: str, split: str
+    dataset: PairedImageDataset, cache: str, device: torch.device, folder: Path, fingerprint: str, split: str
 ) -> Dataset[dict[str, Any]]:
     """A split's dataset as ``data.cache`` says, which is no longer ``auto``; see the classes here."""
     if dataset.sizes_differ:
@@ -115,7 +115,7 @@ def kept(
     if cache == "none":
         return dataset
     if cache == "disk":
-        return DiskCache(dataset, content, split, folder)
+        return DiskCache(dataset, fingerprint, split, folder)
     return MemoryCache(dataset, device if cache == "device" else torch.device("cpu"))
 
 

@@ -165,8 +165,8 @@ class PairedImageDataModule(LightningDataModule):
         self.description |= {"leaks": leaks} if leaks else {}
         if self.resize == "crop":
             tell_crop_loss([size for of_split in sizes.values() for size in of_split], self.sides)
-        numbers = (f"{'streamed' if count is None else count} {split}" for split, count in counts.items())
-        log.info("Data: %s, %s", root, ", ".join(numbers))
+        numbers = ", ".join(f"{'streamed' if count is None else count} {split}" for split, count in counts.items())
+        log.info("Data: %s, %s", root, numbers)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -189,9 +189,9 @@ class PairedImageDataModule(LightningDataModule):
     def require(self, *splits: str) -> None:
         """Raise a UserError if a split has no image, or train fewer than a batch."""
         for split in splits:
-            count = len(self.datasets[split])
             if self.stream and split == "train":
                 continue
+            count = len(self.datasets[split])
             if count == 0:
                 where = f"The split {split!r} has no image in {self.description['root']}."
                 raise UserError(f"{where} Add a folder {split}, or change data.val_fraction and data.test_fraction.")
@@ -248,8 +248,8 @@ class PairedImageDataModule(LightningDataModule):
                 needed = self.training.nbytes + self.datasets["val"].nbytes
                 self.cache = choose_cache(needed, device, self.trainer.num_devices, self.cache_folder)
             if split not in self.caches:
-                content = self.description["fingerprint"]
-                self.caches[split] = kept(dataset, self.cache, device, self.cache_folder, content, split)
+                place = self.cache, device, self.cache_folder
+                self.caches[split] = kept(dataset, *place, self.description["fingerprint"], split)
             dataset = self.caches[split]
         return Windows(dataset, self.sides) if split == TRAINING and self.resize == "random_crop" else dataset
 

@@ -71,14 +71,10 @@ class PairedImageDataset(Dataset[dict[str, Any]]):
         return as_arrays(self.source.open(self.pairs[index], partial(self._read, lazily=True)))
 
     def _read(self, path: File, half: str, lazily: bool = False) -> Stored:
-        if (
-            lazily
-            and isinstance(path, Path)
-            and path.suffix == ".npy"
-            and (mapped := np.load(path, mmap_mode="r")).dtype.name in DTYPES
-        ):
-            stored: Array = mapped
-            return stored
+        if lazily and isinstance(path, Path) and path.suffix == ".npy":
+            mapped: Array = np.load(path, mmap_mode="r")
+            if mapped.dtype.name in DTYPES:
+                return mapped
         return read(path.read_bytes(), path, self.kinds[half], self.background, self.least)
 
 

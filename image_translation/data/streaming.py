@@ -114,6 +114,20 @@ class PairStream:
                 place = {"block": place["block"] + 1, "done": 0, "at": None}
 
 
+def agreement(processes: int) -> Callable[[bool], bool]:
+    """Whether all of several processes say yes; asked between the hosts, so that no device is waited for."""
+    if processes == 1:
+        return bool
+    group: Any = distributed.new_group(backend="gloo")
+
+    def agree(mine: bool) -> bool:
+        state = torch.tensor(int(mine))
+        distributed.all_reduce(state, distributed.ReduceOp.MIN, group)
+        return bool(state)
+
+    return agree
+
+
 class Streaming:
     """The training images of a datamodule that streams them, and where in its stream a training is."""
 
@@ -139,8 +153,7 @@ class Streaming:
         place, state = (trainer.world_size, trainer.global_rank, lambda: trainer.current_epoch), None
         if loop.restarting and loop.batch_idx >= 0:
             self.after = state = self.saved[trainer.global_rank]
-        agree = trainer.strategy.reduce_boolean_decision
-        return PairStream(rows, self.load, data.batch_size, data.seed, *place, state, agree)
+        return PairStream(rows, self.load, data.batch_size, data.seed, *place, state, agreement(trainer.world_size))
 
     def load(self, row: Mapping[str, Any], number: int, seed: int) -> dict[str, Any]:
         """An item like those of the training images on disk; UserError for a pair that would be refused there."""

@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from image_translation.cli.errors import UserError, hydra_value
+from image_translation.cli.process import INTERRUPTED, TERMINATED
 from image_translation.metrics.names import HIGHER_IS_BETTER
 from image_translation.runs.files import is_locked, write_json
 from image_translation.runs.folder import MANIFEST, read_manifest
@@ -119,8 +120,8 @@ class Search:
         elif manifest["status"] == "finished" and manifest.get("optimized_metric") is not None:
             self.study.tell(number, manifest["optimized_metric"])
             log.info("  %s %.4f, best %.4f", self.metric, manifest["optimized_metric"], self.study.best_value)
-        elif process.returncode in (130, 143, -2, -15):  # stopped from outside: the trial stays open
-            raise SystemExit(process.returncode % 256)
+        elif process.returncode in (INTERRUPTED, TERMINATED):  # stopped from outside: the trial stays open
+            raise SystemExit(process.returncode)
         else:
             self.study.tell(number, state=TrialState.FAIL)
             log.warning("  failed: %s. %s has what it said.", manifest.get("error", "no run"), run.with_suffix(".txt"))

@@ -152,6 +152,18 @@ def test_an_address_may_be_a_folder_a_pattern_or_a_file(form: str, place: str, t
     assert sum(map(len, found.values())) == count
 
 
+def test_splits_are_told_by_what_is_below_the_address() -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("test/1.tar", "test/2.tar", "sets/train/1.tar", "sets/dev/1.tar"):
+        memory.pipe(f"/told/{name}", b"")
+
+    assert {split: len(shards) for split, shards in hub.find_shards("memory://told/test").items()} == {"train": 2}
+    assert {split: len(shards) for split, shards in hub.find_shards("memory://told/sets").items()} == {
+        "train": 1,
+        "val": 1,
+    }
+
+
 @pytest.mark.parametrize("form", ["parquet", "tars"])
 def test_a_server_that_breaks_off_is_asked_again(form: str, tmp_path: Path) -> None:
     with serving(WRITE[form](tmp_path / "set")) as server:

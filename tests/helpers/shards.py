@@ -74,7 +74,7 @@ def write_image_folder(folder: Path) -> Path:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Files with ranges, as shops of data have them, and what Hugging Face's hub answers about ``own/pairs``."""
+    """Files, also parts of them, and what Hugging Face's hub answers about ``own/pairs``."""
 
     server: Any
 

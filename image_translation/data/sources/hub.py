@@ -1,6 +1,7 @@
 """Pairs in tables and archives that Hugging Face ``datasets`` reads: on its hub, in a folder, or at an address."""
 
 import logging
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,8 @@ from image_translation.data.sources.base import SPLITS, Found, Pair, PairSource,
 log = logging.getLogger(__name__)
 FORMATS = {".parquet": "parquet", ".tar": "webdataset"}  # of shards at an address: what reads them
 SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val", **{split: split for split in SPLITS}}
-ON_HUB = re.compile(
-    r"(?P<path>[\w.-]+/[\w.-]+)(:(?P<name>[\w.-]+))?(@(?P<revision>[\w./-]+))?"
-)  # owner/name:subset@tag
+# owner/name:subset@tag
+ON_HUB = re.compile(r"(?P<path>[\w.-]+/[\w.-]+)(:(?P<name>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 NAMES = ("name", "__key__")  # columns that name a pair
 MOST = 200  # characters of a name
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before a download is tried again
@@ -117,9 +117,8 @@ class HubPairs(PairSource):
         if missing := {*inputs, target} - {*(table.column_names or ())}:
             raise UserError(f"{origin} has no column {' or '.join(sorted(missing))}; it has {table.column_names}. "
                             "Name two of them: data.input_folder=… data.target_folder=…")  # fmt: skip
-        table = table.select_columns(
-            [name for name in table.column_names if name in (*inputs, target, *NAMES, "__url__")]
-        )
+        used = {*inputs, target, *NAMES, "__url__"}
+        table = table.select_columns([name for name in table.column_names if name in used])
         for column in {*inputs, target}:
             if isinstance(table.features[column], Image):
                 table = table.cast_column(column, Image(decode=False))
@@ -162,9 +161,8 @@ def open_set(root: str, shards: Shards | None = None) -> Any:
     try:
         if "://" in root:
             shards = shards or find_shards(root)
-            return datasets.load_dataset_builder(
-                FORMATS[Path(next(iter(shards.values()))[0]).suffix], data_files=shards
-            )
+            first = next(iter(shards.values()))[0]
+            return datasets.load_dataset_builder(FORMATS[Path(first).suffix], data_files=shards)
         if Path(root).expanduser().is_dir():
             return datasets.load_dataset_builder(str(Path(root).expanduser()), data_files=shards)
         if not (match := ON_HUB.fullmatch(root)):
@@ -192,15 +190,19 @@ def prepare(builder: Any, root: str) -> None:
 
 
 def find_shards(root: str) -> Shards:
-    """The files at an address, which may be a folder, a file or a pattern, by the split that their names contain."""
+    """The files at an address, which may be a folder, a file or a pattern, by the split that their names contain.
+
+    Folders below the one that all are in are a part of a name.
+    """
     files, path = url_to_fs(root)
-    found = files.find(path) if files.isdir(path) else files.glob(path)
+    found = sorted(files.find(path) if files.isdir(path) else files.glob(path))
     for suffix in FORMATS:
+        names = [name for name in found if name.endswith(suffix)]
+        above = len(os.path.commonpath([name.rpartition("/")[0] for name in names])) if names else 0
         shards: Shards = {}
-        for name in sorted(found):
-            if name.endswith(suffix):
-                words = [SPLIT_NAMES[word] for word in re.findall("[a-z]+", name.lower()) if word in SPLIT_NAMES]
-                shards.setdefault(words[-1] if words else "train", []).append(files.unstrip_protocol(name))
+        for name in names:
+            words = [SPLIT_NAMES[w] for w in re.findall("[a-z]+", name[above:].lower()) if w in SPLIT_NAMES]
+            shards.setdefault(words[-1] if words else "train", []).append(files.unstrip_protocol(name))
         if shards:
             return shards
     raise UserError(f"found no {' or '.join(FORMATS)} files.")
