@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from image_translation.cli.errors import UserError
@@ -16,7 +17,8 @@ Names = tuple[str, ...]
 class TrainingMetrics(Callback):
     """Logs losses and gradient norms of each step as ``train/…_step``, their means over an epoch as ``train/…``.
 
-    ``metrics.csv`` has one row an epoch: these means and the val metrics. A checkpoint within an epoch keeps the sums.
+    ``metrics.csv`` has one row an epoch: these means and the val metrics; and one for each validation within an epoch.
+    A checkpoint within an epoch keeps the sums.
 
     Training fails when one of them is NaN or infinite. A CPU is asked at every step. Other devices, which would have to
     be waited for, are asked every ``trainer.log_every_n_steps`` and before validations and checkpoints.
@@ -31,7 +33,7 @@ class TrainingMetrics(Callback):
         self.sums: dict[Names, Tensor] = {}  # on the device, (names + 1,): the last is the number of images
         self.saved_sums: list[tuple[list[str], list[list[float]]]] = []  # of each device, from a checkpoint
         self.latest: tuple[int, list[str], dict[str, Tensor]] = (0, [], {})  # step, images, and its values
-        self.learning_rate, self.validated = 0.0, False
+        self.learning_rate = 0.0
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._require_finite(trainer)
@@ -73,7 +75,9 @@ class TrainingMetrics(Callback):
         self._require_finite(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        self.validated = True
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            found = trainer.callback_metrics.items()
+            self._write(trainer, {name: value.item() for name, value in found if name.startswith("val/")})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         self._require_finite(trainer)
@@ -85,10 +89,14 @@ class TrainingMetrics(Callback):
         self.sums = {}
         pl_module.log_dict(means)
         pl_module.log_axes()
-        val = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        row = {name: float(f"{value:.6g}") for name, value in (means | (val if self.validated else {})).items()}
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | row)
-        self.validated = False
+        self._write(trainer, means)
+
+    def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
+        """Add values to the row of this step."""
+        place: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        if not self.rows or {name: self.rows[-1][name] for name in place} != place:
+            self.rows.append(place)
+        self.rows[-1] |= {name: float(f"{value:.6g}") for name, value in values.items()}
         if trainer.is_global_zero:
             columns = sorted({name for row in self.rows for name in row} - {"epoch", "step"})
             write_csv(self.path, self.rows, ["epoch", "step", *columns])

@@ -22,8 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from image_translation.cli.errors import UserError
 from image_translation.cli.help import annotate
+from image_translation.cli.jobs import is_elsewhere, run_job
 from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
+from image_translation.cli.sweep import end_sweep
 
 FLAGS = ("-m", "--multirun", "-h", "--help", "--resolve")
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c",
@@ -47,7 +49,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             provide_home()
             hydra_config = HydraConfig.get()
             try:
-                return function(cfg)
+                return run_job(hydra_config, config_name) if is_elsewhere(hydra_config) else function(cfg)
             except Exception as error:
                 mistake = _mistake(error, config_name) if isinstance(error, OmegaConfBaseException) else error
                 report(mistake, debug=bool(cfg.get("debug")))
@@ -64,7 +66,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                     stream.reconfigure(errors="backslashreplace")
             logging.raiseExceptions = False  # no traceback where a log can't be written: on a full disk, say
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
-            for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):  # queues send the last before their limit
+            for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):  # queues send the last two before their limit
                 if hasattr(signal, name):
                     signal.signal(getattr(signal, name), _terminate)
             # Hydra would make a folder called ~.
@@ -86,6 +88,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 sys.exit(1)
             except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:  # before or beside the job
                 report(_mistake(error, config_name), debug="debug=true" in sys.argv)
+                sys.exit(1)
+            except Exception as error:
+                report(error)
+                end_sweep()
                 sys.exit(1)
             except (KeyboardInterrupt, SystemExit) as error:
                 sys.exit(exit_status(error) if exit_status(error) > 1 else getattr(error, "code", 1))

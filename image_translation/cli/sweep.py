@@ -1,8 +1,9 @@
 """What a sweep made of its jobs."""
 
 import math
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
@@ -14,8 +15,10 @@ from image_translation.cli.errors import UserError
 from image_translation.cli.messages import report
 from image_translation.cli.process import is_main_process
 from image_translation.metrics.names import HIGHER_IS_BETTER, METRICS
-from image_translation.runs.files import write_csv
-from image_translation.runs.folder import find_runs, read_manifest, read_overrides
+from image_translation.runs.files import read_json, write_csv, write_json
+from image_translation.runs.folder import MANIFEST, find_runs, read_manifest
+
+NOTES = ".jobs"  # in a sweep's folder: what each job says of itself
 
 
 class SweepTable(Callback):
@@ -25,9 +28,10 @@ class SweepTable(Callback):
         compare: whether to compare the sweep's runs then, into the folder ``compare`` of the sweep.
     """
 
+    open: ClassVar["tuple[SweepTable, DictConfig] | None"] = None  # the sweep that has begun in this process
+
     def __init__(self, compare: bool = False) -> None:
         self.compare = compare
-        self.jobs: dict[Path, tuple[list[str], bool]] = {}  # by folder: the job's overrides, and whether it succeeded
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep = Path(config.hydra.sweep.dir)
@@ -35,26 +39,43 @@ class SweepTable(Callback):
             report(UserError(f"{sweep} holds another sweep, and nothing is overwritten. Use if_exists=resume, or name "
                              "another folder: hydra.sweep.dir=…"))  # fmt: skip
             raise SystemExit(1)
+        shutil.rmtree(sweep / NOTES, ignore_errors=True)
+        SweepTable.open = self, config
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._note(config, succeeded=None)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        overrides, succeeded = list(config.hydra.overrides.task), job_return.status == JobStatus.COMPLETED
-        self.jobs[Path(config.hydra.runtime.output_dir)] = overrides, succeeded
+        self._note(config, job_return.status == JobStatus.COMPLETED)
         if job_return.status == JobStatus.FAILED and config.hydra.mode == RunMode.MULTIRUN:  # it would end the sweep
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.nan
         job_return.cfg = job_return.hydra_cfg = None  # Hydra would keep every job's until the sweep ends
 
+    def _note(self, config: DictConfig, succeeded: bool | None) -> None:
+        """For the process that ends the sweep: a launcher may run this job in another one."""
+        if config.hydra.mode == RunMode.MULTIRUN and is_main_process():
+            job, words = config.hydra.runtime.output_dir, list(config.hydra.overrides.task)
+            notes = Path(config.hydra.sweep.dir) / NOTES
+            notes.mkdir(parents=True, exist_ok=True)
+            write_json(notes / f"{config.hydra.job.num:06}.json", {"job": job, "words": words, "succeeded": succeeded})
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepTable.open = None
         if not is_main_process():
             return
         sweep, wanted = Path(config.hydra.sweep.dir), str(config.optimized_metric)
-        # A launcher that runs jobs elsewhere leaves their folders only.
-        jobs = self.jobs or {job: (read_overrides(job), True) for job in find_runs(str(sweep))}
+        notes = [read_json(path) for path in sorted((sweep / NOTES).glob("*.json"))]
+        shutil.rmtree(sweep / NOTES, ignore_errors=True)
+        jobs = {Path(note["job"]): (note["words"], note["succeeded"]) for note in notes}
         options = {job: dict(word.split("=", 1) for word in words if "=" in word) for job, (words, _) in jobs.items()}
         names = sorted({name for own in options.values() for name in own})
         names = [name for name in names if len({own.get(name) for own in options.values()}) > 1]
         rows = []
         for job, (_, succeeded) in jobs.items():
-            run: dict[str, Any] = read_manifest(job) if succeeded else {"status": "failed"}
+            run: dict[str, Any] = read_manifest(job) if (job / MANIFEST).exists() else {"status": "interrupted"}
+            if not succeeded:
+                stopped = run["status"] in ("running", "interrupted") and (succeeded is None or "task" in run)
+                run = {"status": "interrupted" if stopped else "failed"}
             row = {"job": job.name, "task": run.get("task"), "status": run["status"]}
             row |= {name: options[job].get(name) for name in names}
             test = {f"test/{metric}": run.get("test", {}).get(metric) for metric in HIGHER_IS_BETTER}
@@ -81,3 +102,10 @@ class SweepTable(Callback):
                 failed = True
         if failed:
             raise SystemExit(1)
+
+
+def end_sweep() -> None:
+    """Show the table of a sweep whose launcher has failed, as it does when a job's process was killed."""
+    if SweepTable.open:
+        table, config = SweepTable.open
+        table.on_multirun_end(config)

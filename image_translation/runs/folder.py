@@ -78,11 +78,16 @@ def remove_run(folder: Path, with_log: bool) -> None:
     remove_start(folder, with_log)
 
 
-def remove_start(folder: Path, with_log: bool) -> None:
-    """End the log that Hydra has begun in a folder; remove it, ``with_log``, a lock of no run, and an empty folder."""
-    for logger in (logging.root, logging.getLogger("image_translation.cli.messages")):  # see conf/hydra/job_logging
+def end_log() -> None:
+    """Write no further lines into the log of a run folder; see conf/hydra/job_logging."""
+    for logger in (logging.root, logging.getLogger("image_translation.cli.messages")):
         others = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
         logger.handlers = others or [logging.NullHandler()]
+
+
+def remove_start(folder: Path, with_log: bool) -> None:
+    """End the log that Hydra has begun in a folder; remove it, ``with_log``, a lock of no run, and an empty folder."""
+    end_log()
     if not (folder / MANIFEST).exists():
         _remove(folder, [LOCK])
     if with_log:

@@ -9,8 +9,9 @@ import torch.distributed as dist
 
 from image_translation.cli.process import TERMINATED
 
-# SLURM sends SIGUSR1 some time before its limit, if asked to: --signal=SIGUSR1@90. A closed terminal sends SIGHUP.
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+# SLURM sends SIGUSR1 some time before its limit, if asked to: --signal=SIGUSR1@90; Submitit asks for SIGUSR2. A closed
+# terminal sends SIGHUP.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 

@@ -76,6 +76,20 @@ def test_rows_are_means_over_the_images(name: str, accumulate: int, comic_root: 
         assert of_steps == [pytest.approx(pair, rel=1e-5) for pair in noted_l1]
 
 
+def test_a_validation_within_an_epoch_has_a_row(name: str, comic_root: Path, tmp_path: Path) -> None:
+    """Two epochs of three batches, validated after each batch; begun by a look that counts for nothing."""
+    path = tmp_path / "rows.csv"
+    trainer = fit(make_model(name), make_data(comic_root, batch_size=2), max_epochs=2, val_check_interval=1,
+                  num_sanity_val_steps=1, callbacks=[TrainingMetrics(str(path))])  # fmt: skip
+    rows = read(path)
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]
+    assert all(row.keys() >= VAL for row in rows)
+    assert ["train/l1" in row for row in rows] == [False, False, True] * 2
+    before = path.read_bytes()
+    trainer.validate(trainer.lightning_module, trainer.datamodule, verbose=False)
+    assert path.read_bytes() == before
+
+
 def test_flops_are_two_for_each_multiply_add_of_the_generator(name: str) -> None:
     model = make_model(name)
     found = flops_per_image(model, SIZE, SIZE)

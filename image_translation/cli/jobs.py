@@ -1,0 +1,60 @@
+"""Jobs of a sweep that a launcher runs in other processes, or on other machines."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.types import RunMode
+
+from image_translation.cli.errors import UserError, hydra_value
+from image_translation.runs.folder import end_log, read_manifest
+
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+
+
+def is_elsewhere(hydra: HydraConf) -> bool:
+    """Whether this is a job of a sweep by another launcher than Hydra's own, which runs one after the other."""
+    return bool(hydra.mode == RunMode.MULTIRUN and hydra.launcher._target_ != BASIC)
+
+
+def run_job(hydra: HydraConf, command: str) -> Any:
+    """Run a job as an ordinary command in a process of its own; what it prints is kept beside its folder, as ``.txt``.
+
+    So signals, several devices and a process that is killed are as they are without a launcher. A job that is started
+    again is resumed. Returns what a sweeper maximizes.
+
+    Raises:
+        UserError: it failed or was stopped.
+    """
+    folder, job = Path(hydra.runtime.output_dir), hydra.job.num
+    output = folder.with_name(f"{folder.name}.txt")
+    end_log()  # it is the command's
+    begin = output.stat().st_size if output.exists() else 0
+    options = [word for word in hydra.overrides.task if not word.startswith("launcher=")]
+    where = f"hydra.run.dir={hydra_value(folder)}"
+    process = start_command(command, [*options, where, "hydra.mode=RUN", "if_exists=resume"], output, hydra)
+    try:
+        status = process.wait()
+    finally:  # by a signal to this process, too
+        process.terminate()
+        process.wait()
+    if status:
+        said = output.read_bytes()[begin:].decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
+        reason = next((line for line in said if line.startswith("Error: ")), said[-1]).removeprefix("Error: ")
+        raise UserError(f"job {job}: {reason} More in {output}.")
+    found = read_manifest(folder).get("optimized_metric")
+    print(f"job {job}: finished, {found}", flush=True)
+    return found
+
+
+def start_command(command: str, words: Sequence[str], output: Path, hydra: HydraConf) -> "subprocess.Popen[bytes]":
+    """Start a command with the configs of this one; what it prints is appended to a file."""
+    own = [
+        f"--config-dir={source.path}" for source in hydra.runtime.config_sources if source.provider == "command-line"
+    ]
+    arguments = [sys.executable, "-m", f"image_translation.{command}", *own, *words]
+    with output.open("ab") as file:
+        return subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, cwd=hydra.runtime.cwd)
