@@ -122,6 +122,7 @@ def test_values_are_compared_bit_for_bit(tmp_path: Path) -> None:
     assert str(read_table(tmp_path / "t.csv")) == "[[1.5, nan], [2.0]]"
 
 
+@pytest.mark.slow
 def test_parts_that_fail_or_take_too_long_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that passes is among them."""
     file, arguments, end = tmp_path / "device.json", Mock(out=tmp_path, pairs=None, tiny=True), float("inf")

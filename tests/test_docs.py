@@ -27,7 +27,6 @@ def test_the_worked_example_of_the_metrics() -> None:
         assert [float(cell) for cell in row[1:]] == pytest.approx([float(v) for v in line.split()[-4:]], abs=2e-3)
 
 
-@pytest.mark.slow
 def test_every_local_link_leads_somewhere() -> None:
     for path in [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *(PROJECT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
@@ -35,6 +34,7 @@ def test_every_local_link_leads_somewhere() -> None:
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # `!python` in the notebook means the Python that runs it, and the package of this checkout.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -1,5 +1,6 @@
 """Jobs of a sweep that a launcher runs in other processes, or on other machines."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from image_translation.cli.errors import UserError, hydra_value
+from image_translation.cli.process import TERMINATED
 from image_translation.runs.folder import end_log, read_manifest
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -29,32 +32,37 @@ def run_job(hydra: HydraConf, command: str) -> Any:
     Raises:
         UserError: it failed or was stopped.
     """
-    folder, job = Path(hydra.runtime.output_dir), hydra.job.num
+    folder = Path(hydra.runtime.output_dir)
     output = folder.with_name(f"{folder.name}.txt")
     end_log()  # it is the command's
     begin = output.stat().st_size if output.exists() else 0
     options = [word for word in hydra.overrides.task if not word.startswith("launcher=")]
-    where = f"hydra.run.dir={hydra_value(folder)}"
-    process = start_command(command, [*options, where, "hydra.mode=RUN", "if_exists=resume"], output, hydra)
-    try:
-        status = process.wait()
-    finally:  # by a signal to this process, too
-        process.terminate()
-        process.wait()
+    words = [*options, f"hydra.run.dir={hydra_value(folder)}", "hydra.mode=RUN", "if_exists=resume"]
+    while (status := _wait(start_command(command, words, output))) == TERMINATED and "SUBMITIT_EXECUTOR" in os.environ:
+        pass  # SLURM sends SIGTERM to all processes some time before it preempts a job: it has a checkpoint of then
     if status:
-        said = output.read_bytes()[begin:].decode(errors="replace").strip().splitlines() or [f"exit status {status}"]
-        reason = next((line for line in said if line.startswith("Error: ")), said[-1]).removeprefix("Error: ")
-        raise UserError(f"job {job}: {reason} More in {output}.")
+        said = output.read_bytes()[begin:].decode(errors="replace").splitlines()
+        errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
+        reason = errors[-1] if errors else f"exit status {status}."
+        raise UserError(f"job {hydra.job.num}: {reason} More in {output}.")
     found = read_manifest(folder).get("optimized_metric")
-    print(f"job {job}: finished, {found}", flush=True)
+    print(f"job {hydra.job.num}: finished, {found}", flush=True)
     return found
 
 
-def start_command(command: str, words: Sequence[str], output: Path, hydra: HydraConf) -> "subprocess.Popen[bytes]":
+def start_command(command: str, words: Sequence[str], output: Path) -> "subprocess.Popen[bytes]":
     """Start a command with the configs of this one; what it prints is appended to a file."""
-    own = [
-        f"--config-dir={source.path}" for source in hydra.runtime.config_sources if source.provider == "command-line"
-    ]
+    here: Any = HydraConfig.get() if HydraConfig.initialized() else None
+    sources = here.runtime.config_sources if here else ()
+    own = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
     arguments = [sys.executable, "-m", f"image_translation.{command}", *own, *words]
     with output.open("ab") as file:
-        return subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, cwd=hydra.runtime.cwd)
+        return subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, cwd=here and here.runtime.cwd)
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> int:
+    try:
+        return process.wait()
+    finally:  # by a signal to this process, too
+        process.terminate()
+        process.wait()

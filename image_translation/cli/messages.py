@@ -30,6 +30,7 @@ HABITS |= dict.fromkeys(("batch", "batchsize"), "data.batch_size")
 HABITS |= dict.fromkeys(("imgsz", "img_size", "size", "load_size", "crop_size"), "data.image_size")
 HABITS |= dict.fromkeys(("gpus", "gpu_ids"), "trainer.devices")
 HABITS |= {"workers": "data.num_workers", "device": "trainer.accelerator"}
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}  # their extras
 NODES = ("data", "model", "trainer")  # whose options are arguments of one class
 CONNECTION = "Connection closed by peer"  # what a process sees of the failure of another one
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which don't always name a file
@@ -55,6 +56,8 @@ def explain(error: Exception, config_name: str) -> str:
         file = error.missing_cfg_file or ""
         group, _, name = file.partition("/") if file.startswith("data/") else file.rpartition("/")
         hint = f" Your pairs: data.root={name}." if group == "data" else nearest(name, error.options)
+        if group == "hydra/launcher" and name in LAUNCHERS:
+            hint = f" It needs pip install '.[{LAUNCHERS[name]}]'."
         return f"unknown {group} {name!r}; there are {', '.join(error.options)}.{hint}"
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         return _describe_os_error(error)

@@ -3,7 +3,6 @@
 import csv
 import logging
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from image_translation.cli.errors import UserError, hydra_value
+from image_translation.cli.jobs import start_command
 from image_translation.cli.process import INTERRUPTED, TERMINATED
 from image_translation.metrics.names import HIGHER_IS_BETTER
 from image_translation.runs.files import is_locked, write_json
@@ -26,7 +26,6 @@ from image_translation.tuning.space import Space, holds
 
 log = logging.getLogger(__name__)
 OPTIONS, METRIC = "options", "metric"  # what a study says of itself
-TRAIN = [sys.executable, "-m", "image_translation.train"]
 POLL = 1.0  # seconds between two looks at a training
 
 
@@ -103,15 +102,12 @@ class Search:
         run, number = self.folder_of(trial), trial.number
         log.info("Trial %d of %d: %s", number, self.trials, " ".join(self.overrides(trial)[len(self.options) :]))
         words = [f"hydra.run.dir={run}", "if_exists=resume", "evaluate=[]", f"optimized_metric={self.metric}"]
-        with run.with_suffix(".txt").open("a") as output:
-            process = subprocess.Popen(
-                [*TRAIN, *self.overrides(trial), *words], stdout=output, stderr=subprocess.STDOUT
-            )
-            try:
-                pruned = self._watch(process, trial)
-            finally:
-                process.terminate()  # by a signal to this worker: the trial is resumed later
-                process.wait()
+        process = start_command("train", [*self.overrides(trial), *words], run.with_suffix(".txt"))
+        try:
+            pruned = self._watch(process, trial)
+        finally:
+            process.terminate()  # by a signal to this worker: the trial is resumed later
+            process.wait()
         manifest: dict[str, Any] = read_manifest(run) if (run / MANIFEST).exists() else {"status": "failed"}
         if pruned is not None:
             write_json(run / MANIFEST, manifest | {"pruned": pruned})

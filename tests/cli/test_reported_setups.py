@@ -24,6 +24,7 @@ def readme_model() -> tuple[str, str]:
 OF_ANY_MODEL = [option for option in TINY_AUTOENCODER if not option.startswith("model")]
 
 
+@pytest.mark.slow
 def test_the_model_of_the_readme_runs_as_printed_inside_the_package(comic_root: Path, tmp_path: Path) -> None:
     """And so does one that imports the base from the package, which its files are a part of."""
     code, config = readme_model()
@@ -107,6 +108,7 @@ def test_fewer_processes_than_devices_are_refused(comic_root: Path, command: Com
     assert "Error: 2 devices were asked for, but there are 1 processes." in result.stderr
 
 
+@pytest.mark.slow
 def test_the_installed_command_runs_them_all(comic_root: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [Path(sys.executable).with_name("image-translation"), *arguments]

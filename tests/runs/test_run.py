@@ -126,6 +126,7 @@ def test_a_run_with_a_checkpoint_is_resumed_unless_it_still_runs(run: Path, type
     assert "failed earlier, started again" in succeeded(typed()).stdout
 
 
+@pytest.mark.slow
 def test_the_study_trains_compares_and_can_be_typed_again(command: Command, tmp_path: Path) -> None:
     roots = {task: make_comic_root(tmp_path / "data" / task) for task in ("comic", "monet")}
     for folder in roots["monet"].iterdir():

@@ -193,6 +193,7 @@ trials.open_search(Path({str(tmp_path / "study")!r}), None, read_space({{"x": [-
         assert trial.value == trial.params["x"] + 5
 
 
+@pytest.mark.slow
 def test_a_search_on_the_command_line_ends_with_the_test_of_the_winner(command: Command, tmp_path: Path) -> None:
     root = make_comic_root(tmp_path / "pairs")
     words = [*TINY_AUTOENCODER, f"data.root={root}", "tune.trials=2", f"tune.folder={tmp_path / 'study'}",
