@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from hydra.types import RunMode
 
 from image_translation.cli.errors import UserError, hydra_value
 from image_translation.cli.process import TERMINATED
+from image_translation.runs.files import is_locked
 from image_translation.runs.folder import end_log, read_manifest
 
+POLL = 2.0  # seconds between two looks at a job that another process does
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -35,6 +38,10 @@ def run_job(hydra: HydraConf, command: str) -> Any:
     folder = Path(hydra.runtime.output_dir)
     output = folder.with_name(f"{folder.name}.txt")
     end_log()  # it is the command's
+    if folder.is_dir() and is_locked(folder):  # it has outlived the sweep that started it
+        print(f"job {hydra.job.num}: still at work in {folder}, waits for it", flush=True)
+        while is_locked(folder):
+            time.sleep(POLL)
     begin = output.stat().st_size if output.exists() else 0
     options = [word for word in hydra.overrides.task if not word.startswith("launcher=")]
     words = [*options, f"hydra.run.dir={hydra_value(folder)}", "hydra.mode=RUN", "if_exists=resume"]

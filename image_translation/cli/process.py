@@ -9,11 +9,17 @@ from pathlib import Path
 
 TERMINATED = 143
 INTERRUPTED = 130
+RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")  # of this process: by torchrun, by srun, by Lightning
 
 
 def is_main_process() -> bool:
     """False in the further processes of a run on several devices, which write and print nothing."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
+def started_with_others() -> bool:
+    """Whether torchrun or srun has started this process together with others, maybe on other machines."""
+    return any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
 
 
 def provide_home() -> None:

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.errors import UserError, command_line
-from image_translation.cli.process import is_main_process
+from image_translation.cli.process import is_main_process, started_with_others
 from image_translation.runs.config import LIMITS, compose_saved, require_unchanged
 from image_translation.runs.files import is_locked
 from image_translation.runs.folder import latest_run, read_config, read_manifest, saved_checkpoints
@@ -25,8 +25,10 @@ def run_folder(resume: str | None, new: str) -> str:
     checkpoint.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or several processes were started that need the name of a new one.
     """
+    if resume is None and started_with_others():
+        raise UserError("Each process would make a run folder of its own. Name one for all: hydra.run.dir=…")
     if resume is None:
         return new
     if resume != "last":

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from image_translation import __version__
 from image_translation.cli.errors import UserError, command_line
-from image_translation.cli.process import exit_status, is_main_process
+from image_translation.cli.process import RANKS, exit_status, is_main_process
 from image_translation.cli.values import check_values
 from image_translation.runs.card import write_card
 from image_translation.runs.config import WITHOUT_EFFECT, differences, save_config
@@ -154,7 +154,7 @@ class Run:
         The manifest has it at once, because Lightning kills a main process that does not end within some seconds.
         """
         if not is_main_process():
-            process = os.environ.get("LOCAL_RANK")
+            process = next(os.environ[name] for name in RANKS if name in os.environ)
             reason = f"A process of this run failed, process {process}: {str(error) or repr(error)}"
             write_text(self.folder / REASON, reason)
             if manifest := _manifest_if_any(self.folder):

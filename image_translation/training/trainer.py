@@ -36,6 +36,7 @@ UNWANTED_WARNINGS = {
     "Checkpoint directory .* exists and is not empty": "the run folder refuses a second run by itself",
     r".*isinstance\(treespec, LeafSpec\)": "Lightning's own use of torch",
     r"It is recommended to use `self.log\(": "TrainingMetrics averages over all processes",
+    "torch.distributed.nn.functional.all_gather is deprecated": "Lightning's own use of torch",
     "Metric `KernelInceptionDistance` will save all": "the features of a test's images fit",
     "You're resuming from a checkpoint that ended before the epoch": "the sampler starts where training stopped",
     r"Detected call of `lr_scheduler.step\(\)` before": "an epoch whose last step was taken before a stop is ended",
