@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from image_translation.cli.app import command, folder_of
 from image_translation.cli.console import print_table
-from image_translation.cli.errors import UserError, command_line
+from image_translation.cli.errors import UserError, at_least, command_line
 from image_translation.cli.values import check_values
 from image_translation.metrics.names import BASELINES, FURTHER, SHARPNESS, metrics_of, title
 from image_translation.runs.files import write_csv, write_json, write_text
@@ -24,13 +24,14 @@ DEFAULT_RUNS = [Path("outputs"), Path("multirun")]
 @command("compare")
 def main(cfg: DictConfig) -> None:
     check_values(cfg)
+    at_least("most", cfg.most, 1, whole=True)
     runs, group_by = ([*v] if isinstance(v, ListConfig) else [v] for v in (cfg.runs, cfg.group_by))
     folders = [folder_of("runs", folder) for folder in runs]
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing and folders != DEFAULT_RUNS:
         raise UserError(f"runs={missing[0]}: there is no such folder. Name folders with runs: runs=[outputs,multirun]")
     reference: Any = OmegaConf.to_container(cfg.reference) if cfg.get("reference") else None
-    compare(folders, folder_of("output", cfg.output), list(map(str, group_by)), reference, cfg.wandb)
+    compare(folders, folder_of("output", cfg.output), list(map(str, group_by)), reference, cfg.wandb, cfg.most)
 
 
 def compare(
@@ -39,6 +40,7 @@ def compare(
     group_by: Sequence[str] = (),
     reference: Mapping[str, Any] | None = None,
     wandb: bool = False,
+    most: int = 16,
 ) -> None:
     """Compare the runs under some folders, write the results to ``output``, and print the most important ones.
 
@@ -54,7 +56,7 @@ def compare(
     taken = [name for name in FILES if (output / name).exists()]
     if taken and "comparison.json" not in taken:
         raise UserError(f"{output} has a {taken[0]} that no comparison wrote; name another folder: output=…")
-    tasks, excluded = collect.collect(runs, group_by)
+    tasks, excluded = collect.collect(runs, group_by, most)
     if not tasks:
         found = "".join(f"\n  - {run.folder}: {run.reason}" for run in excluded) or "none"
         raise UserError(f"There is no finished run to compare in {' or '.join(map(str, runs))}. Found: {found}")

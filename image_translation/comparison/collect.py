@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,10 +80,15 @@ class TaskComparison:
     task: str
     trained: list[Experiment]
     baselines: list[Experiment]  # as if they were models; identity, or what stands in for it, is the last
+    best: list[Experiment]  # of the trained ones, those that tests, figures and images are of
 
     @property
     def experiments(self) -> list[Experiment]:
         return [*self.trained, *self.baselines]
+
+    @property
+    def compared(self) -> list[Experiment]:
+        return [*self.best, *self.baselines]
 
     @property
     def identity(self) -> Experiment:
@@ -108,11 +114,13 @@ class TaskComparison:
         return list(self.identity.runs[0].scores)
 
 
-def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[TaskComparison], list[Excluded]]:
+def collect(
+    roots: Iterable[Path], group_by: Sequence[str] = (), most: int = sys.maxsize
+) -> tuple[list[TaskComparison], list[Excluded]]:
     """Read the runs at any depth under some folders, and group those that can be compared.
 
     ``group_by`` has the options that make experiments, beside the model; without any, every option but the seed does.
-    UserError if no run has one of them.
+    UserError if no run has one of them. ``most`` limits the best models of a task.
     """
     folders = {path.parent for root in roots for path in root.rglob(MANIFEST)}
     folders |= {path.parents[1] for root in roots for path in root.rglob(CONFIG)}  # a run that failed early
@@ -134,7 +142,10 @@ def collect(roots: Iterable[Path], group_by: Sequence[str] = ()) -> tuple[list[T
     for task in sorted({run.task for run in runs}):
         selected, others = _select([run for run in runs if run.task == task])
         excluded += others
-        tasks.append(TaskComparison(task, _experiments(selected, group_by), _baselines(selected)))
+        trained = _experiments(selected, group_by)
+        chosen = {e.label for e in sorted(trained, key=lambda experiment: experiment.quality)[-most:]}
+        best = [experiment for experiment in trained if experiment.label in chosen]
+        tasks.append(TaskComparison(task, trained, _baselines(selected), best))
     return tasks, sorted(excluded, key=lambda item: str(item.folder))
 
 
@@ -169,9 +180,10 @@ def _select(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[Exclud
 
 def _experiments(runs: Sequence[FinishedRun], group_by: Sequence[str]) -> list[Experiment]:
     groups: dict[str, list[FinishedRun]] = defaultdict(list)
+    names = differing_by_model(runs)
     for run in sorted(runs, key=lambda run: run.seed):
         if run.model not in BASELINES:
-            options = describe_options(run, runs, group_by)
+            options = describe_options(run, group_by or names[run.model])
             groups[f"{run.model} ({options})" if options else run.model].append(run)
     return [Experiment(label, groups[label]) for label in sorted(groups)]
 
@@ -201,9 +213,13 @@ def differing(runs: Sequence[FinishedRun]) -> list[str]:
     return [name for name in names if len({repr(run.settings.get(name)) for run in runs}) > 1]
 
 
-def describe_options(run: FinishedRun, runs: Sequence[FinishedRun], group_by: Sequence[str] = ()) -> str:
-    """The options in which a run differs from others of its model, with short names where these are unique."""
-    names = group_by or differing([other for other in runs if other.model == run.model])
+def differing_by_model(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
+    """By model the options in which its runs differ."""
+    return {model: differing([run for run in runs if run.model == model]) for model in {run.model for run in runs}}
+
+
+def describe_options(run: FinishedRun, names: Sequence[str]) -> str:
+    """A run's values of some options, with short names where these are unique."""
     names = [name for name in names if not name.endswith("._target_")] or names  # other options tell more
     short = {name: name.rpartition(".")[2] for name in names}
     count = Counter(short.values())

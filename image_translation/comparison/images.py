@@ -58,7 +58,7 @@ def gather(task: TaskComparison, number: int, tasks: int, album: dict[str, str])
     """Choose the images of the task with this number, and put them into the album as data URLs."""
     # Runs of the color curve have images of their own; those of identity are the inputs.
     curve = [e for e in task.baselines if e.label == e.runs[0].model != IDENTITY]
-    runs = {experiment.label: experiment.runs[0] for experiment in [*task.trained, *curve] or task.experiments}
+    runs = {experiment.label: experiment.runs[0] for experiment in [*task.best, *curve] or task.experiments}
     groups = choose(runs, most=max(3, min(10, MOST_FULL // ((len(runs) + 2) ** 2 * tasks))))
     full = {name for *_, chosen in groups for name in chosen}
     thumbs = [name for name in task.names if name not in full][: MOST_THUMBS // tasks // (len(runs) + 2)]

@@ -31,7 +31,7 @@ def looks(tasks: Sequence[TaskComparison]) -> Looks:
     """Color, line style and marker of each experiment, the same in every figure."""
     return {
         label: {"color": COLORS[i % 7], "linestyle": ("-", "--", "-.", ":")[i // 7 % 4], "marker": "os^Dv<>P"[i % 8]}
-        for i, label in enumerate(sorted({experiment.label for task in tasks for experiment in task.trained}))
+        for i, label in enumerate(sorted({experiment.label for task in tasks for experiment in task.best}))
     }
 
 
@@ -42,7 +42,7 @@ def curves(task: TaskComparison, look: Looks) -> str:
     first, second = task.leaders
     panels = ((first, "step"), (second, "step"), (first, "training time (s)"))
     for ax, (metric, over) in zip(figure.subplots(1, 3), panels, strict=True):
-        for experiment in task.trained:
+        for experiment in task.best:
             seconds, steps_done = experiment.mean_fact("training_s"), experiment.mean_fact("steps")
             scale = 1.0 if over == "step" else (seconds or math.nan) / (steps_done or math.nan)  # unknown: not drawn
             name, style = f"val/{metric}", look[experiment.label]
@@ -60,7 +60,7 @@ def curves(task: TaskComparison, look: Looks) -> str:
 @mpl.rc_context(STYLE)
 def means(task: TaskComparison, look: Looks) -> str:
     """Each experiment's mean over the test images with its 95 % interval, and the baselines as lines."""
-    rows = sorted(task.trained, key=lambda experiment: experiment.quality)
+    rows = sorted(task.best, key=lambda experiment: experiment.quality)
     figure = Figure(figsize=(8, 1 + 0.35 * len(rows)))
     for ax, metric in zip(figure.subplots(1, 2, sharey=True), task.leaders, strict=True):
         for y, experiment in enumerate(rows):
@@ -79,7 +79,7 @@ def means(task: TaskComparison, look: Looks) -> str:
 @mpl.rc_context(STYLE)
 def costs(tasks: Sequence[TaskComparison], look: Looks) -> str:
     """Quality against cost."""
-    trained = [(task.task, experiment) for task in tasks for experiment in task.trained]
+    trained = [(task.task, experiment) for task in tasks for experiment in task.best]
     quality = " or ".join(dict.fromkeys(LABELS[task.leaders[0]] for task in tasks))
     figure = Figure(figsize=(12, 3))
     kinds = {"training_s": ("training time (s)", 1), "flops_per_image": ("GFLOP per image", 1e9),

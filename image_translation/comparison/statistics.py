@@ -81,11 +81,11 @@ def _noise_of_seeds(means_of_runs: Sequence[Array]) -> Array:
     return math.sqrt(sum(variances)) * t
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of several tests' p, in their order (Holm 1979)."""
+def holm(ps: Sequence[float], count: int) -> list[float]:
+    """Holm's step-down adjustment of several tests' p, in their order (Holm 1979), as if there were ``count`` tests."""
     order = np.argsort(ps, kind="stable")
     adjusted = np.empty(len(ps))
-    adjusted[order] = np.maximum.accumulate(np.asarray(ps)[order] * np.arange(len(ps), 0, -1)).clip(max=1)
+    adjusted[order] = np.maximum.accumulate(np.asarray(ps)[order] * np.arange(count, count - len(ps), -1)).clip(max=1)
     return list(map(float, adjusted))
 
 
@@ -120,10 +120,15 @@ class Verdict:
 
 
 def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
-    """A verdict for every pair of experiments of every task in every metric."""
+    """A verdict for every pair of a task's best experiments and baselines in every metric.
+
+    All pairs count, of experiments that are not compared too: the best were chosen by what is tested.
+    """
     found = []
+    pairs = [math.comb(len(task.experiments), 2) - math.comb(len(task.baselines), 2) for task in tasks]
+    count = sum(len(task.metrics) * number for task, number in zip(tasks, pairs, strict=True))
     for task in tasks:
-        for (a, b), metric in itertools.product(itertools.combinations(task.experiments, 2), task.metrics):
+        for (a, b), metric in itertools.product(itertools.combinations(task.compared, 2), task.metrics):
             if a in task.baselines and b in task.baselines:
                 continue
             gain = (b.mean(metric) - a.mean(metric)) * (1 if HIGHER_IS_BETTER[metric] else -1)
@@ -132,14 +137,14 @@ def judge(tasks: Sequence[TaskComparison]) -> list[Verdict]:
             evaluated = better.means(metric, "train") and worse.means(metric, "train")
             train = better.mean(metric, "train") - worse.mean(metric, "train") if evaluated else None
             found.append((task.task, metric, better.label, worse.label, d, train))
-    ps = holm([d.p for *_, d, _ in found])
-    least = [len(found) * 2 / 2**d.images for *_, d, _ in found]
+    ps = holm([d.p for *_, d, _ in found], count)
+    least = [count * 2 / 2**d.images for *_, d, _ in found]
     return [Verdict(*fields, p, lowest) for fields, p, lowest in zip(found, ps, least, strict=True)]
 
 
 def winners(tasks: Sequence[TaskComparison], verdicts: Sequence[Verdict]) -> dict[str, dict[str, str | None]]:
     """By task and metric the experiment that is significantly better than every other, or None."""
     wins = Counter((v.task, v.metric, v.better) for v in verdicts if v.conclusion == SIGNIFICANT)
-    others = {task.task: len(task.experiments) - 1 for task in tasks}
+    others = {task.task: len(task.compared) - 1 for task in tasks}
     best = {(task, metric): label for (task, metric, label), count in wins.items() if count == others[task]}
     return {task.task: {metric: best.get((task.task, metric)) for metric in task.metrics} for task in tasks}

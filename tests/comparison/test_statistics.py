@@ -12,9 +12,10 @@ from image_translation.comparison.statistics import LEVEL, difference, holm
 
 def test_holm_by_hand() -> None:
     # Sorted: 0.01 × 4, 0.02 × 3, 0.03 × 2, 0.04 × 1; no one smaller than the one before it.
-    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []
+    assert holm([0.04, 0.01, 0.03, 0.02], 4) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9], 2) == pytest.approx([1.0, 1.0])
+    assert holm([0.01, 0.02], 5) == pytest.approx([0.05, 0.08])  # three more that are not looked at
+    assert holm([], 0) == []
 
 
 def test_difference_of_single_runs_is_scipys_bootstrap_of_the_mean() -> None:
