@@ -19,6 +19,7 @@ from benchmarks import gpu
 from benchmarks.__main__ import middle, rate, summary
 from benchmarks.machine import BytesCounter, step_costs
 from benchmarks.parts import read_table, same
+from benchmarks.preemption import wasted_share
 from benchmarks.report import floor, write_report
 from benchmarks.steps import Syncs
 from image_translation.models import UNetAutoencoder
@@ -158,3 +159,13 @@ def test_the_rehearsal(tmp_path: Path) -> None:
     assert facts["checks"]["training"]["facts"]["runs"] == 6
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {file.name, "gpu.log", "table.md", "report.html", "panels.png"}
+
+
+@pytest.mark.parametrize("minutes", [30, 480])
+def test_of_many_intervals_the_root_of_young_wastes_least(minutes: int) -> None:
+    """Young 1974."""
+    best = (2 * 0.5 * minutes * 60) ** 0.5
+    shares = {factor: wasted_share(factor * best, 0.5, 15, minutes * 60) for factor in (0.25, 0.5, 1, 2, 4)}
+    assert min(shares, key=lambda factor: shares[factor]) == 1
+    # To first order: a checkpoint in each interval, half an interval and a start lost with each failure.
+    assert shares[1] == pytest.approx(0.5 / best + (best / 2 + 15) / (minutes * 60), rel=0.1)

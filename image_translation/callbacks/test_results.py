@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import wandb
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import WandbLogger
@@ -101,6 +100,8 @@ class TestResultsWriter(Callback):
                 if isinstance(logger, WandbLogger):
                     logger.log_image("results", [overview], step=trainer.global_step)
         if self.rows:
+            import wandb  # it takes a second, and not every run has it
+
             rows = [row | scores[name] for name, row in self.rows.items()]
             data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]
             for logger in trainer.loggers:

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from kornia.filters import canny
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
@@ -25,6 +24,8 @@ def edges(images: Tensor, sigma: float = 2.0, low: float = 0.1, high: float = 0.
     ``sigma`` is that of the blur, in pixels where the shorter side has 256; a larger one leaves coarser contours.
     ``low`` and ``high`` are the gradients of the weakest gray and black contour, for values in [0, 1].
     """
+    from kornia.filters import canny  # only this task waits for it
+
     sigma = sigma * min(images.shape[-2:]) / 256
     width = 2 * round(2 * sigma) + 1
     _, contours = canny((images + 1) / 2, low, high, (width, width), (sigma, sigma), hysteresis=False)

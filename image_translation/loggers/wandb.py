@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import wandb
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -30,6 +29,8 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     """
     if not is_main_process():
         return WandbLogger()  # does nothing there
+    import wandb  # it takes a second, and not every run has it
+
     server = wandb.setup().settings.base_url
     logged_in = os.environ.get("WANDB_API_KEY") or requests.utils.get_netrc_auth(server)
     mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
@@ -37,7 +38,7 @@ def wandb_logger(save_dir: str, mode: str | None = None, **options: Any) -> Wand
     os.environ["WANDB_DATA_DIR"] = str(Path(save_dir).absolute() / "wandb")
     # W&B writes what it has every second, not every 15: a kill loses no more.
     settings = wandb.Settings(silent=True, console="off", init_timeout=15, x_transaction_log_flush_interval=1.0)
-    start: Callable[..., wandb.Run] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
+    start: Callable[..., Any] = functools.partial(wandb.init, dir=save_dir, settings=settings, **options)
     try:
         run = start(mode=mode)
     except wandb.Error as error:
@@ -86,6 +87,8 @@ def log_best(trainer: Trainer) -> dict[str, float]:
 def log_comparison(folder: Path, files: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     """Log a comparison to a W&B run of its own: the page, the table, and the files as an artifact."""
     logger = wandb_logger(str(folder), project="image_translation", name="comparison", job_type="compare")
+    import wandb
+
     with open_loggers([lambda: logger]):
         run = logger.experiment
         table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])

@@ -1,0 +1,127 @@
+"""What grows with pairs, runs and trials, for docs/scale.md: seconds, memory and bytes.
+
+python -m benchmarks.scale [--parts pairs,checkpoints,runs,trials]
+
+Everything is made in a temporary folder: hard links of one pair, copies of one run on the built-in sample.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from image_translation.data.sample import sample_folder
+from image_translation.runs.files import write_text
+
+TRAIN = [sys.executable, "-m", "image_translation.train", "task=comic", "logger=none", "progress=none"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    chosen = parser.parse_args().parts.split(",")
+    for name in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            for line in PARTS[name](Path(folder)):
+                print(f"| {name} | {line} |", flush=True)
+
+
+def timed(*command: str) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def pairs(folder: Path) -> Iterator[str]:
+    """A run of one step on folders of many pairs, the second time."""
+    for count in (1_000, 10_000, 50_000):
+        root = folder / str(count)
+        for split, side in ((split, side) for split in ("train", "val", "test") for side in ("face", "comics")):
+            (root / split / side).mkdir(parents=True)
+            first = min((sample_folder("comic") / split / side).iterdir())
+            for number in range(count if split == "train" else 2):
+                os.link(shutil.copy(first, root / split) if not number else root / split / first.name,
+                        root / split / side / f"{number:06}{first.suffix}")  # fmt: skip
+        step = [*TRAIN, "model=autoencoder", "model.base_channels=8", f"data.root={root}", "trainer.max_steps=1",
+                "trainer.limit_val_batches=1", "data.image_size=64"]  # fmt: skip
+        first_look, again = (timed(*step, f"hydra.run.dir={folder}/{count}_{look}") for look in range(2))
+        yield f"{count:,} pairs: first {first_look:.0f} s, seen before {again:.1f} s"
+
+
+def checkpoints(folder: Path) -> Iterator[str]:
+    """What the last checkpoint of each model takes at 256 x 256."""
+    for model in ("resunet", "resunet_gan", "autoencoder", "pix2pix"):
+        run = folder / model
+        seconds = []
+        for every in (0, 1):
+            shutil.rmtree(run, ignore_errors=True)
+            step = [*TRAIN, f"model={model}", "data.batch_size=1", "trainer.max_steps=12", "data.image_size=64"]
+            step += [f"checkpoint.every_n_steps={every}", "trainer.limit_val_batches=1", f"hydra.run.dir={run}"]
+            seconds.append(timed(*step, "evaluate=[]"))
+        size = (run / "checkpoints" / "last.ckpt").stat().st_size / 2**20
+        yield f"{model}: {size:.0f} MiB, {(seconds[1] - seconds[0]) / 12:.2f} s"
+
+
+def runs(folder: Path) -> Iterator[str]:
+    """``compare`` over copies of one run: 100 images, four seeds of each experiment."""
+    root = folder / "pairs"
+    shutil.copytree(sample_folder("comic"), root)
+    for side in ("face", "comics"):
+        first = min((root / "test" / side).iterdir())
+        for number in range(100):
+            shutil.copy(first, root / "test" / side / f"{number:03}{first.suffix}")
+    base = folder / "base"
+    timed(*TRAIN, "model=autoencoder", "model.base_channels=8", "data.image_size=64", "trainer.max_epochs=2",
+          f"data.root={root}", f"hydra.run.dir={base}")  # fmt: skip
+    config, manifest = ((base / name).read_text() for name in (".hydra/config.yaml", "run.json"))
+    for count in (100, 300, 1000):
+        for number in range(count):
+            run = folder / f"{count}" / f"{number}"
+            shutil.copytree(base, run, copy_function=os.link)
+            write_text(run / ".hydra" / "config.yaml", re.sub(r"lr: .*", f"lr: {1 + number // 4}", config))
+            write_text(run / "run.json", re.sub(r'"seed": \d+', f'"seed": {number % 4}', manifest))
+        seconds = timed(sys.executable, "-m", "image_translation.compare", f"runs=[{folder}/{count}]",
+                        f"output={folder}/page")  # fmt: skip
+        size = (folder / "page" / "report.html").stat().st_size / 2**20
+        yield f"{count:,} runs: {seconds:.0f} s, page {size:.1f} MiB"
+
+
+def trials(folder: Path) -> Iterator[str]:
+    """What ``tune`` reads when a worker starts: a journal of trials with ten validations each."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = folder / "journal.log"
+
+    def storage() -> JournalStorage:
+        return JournalStorage(JournalFileBackend(str(path)))
+
+    study, done = optuna.create_study(storage=storage(), study_name="study"), 0
+    for count in (100, 1000, 3000):
+        for _ in range(count - done):
+            trial = study.ask({"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)})
+            for step in range(10):
+                trial.report(step / 10, step)
+            study.tell(trial, trial.params["lr"])
+        done = count
+        start = time.perf_counter()
+        again = optuna.load_study(storage=storage(), study_name="study")
+        opened = time.perf_counter() - start
+        again.ask({"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)})
+        asked = time.perf_counter() - start - opened
+        size = path.stat().st_size / 2**20
+        yield f"{count:,} trials: {size:.1f} MiB, opened in {opened:.1f} s, next trial in {asked:.2f} s"
+
+
+PARTS = {"pairs": pairs, "checkpoints": checkpoints, "runs": runs, "trials": trials}
+
+if __name__ == "__main__":
+    main()
