@@ -1,6 +1,6 @@
 """What grows with pairs, runs and trials, for docs/scale.md: seconds, memory and bytes.
 
-python -m benchmarks.scale [--parts pairs,checkpoints,runs,trials]
+python -m benchmarks.scale [--parts pairs,checks,checkpoints,runs,trials]
 
 Everything is made in a temporary folder: hard links of one pair, copies of one run on the built-in sample.
 """
@@ -15,6 +15,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
 
 from image_translation.data.sample import sample_folder
 from image_translation.runs.files import write_text
@@ -52,6 +55,27 @@ def pairs(folder: Path) -> Iterator[str]:
                 "trainer.limit_val_batches=1", "data.image_size=64"]  # fmt: skip
         first_look, again = (timed(*step, f"hydra.run.dir={folder}/{count}_{look}") for look in range(2))
         yield f"{count:,} pairs: first {first_look:.0f} s, seen before {again:.1f} s"
+
+
+def checks(folder: Path) -> Iterator[str]:
+    """``check`` on small pairs, all unlike each other."""
+    rng = np.random.default_rng(0)
+    for count in (1_000, 3_000, 10_000):
+        root = folder / str(count)
+        for split, side in ((split, side) for split in ("train", "val", "test") for side in ("face", "comics")):
+            (root / split / side).mkdir(parents=True)
+        for split, number in (("train", count), ("val", 50), ("test", 50)):
+            for index in range(number):
+                seed = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+                image = Image.fromarray(seed).resize((64, 64), Image.Resampling.BICUBIC)
+                image.save(root / split / "face" / f"{index:06}.png")
+                ImageOps.solarize(image, 128).save(root / split / "comics" / f"{index:06}.png")
+        command = [sys.executable, "-m", "image_translation.check", "task=comic", f"data.root={root}"]
+        start = time.perf_counter()
+        process = subprocess.Popen([*command, f"output={folder}/checked"], stdout=subprocess.DEVNULL)
+        _, _, usage = os.wait4(process.pid, 0)
+        seconds, memory = time.perf_counter() - start, usage.ru_maxrss / 1024
+        yield f"{count:,} pairs: {seconds:.0f} s, {memory:,.0f} MiB"
 
 
 def checkpoints(folder: Path) -> Iterator[str]:
@@ -121,7 +145,7 @@ def trials(folder: Path) -> Iterator[str]:
         yield f"{count:,} trials: {size:.1f} MiB, opened in {opened:.1f} s, next trial in {asked:.2f} s"
 
 
-PARTS = {"pairs": pairs, "checkpoints": checkpoints, "runs": runs, "trials": trials}
+PARTS = {"pairs": pairs, "checks": checks, "checkpoints": checkpoints, "runs": runs, "trials": trials}
 
 if __name__ == "__main__":
     main()

@@ -27,6 +27,7 @@ from image_translation.tuning.space import Space, holds
 log = logging.getLogger(__name__)
 OPTIONS, METRIC = "options", "metric"  # what a study says of itself
 POLL = 1.0  # seconds between two looks at a training
+PATIENCE = 1 / 3  # of the steps of a finished trial, before one is pruned: at first a high learning rate is behind
 
 
 @dataclass
@@ -124,7 +125,7 @@ class Search:
 
     def _watch(self, process: "subprocess.Popen[bytes]", trial: Trial | FrozenTrial) -> int | None:
         """Wait for a training; the step at which it is stopped, if it is pruned."""
-        told = 0
+        told, lengths = 0, [old.last_step or 0 for old in self.study.get_trials(states=[TrialState.COMPLETE])]
         while process.poll() is None:
             time.sleep(POLL)
             if not isinstance(trial, Trial):  # one that another worker began runs to its end
@@ -132,7 +133,7 @@ class Search:
             for step, value in self._curve(trial)[told:]:
                 told += 1
                 trial.report(value, step)
-                if self.prune and trial.should_prune():
+                if self.prune and lengths and step >= PATIENCE * max(lengths) and trial.should_prune():
                     return step
         return None
 
