@@ -11,7 +11,8 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import ENVIRONMENT, TINY_AUTOENCODER, Command, make_comic_root, read_csv, read_json, succeeded
+from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, read_csv, read_json, succeeded
+from helpers.quick_training import start_command
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from PIL import Image
@@ -22,35 +23,12 @@ from image_translation.tuning import trials
 from image_translation.tuning.space import holds, read_space
 from image_translation.tuning.trials import Search, open_search
 
-# A training that takes moments: five validations, of which it remembers what it has done.
-TRAINING = """
-import json, sys, time
-from pathlib import Path
-from image_translation.runs.files import file_lock
-options = dict(word.split("=", 1) for word in sys.argv[1:])
-run, x = Path(options["hydra.run.dir"]), float(options["x"])
-run.mkdir(exist_ok=True)
-with file_lock(run):
-    table = run / "metrics.csv"
-    if not table.exists():
-        table.write_text("step,val/psnr\\n")
-    for step in range(len(table.read_text().splitlines()), 6):
-        time.sleep(float(options.get("pause", 0)))
-        with table.open("a") as file:
-            file.write(f"{step},{x + step}\\n")
-    if x < -5:
-        sys.exit("too low")
-    facts = {"status": "finished", "task": "t", "model": "m", "optimized_metric": x + 5}
-    (run / "run.json").write_text(json.dumps(facts))
-"""
-
 
 @pytest.fixture(autouse=True)
-def _quick_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "training.py").write_text(TRAINING)
-    monkeypatch.setattr(trials, "TRAIN", [sys.executable, str(tmp_path / "training.py")])
+def _quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "start_command", start_command)
     monkeypatch.setattr(trials, "POLL", 0.01)
-    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    monkeypatch.setenv("PYTHONPATH", f"{PROJECT}:{PROJECT / 'tests'}")
 
 
 def search(folder: Path, **options: Any) -> Search:
@@ -133,7 +111,7 @@ def test_trials_behind_the_median_are_stopped_and_say_so(tmp_path: Path) -> None
 
     assert states(late)[4:] == ["PRUNED"] * 2
     run = read_json(tmp_path / "study" / "0004" / "run.json")
-    assert run["pruned"] == 1
+    assert run["pruned"] == 2  # a third of five is over
     assert len(read_csv(tmp_path / "study" / "0004" / "metrics.csv")) < 5
 
 
@@ -159,9 +137,10 @@ def test_two_workers_killed_ten_times_lose_no_trial_and_count_none_twice(tmp_pat
     worker.write_text(f"""
 import sys
 from pathlib import Path
+from helpers.quick_training import start_command
 from image_translation.tuning import trials
 from image_translation.tuning.space import read_space
-trials.TRAIN, trials.POLL = {trials.TRAIN!r}, 0.01
+trials.start_command, trials.POLL = start_command, 0.01
 trials.open_search(Path({str(tmp_path / "study")!r}), None, read_space({{"x": [-4.0, 4.0]}}), ["pause=0.1"], {{}},
                    "val/psnr", 24, False, int(sys.argv[1])).work()
 """)
