@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from image_translation.cli.errors import UserError, hydra_value
 from image_translation.cli.process import TERMINATED
 from image_translation.runs.files import is_locked
-from image_translation.runs.folder import end_log, read_manifest
+from image_translation.runs.folder import MANIFEST, end_log, read_manifest
 
 POLL = 2.0  # seconds between two looks at a job that another process does
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
@@ -52,7 +52,7 @@ def run_job(hydra: HydraConf, command: str) -> Any:
         errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
         reason = errors[-1] if errors else f"exit status {status}."
         raise UserError(f"job {hydra.job.num}: {reason} More in {output}.")
-    found = read_manifest(folder).get("optimized_metric")
+    found = read_manifest(folder).get("optimized_metric") if (folder / MANIFEST).exists() else None  # fast_dev_run
     print(f"job {hydra.job.num}: finished, {found}", flush=True)
     return found
 

@@ -16,7 +16,9 @@ NUMBERS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
 class Signals:
-    """Notes a signal, and raises it when asked; a second one is raised at once.
+    """Notes a signal, and raises it when asked; the same one again is raised at once.
+
+    A queue and a launcher may send one each.
 
     Raised in the middle of a step, it would leave weights that have learned from a batch which is not counted. Several
     processes agree, so that all stop at the same batch.
@@ -45,6 +47,6 @@ class Signals:
         raise KeyboardInterrupt if self.received == signal.SIGINT else SystemExit(TERMINATED)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        again, self.received = self.received is not None, number
-        if again:
+        if number == self.received:
             self.stop()
+        self.received = self.received or number

@@ -160,7 +160,15 @@ def test_the_step_is_finished_and_counted(
     assert {state["state"][0]["step"].item() for state in last["optimizer_states"]} == {2}
 
 
-def test_a_second_signal_stops_at_once(root: Path, tmp_path: Path) -> None:
+def test_of_two_signals_each_once_the_step_is_finished(root: Path, tmp_path: Path) -> None:
+    """As when SLURM signals a job and its launcher passes on another one."""
+    with pytest.raises(SystemExit) as stopped:
+        train(root, tmp_path, Signals("forward", signal.SIGUSR2, signal.SIGTERM))
+    assert stopped.value.code == 143
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_the_same_signal_again_stops_at_once(root: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         train(root, tmp_path, Signals("forward", signal.SIGTERM, signal.SIGTERM))
     assert stopped.value.code == 143
