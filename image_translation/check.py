@@ -1,6 +1,6 @@
 """Look at every pair of a data set before training, and say what is wrong and what to do.
 
-python -m image_translation.check task=comic data.root=…
+python -m image_translation.check task=comic data.root=path/to/pairs
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Test a run's best checkpoint again, on any split, and by the study's formulas if asked.
 
-python -m image_translation.evaluate run=outputs/… split=all protocol=report
+python -m image_translation.evaluate run=outputs/comic/pix2pix/2026-01-31_12-00-00 split=all protocol=report
 """
 
 import logging

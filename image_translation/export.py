@@ -1,6 +1,6 @@
 """Write a trained generator for other programs, as safetensors, ONNX, torch.export or OpenVINO, proven to be right.
 
-python -m image_translation.export run=outputs/… format=onnx output=model.onnx
+python -m image_translation.export run=outputs/comic/pix2pix/2026-01-31_12-00-00 format=onnx output=model.onnx
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Predict images by a trained model, each at its own size. They are a file, a folder, a pattern or a list; videos too.
 
-python -m image_translation.predict run=outputs/… input=photos output=comics
+python -m image_translation.predict run=outputs/comic/pix2pix/2026-01-31_12-00-00 input=photos output=comics
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Open a web page on which to try trained models on images.
 
-python -m image_translation.serve run=outputs/…
+python -m image_translation.serve run=outputs/comic/pix2pix/2026-01-31_12-00-00
 """
 
 import logging

@@ -1,6 +1,7 @@
 """Train a model on pairs, test its best checkpoint, and leave everything in a run folder.
 
-python -m image_translation.train task=comic model=autoencoder data.root=…
+python -m image_translation.train task=comic model=autoencoder data.root=path/to/pairs
+python -m image_translation.train -m task=coloring,monet,comic model=pix2pix,autoencoder
 """
 
 import logging
@@ -20,8 +21,7 @@ log = logging.getLogger(__name__)
 
 @command("train")
 def main(cfg: DictConfig) -> float | None:
-    with Run.open(cfg) as run:
-        # Imported here, because --help, --cfg and a refused value must not wait for torch.
+    with Run.open(cfg) as run:  # a refused value must not wait for torch, which is imported here
         from image_translation.training.trainer import child_processes, silence_lightning
 
         silence_lightning()

@@ -1,6 +1,7 @@
 """Search for the options that suit a task: many short trainings, of which the worst are stopped early.
 
-python -m image_translation.tune task=comic model=resunet data.root=… trainer.max_steps=600 tune.trials=20
+python -m image_translation.tune task=comic model=resunet data.root=path/to/pairs trainer.max_steps=600 tune.trials=20
+All options of train are options here too; tune.space says which of them to try.
 """
 
 import logging

@@ -1,6 +1,5 @@
 """The Hydra application that all commands share: one grammar, one message for a user's mistake, one exit status."""
 
-import contextlib
 import functools
 import io
 import logging
@@ -8,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from image_translation.cli.errors import UserError
-from image_translation.cli.help import annotate
+from image_translation.cli.help import help_text
 from image_translation.cli.jobs import is_elsewhere, run_job
 from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
@@ -77,10 +76,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 refuse_flags(config_name)
                 refuse_new_keys(config_name)
                 if {"--help", "-h"} & {*sys.argv}:
-                    text = io.StringIO()
-                    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(text):
-                        application()
-                    print(annotate(text.getvalue(), CONF, config_name), end="")
+                    overrides, folders = split_flags(sys.argv[1:])
+                    print(help_text(function.__globals__["__doc__"], CONF, config_name, overrides, folders))
                 else:
                     application()
             except BrokenPipeError:  # the reader of our output has seen enough: --help | head
@@ -112,6 +109,19 @@ def flags_first(words: list[str]) -> list[str]:
         else:
             others.append(word)
     return [*flags, *others]
+
+
+def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides among a command line's words, and the values of ``--config-dir``."""
+    overrides, folders, waiting = list[str](), list[str](), iter(words)
+    for word in waiting:
+        name, _, value = word.partition("=")
+        if name in FLAGS_WITH_VALUE:
+            value = value or next(waiting, "")
+            folders += [value] if name in ("--config-dir", "-cd") else []
+        elif word not in FLAGS:
+            overrides.append(word)
+    return overrides, folders
 
 
 def instantiate(node: DictConfig, path: str, **kwargs: Any) -> Any:

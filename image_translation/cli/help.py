@@ -1,14 +1,44 @@
-"""``--help``: Hydra's, with the comments of the configs beside the options."""
+"""``--help``: what a command is for, and its options with the comments of the configs beside them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import hydra
+from omegaconf import OmegaConf, open_dict
 
 LINE = re.compile(r"^( *)(\w+):(?: .*?)??(?:\s+# (.*))?$")
 COLUMN = 44  # where comments begin
 
 
-def annotate(text: str, conf: Path, config_name: str) -> str:
+def help_text(description: str, conf: Path, config_name: str, overrides: Sequence[str], folders: Sequence[str]) -> str:
+    """The help of a command: its description, whose first line is a sentence, and the options of its config.
+
+    ``folders`` are the user's own, with configs beside those of ``conf``.
+    """
+    own = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in folders)}]"]
+    with hydra.initialize_config_dir(str(conf), version_base="1.3"):
+        cfg = hydra.compose(config_name, [*overrides, *(own if folders else [])], return_hydra_config=True)
+    places = [conf, *map(Path, folders)]
+    groups = {}
+    for group in sorted(name for name in {*cfg, *cfg.hydra.runtime.choices} if (conf / name).is_dir()):
+        if not group.startswith("hydra"):
+            choices = {path.stem for place in places for path in (place / group).glob("*.yaml")}
+            groups[group] = ", ".join(sorted(choices))
+    with open_dict(cfg):
+        del cfg["hydra"]
+    sentence, _, examples = description.strip().partition("\n\n")
+    parts = [sentence]
+    if groups:
+        parts.append("Groups (group=choice):\n" + "\n".join(f"{name}: {there}" for name, there in groups.items()))
+    parts.append("Options and their current values:")
+    parts.append(_annotate(OmegaConf.to_yaml(cfg), conf, config_name).rstrip())
+    parts.append("Examples:\n" + "\n".join(f"  {line}" for line in examples.splitlines()))
+    parts.append("--cfg job prints every option with its value, --hydra-help explains Hydra's own flags.")
+    return "\n\n".join(parts)
+
+
+def _annotate(text: str, conf: Path, config_name: str) -> str:
     """A help text with a comment behind each option that has one in the configs of ``conf``."""
     comments: dict[str, str] = {}
     for path in conf.rglob("*.yaml"):
