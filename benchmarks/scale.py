@@ -2,7 +2,7 @@
 
 python -m benchmarks.scale [--parts pairs,checks,checkpoints,runs,trials]
 
-Everything is made in a temporary folder: hard links of one pair, copies of one run on the built-in sample.
+Everything is made in a temporary folder.
 """
 
 import argparse
@@ -41,35 +41,33 @@ def timed(*command: str) -> float:
     return time.perf_counter() - start
 
 
-def pairs(folder: Path) -> Iterator[str]:
-    """A run of one step on folders of many pairs, the second time."""
-    for count in (1_000, 10_000, 50_000):
-        root = folder / str(count)
-        for split, side in ((split, side) for split in ("train", "val", "test") for side in ("face", "comics")):
+def make_pairs(root: Path, count: int) -> Path:
+    """Small pairs, all unlike each other; fifty for val and test each."""
+    rng = np.random.default_rng(0)
+    for split, number in (("train", count), ("val", 50), ("test", 50)):
+        for side in ("face", "comics"):
             (root / split / side).mkdir(parents=True)
-            first = min((sample_folder("comic") / split / side).iterdir())
-            for number in range(count if split == "train" else 2):
-                os.link(shutil.copy(first, root / split) if not number else root / split / first.name,
-                        root / split / side / f"{number:06}{first.suffix}")  # fmt: skip
-        step = [*TRAIN, "model=autoencoder", "model.base_channels=8", f"data.root={root}", "trainer.max_steps=1",
-                "trainer.limit_val_batches=1", "data.image_size=64"]  # fmt: skip
+        for index in range(number):
+            seed = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+            image = Image.fromarray(seed).resize((64, 64), Image.Resampling.BICUBIC)
+            image.save(root / split / "face" / f"{index:06}.png")
+            ImageOps.solarize(image, 128).save(root / split / "comics" / f"{index:06}.png")
+    return root
+
+
+def pairs(folder: Path) -> Iterator[str]:
+    """A whole run of one step, the first and the second time."""
+    for count in (1_000, 10_000, 50_000):
+        step = [*TRAIN, "model=autoencoder", "model.base_channels=8", f"data.root={make_pairs(folder / str(count), count)}",
+                "trainer.max_steps=1", "trainer.limit_val_batches=1", "data.image_size=64"]  # fmt: skip
         first_look, again = (timed(*step, f"hydra.run.dir={folder}/{count}_{look}") for look in range(2))
         yield f"{count:,} pairs: first {first_look:.0f} s, seen before {again:.1f} s"
 
 
 def checks(folder: Path) -> Iterator[str]:
-    """``check`` on small pairs, all unlike each other."""
-    rng = np.random.default_rng(0)
+    """``check``."""
     for count in (1_000, 3_000, 10_000):
-        root = folder / str(count)
-        for split, side in ((split, side) for split in ("train", "val", "test") for side in ("face", "comics")):
-            (root / split / side).mkdir(parents=True)
-        for split, number in (("train", count), ("val", 50), ("test", 50)):
-            for index in range(number):
-                seed = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
-                image = Image.fromarray(seed).resize((64, 64), Image.Resampling.BICUBIC)
-                image.save(root / split / "face" / f"{index:06}.png")
-                ImageOps.solarize(image, 128).save(root / split / "comics" / f"{index:06}.png")
+        root = make_pairs(folder / str(count), count)
         command = [sys.executable, "-m", "image_translation.check", "task=comic", f"data.root={root}"]
         start = time.perf_counter()
         process = subprocess.Popen([*command, f"output={folder}/checked"], stdout=subprocess.DEVNULL)
