@@ -58,8 +58,9 @@ def make_pairs(root: Path, count: int) -> Path:
 def pairs(folder: Path) -> Iterator[str]:
     """A whole run of one step, the first and the second time."""
     for count in (1_000, 10_000, 50_000):
-        step = [*TRAIN, "model=autoencoder", "model.base_channels=8", f"data.root={make_pairs(folder / str(count), count)}",
-                "trainer.max_steps=1", "trainer.limit_val_batches=1", "data.image_size=64"]  # fmt: skip
+        root = make_pairs(folder / str(count), count)
+        step = [*TRAIN, "model=autoencoder", "model.base_channels=8", f"data.root={root}", "trainer.max_steps=1",
+                "trainer.limit_val_batches=1", "data.image_size=64"]  # fmt: skip
         first_look, again = (timed(*step, f"hydra.run.dir={folder}/{count}_{look}") for look in range(2))
         yield f"{count:,} pairs: first {first_look:.0f} s, seen before {again:.1f} s"
 
