@@ -62,7 +62,8 @@ def ended(processes: Processes) -> tuple[list[int], str]:
     return [process.returncode for process in processes], "\n".join(outputs)
 
 
-@pytest.mark.parametrize("by", ["torchrun", pytest.param("srun", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["torchrun", "srun"])
 def test_two_nodes_are_as_two_devices_of_one(
     by: str, comic_root: Path, free_port: int, command: Command, tmp_path: Path
 ) -> None:
