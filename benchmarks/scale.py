@@ -78,7 +78,7 @@ def checks(folder: Path) -> Iterator[str]:
 
 
 def checkpoints(folder: Path) -> Iterator[str]:
-    """What the last checkpoint of each model takes at 256 x 256."""
+    """What the last checkpoint of each model takes, of networks for 64 x 64."""
     for model in ("resunet", "resunet_gan", "autoencoder", "pix2pix"):
         run = folder / model
         seconds = []

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from image_translation.cli.errors import UserError
 from image_translation.cli.help import help_text
 from image_translation.cli.jobs import is_elsewhere, run_job
-from image_translation.cli.messages import explain, refuse_flags, refuse_new_keys, report
+from image_translation.cli.messages import config_dirs, explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
 from image_translation.cli.sweep import end_sweep
 
@@ -71,13 +71,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             # Hydra would make a folder called ~.
             place = r"^(hydra\.(?:run|sweep)\.dir=['\"]?)~(?=/|$)"
             sys.argv = [re.sub(place, lambda found: found[1] + str(Path.home()), word) for word in sys.argv]
-            sys.argv[1:] = flags_first(sys.argv[1:])
+            flags, overrides = split_flags(sys.argv[1:])
+            sys.argv[1:] = [*flags, *overrides]  # Hydra takes its own flags in the first place only
             try:
                 refuse_flags(config_name)
                 refuse_new_keys(config_name)
                 if {"--help", "-h"} & {*sys.argv}:
-                    overrides, folders = split_flags(sys.argv[1:])
-                    print(help_text(function.__globals__["__doc__"], CONF, config_name, overrides, folders))
+                    description, folders = function.__globals__["__doc__"], config_dirs(sys.argv)
+                    print(help_text(description, CONF, config_name, overrides, folders))
                 else:
                     application()
             except BrokenPipeError:  # the reader of our output has seen enough: --help | head
@@ -98,8 +99,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     return decorate
 
 
-def flags_first(words: list[str]) -> list[str]:
-    """A command line's words with Hydra's flags, and their values, in the first place: it takes them there only."""
+def split_flags(words: list[str]) -> tuple[list[str], list[str]]:
+    """A command line's words: Hydra's flags with their values, and the others."""
     flags, others, waiting = list[str](), list[str](), iter(words)
     for word in waiting:
         if word in FLAGS or word.partition("=")[0] in FLAGS_WITH_VALUE:
@@ -108,20 +109,7 @@ def flags_first(words: list[str]) -> list[str]:
                 flags.extend(islice(waiting, 1))
         else:
             others.append(word)
-    return [*flags, *others]
-
-
-def split_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides among a command line's words, and the values of ``--config-dir``."""
-    overrides, folders, waiting = list[str](), list[str](), iter(words)
-    for word in waiting:
-        name, _, value = word.partition("=")
-        if name in FLAGS_WITH_VALUE:
-            value = value or next(waiting, "")
-            folders += [value] if name in ("--config-dir", "-cd") else []
-        elif word not in FLAGS:
-            overrides.append(word)
-    return overrides, folders
+    return flags, others
 
 
 def instantiate(node: DictConfig, path: str, **kwargs: Any) -> Any:

@@ -11,15 +11,15 @@ LINE = re.compile(r"^( *)(\w+):(?: .*?)??(?:\s+# (.*))?$")
 COLUMN = 44  # where comments begin
 
 
-def help_text(description: str, conf: Path, config_name: str, overrides: Sequence[str], folders: Sequence[str]) -> str:
+def help_text(description: str, conf: Path, config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
     """The help of a command: its description, whose first line is a sentence, and the options of its config.
 
     ``folders`` are the user's own, with configs beside those of ``conf``.
     """
-    own = [f"hydra.searchpath=[{','.join(f'file://{Path(folder).absolute()}' for folder in folders)}]"]
+    own = [f"hydra.searchpath=[{','.join(f'file://{folder.absolute()}' for folder in folders)}]"]
     with hydra.initialize_config_dir(str(conf), version_base="1.3"):
         cfg = hydra.compose(config_name, [*overrides, *(own if folders else [])], return_hydra_config=True)
-    places = [conf, *map(Path, folders)]
+    places = [conf, *folders]
     groups = {}
     for group in sorted(name for name in {*cfg, *cfg.hydra.runtime.choices} if (conf / name).is_dir()):
         if not group.startswith("hydra"):

@@ -18,12 +18,11 @@ from image_translation.runs.files import is_locked
 from image_translation.runs.folder import MANIFEST, end_log, read_manifest
 
 POLL = 2.0  # seconds between two looks at a job that another process does
-BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 def is_elsewhere(hydra: HydraConf) -> bool:
     """Whether this is a job of a sweep by another launcher than Hydra's own, which runs one after the other."""
-    return bool(hydra.mode == RunMode.MULTIRUN and hydra.launcher._target_ != BASIC)
+    return bool(hydra.mode == RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] != "basic")
 
 
 def run_job(hydra: HydraConf, command: str) -> Any:

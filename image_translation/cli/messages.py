@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,11 +97,16 @@ def refuse_flags(config_name: str) -> None:
             raise UserError(f"{argument}: options are written key=value, as {option}={value or following}.")
 
 
+def config_dirs(words: Sequence[str]) -> list[Path]:
+    """The user's own folders of configs, which a command line names."""
+    flags = [word.partition("=")[::2] for word in words]
+    return [Path(value or following) for (flag, value), (following, _) in pairwise([*flags, ("", "")])
+            if flag in ("--config-dir", "-cd")]  # fmt: skip
+
+
 def refuse_new_keys(config_name: str) -> None:
     """UserError for ``+epochs=3``, which nothing reads, and for ``+trainer.max_epoch=3``, nearly an option."""
-    flags = [word.partition("=")[::2] for word in sys.argv]
-    own = [Path(value or following) for (flag, value), (following, _) in pairwise([*flags, ("", "")])
-           if flag in ("--config-dir", "-cd")]  # fmt: skip
+    own = config_dirs(sys.argv)
     known = _known_options(config_name) if any(word.startswith("+") for word in sys.argv[1:]) else []
     for word in sys.argv[1:]:
         name = word.lstrip("+").partition("=")[0].partition("@")[0]

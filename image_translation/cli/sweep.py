@@ -72,9 +72,10 @@ class SweepTable(Callback):
         names = [name for name in names if len({own.get(name) for own in options.values()}) > 1]
         rows = []
         for job, (_, succeeded) in jobs.items():
-            run: dict[str, Any] = read_manifest(job) if (job / MANIFEST).exists() else {"status": "interrupted"}
+            manifest = read_manifest(job) if (job / MANIFEST).exists() else {}
+            run: dict[str, Any] = manifest or {"status": "finished"}  # a fast_dev_run leaves none
             if not succeeded:
-                stopped = run["status"] in ("running", "interrupted") and (succeeded is None or "task" in run)
+                stopped = manifest["status"] in ("running", "interrupted") if manifest else succeeded is None
                 run = {"status": "interrupted" if stopped else "failed"}
             row = {"job": job.name, "task": run.get("task"), "status": run["status"]}
             row |= {name: options[job].get(name) for name in names}

@@ -154,7 +154,7 @@ class Run:
         The manifest has it at once, because Lightning kills a main process that does not end within some seconds.
         """
         if not is_main_process():
-            process = next(os.environ[name] for name in RANKS if name in os.environ)
+            process = next(os.environ[name] for name in RANKS if os.environ.get(name, "0") != "0")
             reason = f"A process of this run failed, process {process}: {str(error) or repr(error)}"
             write_text(self.folder / REASON, reason)
             if manifest := _manifest_if_any(self.folder):
