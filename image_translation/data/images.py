@@ -44,6 +44,8 @@ def read_image(
     ``name`` if it is not an image, or damaged, too large, or of a kind that has no single meaning in 8 bits.
     """
     with open_image(content, name) as image:
+        if getattr(image, "is_animated", False):
+            _warn(f"{name}: has {image.n_frames} frames or pages; only the first is read.")  # type: ignore[attr-defined]
         tags = _tags(image)
         is_planar = tags.get(PLANAR_CONFIGURATION) == 2 and tags[BITSPERSAMPLE].count(16) > 1
         if is_planar or (";16" in str(image.tile) and "transparency" in image.info):  # a tile names the raw mode

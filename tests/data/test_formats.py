@@ -136,6 +136,19 @@ def test_other_kinds_and_what_has_no_safe_meaning_are_refused(kind: str) -> None
         pixels(content)
 
 
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_of_several_frames_the_first_is_read_and_a_warning_says_so(form: str, caplog: pytest.LogCaptureFixture) -> None:
+    frames = [image(seed, SIZE).quantize(8).convert("RGB") for seed in range(3)]
+    content = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+    first = np.asarray(read_image(content, f"moving {form}", "white"))
+    assert np.abs(first.astype(int) - np.asarray(frames[0])).mean() < 1
+    assert [record.message for record in caplog.records] == [
+        f"moving {form}: has 3 frames or pages; only the first is read."
+    ]
+    read_image(encoded(frames[0], form), f"still {form}", "white")
+    assert len(caplog.records) == 1
+
+
 def test_more_pixels_than_pillows_limit_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15 * 24)
     with pytest.raises(UserError, match="file: 24×16 are more than 360 pixels"):
