@@ -140,9 +140,11 @@ class Predictor:
                         "Predict large images with the checkpoint, or with tile=0.")  # fmt: skip
 
         def forward(part: Tensor) -> Tensor:
-            trim_memory()  # what decoding and other tiles have left is scattered
-            return self._forward(part[None])[0].cpu()
+            output = self._forward(part[None])[0].cpu()
+            trim_memory()  # what it has left is scattered
+            return output
 
+        trim_memory()  # likewise what decoding has left
         with Statistics(self.model.generator) as statistics:
             statistics.collect(image, parts_of(height, width, self.tile, self.divisor), forward)
             return blend_tiles(image, places, forward, self.target)

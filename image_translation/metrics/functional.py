@@ -4,13 +4,14 @@ All take output and target, (N, C, H, W) in 0 … ``peak``, as float64 where the
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 PEAK = 255.0
 IDENTICAL_PSNR = 100.0  # dB, for identical images, whose PSNR is infinite
-BORDER = 5  # half of the SSIM's 11×11 window
+BORDER, SIGMA = 5, 1.5  # half of the SSIM's 11×11 window, and its Gaussian's standard deviation
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
@@ -33,11 +34,27 @@ def ssim(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
     """
     # On a CPU, convolutions take 20 times as long in float64; on a GPU, float32 ones may be rounded to TF32.
     dtype = torch.float64 if output.is_cuda else torch.float32
-    pair = output.to(dtype) / peak, target.to(dtype) / peak
-    windows = structural_similarity_index_measure(*pair, data_range=1.0, reduction="none", return_full_image=True)[1]
-    # The mean that torchmetrics returns includes windows that cross the border.
-    inside: Tensor = windows[..., BORDER:-BORDER, BORDER:-BORDER]
-    return inside.mean(dim=(1, 2, 3))
+    return ssim_windows(output.to(dtype) / peak, target.to(dtype) / peak).mean(dim=(1, 2, 3))
+
+
+def ssim_windows(output: Tensor, target: Tensor) -> Tensor:
+    """The SSIM of each window inside of images (N, C, H, W) in [0, 1]: (N, C, H − 10, W − 10)."""
+    c1, c2 = 0.01**2, 0.03**2
+    mean, wanted = gaussian_windows(output), gaussian_windows(target)
+    product, squares = mean * wanted, mean.square() + wanted.square()
+    covariance = gaussian_windows(output * target) - product
+    variances = gaussian_windows(output.square() + target.square()) - squares
+    return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+
+
+def gaussian_windows(images: Tensor) -> Tensor:
+    """The means of images in the windows of SSIM, in two passes, which take a third of the time of one."""
+    n, channels, height, width = images.shape
+    places = torch.arange(-BORDER, BORDER + 1, dtype=images.dtype, device=images.device)
+    weights = torch.softmax(-places.square() / (2 * SIGMA**2), 0).expand(n * channels, 1, 1, -1)
+    maps = F.conv2d(images.reshape(1, n * channels, height, width), weights, groups=n * channels)
+    maps = F.conv2d(maps, weights.transpose(2, 3), groups=n * channels)
+    return maps.view(n, channels, *maps.shape[2:])
 
 
 def report_ssim(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
