@@ -11,7 +11,7 @@ from torchvision.io import ImageReadMode, decode_png
 
 from image_translation.cli.errors import UserError
 from image_translation.data.images import open_image, read_image, resize_image
-from image_translation.data.kinds import DTYPES, MODES, Array, Kind, Stored, to_image
+from image_translation.data.kinds import DTYPES, MODES, Array, Kind, Stored, refuse_unknown, to_image
 
 
 def read(content: bytes, name: object, kind: Kind, background: str, least: int | None = None) -> Stored:
@@ -43,9 +43,9 @@ def _read_mask(content: bytes, name: object, kind: Kind) -> Image.Image:
         if values.ndim == 3 and (values == values[..., :1]).all():
             values = values[..., 0]
     if values.ndim == 3:
-        raise UserError(f"{name}: has colors; a mask is a gray or palette image, whose values are numbers of classes.")
-    if values.max() >= kind.classes:
-        raise UserError(f"{name}: has the class {values.max()}, which data.classes={kind.classes} does not allow.")
+        raise UserError(f"{name}: has colors; a mask is a gray or palette image, whose values are numbers of classes. "
+                        "Write each color's number in its place: mask[(colors == color).all(-1)] = number")  # fmt: skip
+    refuse_unknown(values, kind, name)
     return Image.fromarray(values.astype(np.uint8))
 
 

@@ -51,12 +51,21 @@ def report_ssim(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
     return (2 * mx * my + c1) * (2 * sx * sy + c2) / ((mx**2 + my**2 + c1) * (sx**2 + sy**2 + c2))
 
 
-def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """The part of the pixels of masks (N, 1, H, W) whose class is right, 0 … 1."""
-    return (output == target).to(output.dtype).mean(dim=(1, 2, 3))
+def accuracy(output: Tensor, target: Tensor, classes: int) -> Tensor:
+    """The part of the pixels of masks (N, 1, H, W) whose class is right, 0 … 1, of those whose target is of a class.
+
+    Of an image without any, 1.
+    """
+    labeled = target < classes
+    wrong = (labeled & (output != target)).sum(dim=(1, 2, 3))
+    return 1 - wrong.to(output.dtype) / labeled.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 def miou(output: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Mean intersection over union, 0 … 1, over the classes that an image's output or target has."""
-    pairs = zip(output.long(), target.long(), strict=True)
-    return torch.stack([multiclass_jaccard_index(*pair, num_classes=classes, average="macro") for pair in pairs])
+    """Mean intersection over union, 0 … 1, over the classes that an image's output or target has, likewise."""
+    values = []
+    for one, other in zip(output.long(), target.long(), strict=True):
+        labeled = other < classes
+        score = multiclass_jaccard_index(one[labeled], other[labeled], num_classes=classes, average="macro")
+        values.append(torch.where(labeled.any(), score, 1.0))
+    return torch.stack(values)

@@ -47,6 +47,7 @@ def values(content: bytes, kind: Kind) -> Any:
 
 
 MASK = make_kind("target", "mask", 4, None, None)
+LABELED = make_kind("target", "mask", 4, None, None, ignore=255)
 RAW = make_kind("target", "raw", None, [-2, 2], None)
 HIGH = (DEEP >> 8).astype(np.uint8)
 FILES = {
@@ -88,7 +89,10 @@ def test_a_palette_image_is_a_mask_of_its_indices() -> None:
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
     (MASK, png(CLASSES + 1), "it: has the class 4, which data.classes=4 does not allow"),
+    (MASK, png(CLASSES // 2 * 255), "(divide a mask of 0 and 255 by 255), or, if its pixels are of no class: data."),
+    (LABELED, png(CLASSES + 60), "it: has the class 63"),
     (MASK, png(HIGH), "it: has colors; a mask is a gray or palette image"),
+    (MASK, png(HIGH), "Write each color's number in its place: mask[(colors == color).all(-1)] = number"),
     (KINDS["grey16"], imagecodecs.png_encode(DEEP), "it: grey16 has 1 of 8 or 16 bits; found 3 channels of uint16"),
     (KINDS["rgb16"], tiff(FIVE[..., :3]), "it: rgb16 has 3 of 8 or 16 bits; found 3 channels of float32"),
     (RAW, npy(np.full((3, 3), np.nan)), "it: has values that are NaN or infinite"),
@@ -171,6 +175,7 @@ def test_outputs_are_written_as_they_are_read(kind: Kind, array: Any) -> None:
 @pytest.mark.parametrize(("options", "message"), [
     ({"target": "mask"}, "target=mask needs classes, how many there are, from 2 to 256; got None"),
     ({"target": "mask", "classes": 1}, "from 2 to 256; got 1"),
+    ({"target": "mask", "classes": 4, "ignore": 3}, "ignore must be no class but a number from 4 to 255; got 3"),
     ({"input": "raw", "range": [1, 0]}, r"range must be \[low,high\] with low < high"),
     ({"input": "jpeg"}, "input must be one of rgb, grey, rgba, grey16, rgb16, mask, raw; got 'jpeg'"),
     ({"layout": "aligned", "input_folder": None, "input": "grey"}, "both halves are of one kind"),
@@ -273,7 +278,8 @@ def test_without_its_package_color_of_16_bits_is_refused_at_once(monkeypatch: py
 
 @pytest.mark.parametrize(("options", "expected"), [
     ({"input": "grey16", "target": "grey16", "range": [0, 4095]}, "range is for raw images only"),
-    ({"classes": 4}, "classes are for masks only"),
+    ({"classes": 4}, "classes and ignore are for masks only"),
+    ({"ignore": 255}, "classes and ignore are for masks only"),
 ])  # fmt: skip
 def test_options_that_no_half_has_are_refused(options: dict[str, Any], expected: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=expected):
