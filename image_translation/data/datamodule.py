@@ -22,7 +22,7 @@ from image_translation.data.caching import Cached, MemoryCache, choose_cache, ke
 from image_translation.data.dataset import Held, PairedImageDataset, Windows
 from image_translation.data.derived_inputs import describe
 from image_translation.data.images import tell_crop_loss
-from image_translation.data.integrity import check_images
+from image_translation.data.integrity import check_images, refuse_small
 from image_translation.data.kinds import complete, make_kinds
 from image_translation.data.roots import scan
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
@@ -137,6 +137,8 @@ class PairedImageDataModule(LightningDataModule):
         told = forms if "input" in forms else {**forms, "input": forms["target"]}
         self.kinds = {half: complete(kind, f"data.{half}", told[half]) for half, kind in self.kinds.items()}
         kinds = self.kinds["input"], self.kinds["target"]
+        if self.resize in EVALUATED and not kinds[1].classes:
+            refuse_small(splits, sizes, self.sides if self.resize == "pad" else None)
         form = self.source, self.sides, EVALUATED.get(self.resize, self.resize), self.background, kinds
         self.datasets = {
             split: PairedImageDataset(pairs, *form, pixels=sum(map(math.prod, sizes[split])))

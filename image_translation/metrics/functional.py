@@ -8,9 +8,11 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from image_translation.metrics.names import SSIM_WINDOW
+
 PEAK = 255.0
 IDENTICAL_PSNR = 100.0  # dB, for identical images, whose PSNR is infinite
-BORDER = 5  # half of the SSIM's 11×11 window
+BORDER = SSIM_WINDOW // 2
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
