@@ -46,7 +46,8 @@ def main(cfg: DictConfig) -> None:
     start = time.monotonic()
     failed = predict_jobs(predictor, jobs, cfg.transparency, cfg.side_by_side, cfg.smooth)
     done = len(jobs) - len(failed)
-    print(f"{output}: {done} files, {done / (time.monotonic() - start):.2g} a second.")
+    rate = done / (time.monotonic() - start)
+    print(f"{output}: {done} files, {round(rate, 1 if rate >= 1 else 3):g} a second.")
     raise_failed(failed, len(jobs))
 
 

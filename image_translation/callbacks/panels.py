@@ -91,5 +91,5 @@ def draw_panel(columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[
         left = GAP + i * (width + GAP)
         pen.text((left + width // 2, HEADER // 2 + 1), name, fill="black", anchor="mm")
         for top, image in zip(tops, images, strict=False):
-            panel.paste(image, (left, top + above))
+            panel.paste(image, (left, top + above), image if image.mode == "RGBA" else None)
     return panel

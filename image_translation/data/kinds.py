@@ -156,7 +156,8 @@ def complete(kind: Kind, option: str, forms: set[tuple[int, str]]) -> Kind:
     ((channels, dtype),) = forms
     if not kind.peak:
         if dtype not in HIGHEST:
-            raise UserError(f"{option}=raw: values of type {dtype} have no range of their own: data.range=[low,high]")
+            raise UserError(f"{option}=raw: only uint8 and uint16 have a range of their own. These values are of "
+                            f"another type, read as {dtype}: data.range=[low,high]")  # fmt: skip
         kind = replace(kind, high=HIGHEST[dtype])
     fits = kind.show and len(kind.show) <= channels  # input and target share the option
     show = kind.show if fits else (0, 1, 2) if channels >= 3 else (0,)
@@ -199,6 +200,9 @@ def to_shown(images: Tensor, kind: Kind) -> Tensor:
     """Stored values (..., C, H, W) as uint8 (..., 3, H, W) for eyes; of masks each class has a color of its own."""
     if kind.classes:
         return palette(kind).to(images.device)[images[..., 0, :, :].long()].movedim(-1, -3)
+    if kind.name == "rgba":  # as on a white page
+        alpha = images[..., 3:4, :, :].float() / 255
+        return (255 - alpha * (255 - images[..., :3, :, :].float())).round().to(torch.uint8)
     if kind.dtype != "uint8" or kind.name == "raw":
         images = ((images.float() - kind.low) * (255 / kind.peak)).clamp(0, 255).round().to(torch.uint8)
     shown = images[..., list(kind.show), :, :]
