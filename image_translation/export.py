@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     check_values(cfg, EXPORT)
     # Imported here, because --help and --cfg must not wait for torch.
     from image_translation.inference.checkpoints import load, save_generator, write_hub
-    from image_translation.inference.graph import SUFFIXES, write_proven
+    from image_translation.inference.graph import SUFFIXES, compared, write_proven
 
     source, suffix = trained_run(str(folder_of("run", cfg.run))), SUFFIXES[cfg.format]
     output = Path(f"model{suffix}" if cfg.output is None else str(cfg.output)).expanduser()
@@ -41,7 +41,8 @@ def main(cfg: DictConfig) -> None:
         save_generator(model, output)
     else:
         equal = write_proven(model, output, cfg.format, redact(facts_of(source)))
-        proof = f" {100 * equal:.2f} % of its outputs' 8-bit values equal the checkpoint's, the others are 1 off."
+        others = "" if model.target_kind.classes else ", the others are 1 off"
+        proof = f" {100 * equal:.2f} % of its outputs' {compared(model.target_kind)} equal the checkpoint's{others}."
     print(f"{output}: the generator of a {type(model).__name__}.{proof}")
 
 

@@ -9,6 +9,7 @@ import time
 from omegaconf import DictConfig, ListConfig
 
 from image_translation.cli.app import command, folder_of
+from image_translation.cli.console import per_second
 from image_translation.cli.values import PREDICT, check_values
 from image_translation.runs.folder import trained_run
 
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     start = time.monotonic()
     failed = predict_jobs(predictor, jobs, cfg.transparency, cfg.side_by_side, cfg.smooth)
     done = len(jobs) - len(failed)
-    print(f"{output}: {done} files, {done / (time.monotonic() - start):.2g} a second.")
+    print(f"{output}: {done} files, {per_second(done, time.monotonic() - start)} a second.")
     raise_failed(failed, len(jobs))
 
 

@@ -56,7 +56,7 @@ def train(cfg: DictConfig, run: Run) -> float | None:
     callbacks = [instantiate(node, f"callbacks.{name}") for name, node in cfg.callbacks.items()]
     first = LambdaCallback(on_fit_start=lambda *_: model.load_state_dict(start, strict=False),
                            on_train_batch_end=lambda *_, **__: run.keep())  # fmt: skip
-    trainer = make_trainer(cfg.trainer, [first, *callbacks], trains=model.trains)
+    trainer = make_trainer(cfg.trainer, [first, *callbacks], model.trains, streams=datamodule.source.streaming)
     run.require_same_devices(trainer.world_size)
     datamodule.require(*(["train", "val"] if model.trains else ["val"]), *splits)
     if datamodule.batch_size == "auto":

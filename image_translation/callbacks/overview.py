@@ -14,7 +14,7 @@ from PIL import Image
 from pytorch_lightning import Trainer
 
 from image_translation.callbacks.panels import draw_panel
-from image_translation.data.transforms import to_stored
+from image_translation.data.transforms import from_float, to_stored
 from image_translation.metrics.image_scores import ImageScores, mean_metrics
 from image_translation.metrics.names import LEADERS, leading, title
 
@@ -44,7 +44,7 @@ def val_baselines(model: Any, trainer: Trainer) -> dict[str, dict[str, float]]:
     kind = model.target_kind
     scores = {name: ImageScores(**kind.scale, sync_on_compute=False) for name in model.baselines.names}
     for batch in islice(datamodule.plain_batches("val", model.device), batches):
-        target = to_stored(batch["target"], kind)
+        target = from_float(batch["target"], kind)
         for name, output in model.baselines.predict(batch["input"]).items():
             scores[name].to(model.device).update(to_stored(output, kind), target, batch["name"])
     # Without a validation there is nothing to compare with.

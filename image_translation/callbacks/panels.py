@@ -14,7 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from image_translation.cli.errors import at_least
 from image_translation.data.kinds import to_shown
-from image_translation.data.transforms import to_stored
+from image_translation.data.transforms import from_float, to_stored
 from image_translation.runs.files import atomic_write
 
 GAP, HEADER, LARGEST = 4, 18, 512  # pixels
@@ -58,7 +58,8 @@ class Panels(Callback):
                 for name, images in {**batch, "output": model(batch["input"])}.items():
                     if name in columns:
                         kind = model.input_kind if name == "input" else model.target_kind
-                        columns[name].append(to_pil_image(to_shown(to_stored(images, kind), kind)[0].cpu()))
+                        stored = to_stored(images, kind) if name == "output" else from_float(images, kind)
+                        columns[name].append(to_pil_image(to_shown(stored, kind)[0].cpu()))
         model.train(training)
         panel = draw_panel(columns)
         self.dirpath.mkdir(exist_ok=True)
@@ -90,5 +91,5 @@ def draw_panel(columns: Mapping[str, Sequence[Image.Image]], captions: Sequence[
         left = GAP + i * (width + GAP)
         pen.text((left + width // 2, HEADER // 2 + 1), name, fill="black", anchor="mm")
         for top, image in zip(tops, images, strict=False):
-            panel.paste(image, (left, top + above))
+            panel.paste(image, (left, top + above), image if image.mode == "RGBA" else None)
     return panel

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import to_pil_image
 from image_translation.callbacks.overview import draw_curves, draw_results, stack, val_baselines
 from image_translation.cli.errors import at_least
 from image_translation.data.kinds import Kind, to_image, to_shown
-from image_translation.data.transforms import to_stored
+from image_translation.data.transforms import from_float
 from image_translation.data.values import encode
 from image_translation.metrics.image_scores import Scores
 from image_translation.metrics.names import HIGHER_IS_BETTER, SHARPNESS, title
@@ -61,7 +61,7 @@ class TestResultsWriter(Callback):
     def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
         input_kind, kind = pl_module.input_kind, pl_module.target_kind
         inputs, targets, outputs = (
-            to_stored(batch["input"], input_kind).cpu(), to_stored(batch["target"], kind).cpu(), outputs.cpu()
+            from_float(batch["input"], input_kind).cpu(), from_float(batch["target"], kind).cpu(), outputs.cpu()
         )  # fmt: skip
         for name, source, target, output in zip(batch["name"], inputs, targets, outputs, strict=True):
             write_image(output, kind, self.folder / "images" / f"{name}.png")

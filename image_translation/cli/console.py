@@ -36,6 +36,11 @@ def rounded(number: float) -> str:
     return f"{number:.3g}" if 0 < abs(number) < 0.01 else f"{number:.3f}"
 
 
+def per_second(count: int, seconds: float) -> str:
+    """A rate in plain digits."""
+    return f"{round(count / seconds, 1 if count > seconds else 3):g}"
+
+
 def print_results(scores: Mapping[str, Mapping[str, float]], split: str, *folders: Path) -> None:
     """The metrics of each model, and where the images are."""
     if is_main_process():

@@ -92,7 +92,8 @@ def encode(path: Path, side: int) -> str | None:
     """An image as the data URL of a WebP file, at most ``side`` pixels wide and high; None if it can't be read."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
-            small = image.convert("RGB")
+            small = Image.new("RGB", image.size, "white")
+            small.paste(image, mask=image if image.mode == "RGBA" else None)
     except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
         return None
     small.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -22,8 +22,8 @@ from image_translation.data.caching import Cached, MemoryCache, choose_cache, ke
 from image_translation.data.dataset import Held, PairedImageDataset, Windows
 from image_translation.data.derived_inputs import describe
 from image_translation.data.images import tell_crop_loss
-from image_translation.data.integrity import check_images
-from image_translation.data.kinds import complete, make_kind, refuse_unused
+from image_translation.data.integrity import check_images, refuse_small
+from image_translation.data.kinds import complete, make_kinds
 from image_translation.data.roots import scan
 from image_translation.data.sampler import OutlastingLoader, ResumableDistributedSampler, outlast_signals
 from image_translation.data.sources import SOURCES
@@ -65,6 +65,7 @@ class PairedImageDataModule(LightningDataModule):
         input: str = "rgb",  # noqa: A002
         target: str = "rgb",
         classes: int | None = None,
+        ignore: int | None = None,
         range: Sequence[Any] | None = None,  # noqa: A002
         show: Sequence[int] | None = None,
         background: str = "white",
@@ -103,10 +104,8 @@ class PairedImageDataModule(LightningDataModule):
         input = target if derive is not None else input  # noqa: A001
         if layout == "aligned" and input != target:
             raise UserError(f"layout=aligned: both halves are of one kind, got input={input} target={target}.")
-        refuse_unused((input, target), classes, range)
-        ranges = range if range and isinstance(range[0], Sequence) else (range,)
-        self.kinds = {"input": make_kind("input", input, classes, ranges[0], show, self.source.parts),
-                      "target": make_kind("target", target, classes, ranges[-1], show)}  # fmt: skip
+        names = {"input": input, "target": target}
+        self.kinds = make_kinds(names, self.source.parts, classes, ignore, range, show)
         self.source.with_arrays = any(kind.name == "raw" for kind in self.kinds.values())
         self.task, self.root, self.derive, self.background, self.image_size = task, root, derive, background, image_size
         self.resize = one_of("resize", resize, RESIZE)
@@ -138,6 +137,8 @@ class PairedImageDataModule(LightningDataModule):
         told = forms if "input" in forms else {**forms, "input": forms["target"]}
         self.kinds = {half: complete(kind, f"data.{half}", told[half]) for half, kind in self.kinds.items()}
         kinds = self.kinds["input"], self.kinds["target"]
+        if self.resize in EVALUATED and not kinds[1].classes:
+            refuse_small(splits, sizes, self.sides if self.resize == "pad" else None)
         form = self.source, self.sides, EVALUATED.get(self.resize, self.resize), self.background, kinds
         self.datasets = {
             split: PairedImageDataset(pairs, *form, pixels=sum(map(math.prod, sizes[split])))
@@ -148,15 +149,8 @@ class PairedImageDataModule(LightningDataModule):
         else:
             # Larger from their files: enlarged from the size of the others they would be blurred, and so the outputs.
             height, width = (round(side * JITTER) if self.jitter else side for side in self.sides)
-            self.training = PairedImageDataset(
-                splits["train"],
-                self.source,
-                (height, width),
-                self.resize,
-                self.background,
-                kinds,
-                quick=self.source.is_apart,
-            )
+            form = self.source, (height, width), self.resize, self.background, kinds
+            self.training = PairedImageDataset(splits["train"], *form, quick=self.source.is_apart)
         counts: dict[str, int | None] = {split: len(splits[split]) for split in SPLITS}
         if self.source.streaming:
             self.stream = Streaming(self, kinds)

@@ -19,6 +19,7 @@ from image_translation.data.images import in_threads
 from image_translation.data.kinds import PHOTOS, Kind, Stored, form_of, size_of
 from image_translation.data.sources.base import File, Pair, PairSource, bullets
 from image_translation.data.values import read
+from image_translation.metrics.names import SSIM_WINDOW
 from image_translation.runs.files import write_text
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,19 @@ def check_images(
     found = {half: {(channels, dtype) for channels, dtype in of_half}
              for half, of_half in zip(source.halves, zip(*forms, strict=True), strict=True)}  # fmt: skip
     return fingerprint(pairs, digests), len(leaks), sizes, found
+
+
+def refuse_small(
+    splits: Mapping[str, list[Pair]], sizes: Mapping[str, list[list[int]]], fitted: tuple[int, int] | None
+) -> None:
+    """UserError for an image that is too small for SSIM at its own size, or ``fitted`` into a height and width."""
+    for split, pairs in splits.items():
+        for pair, (width, height) in zip(pairs, sizes[split], strict=True):
+            scale = min(fitted[0] / height, fitted[1] / width) if fitted else 1.0
+            if (smaller := round(min(width, height) * scale)) < SSIM_WINDOW:
+                raise UserError(f"{pair.target}: of {width}×{height} pixels, the smaller side would be tested at "
+                                f"{smaller}; SSIM needs {SSIM_WINDOW}. Remove the pair, or set data.resize=crop or "
+                                "stretch.")  # fmt: skip
 
 
 def fingerprint(pairs: Iterable[tuple[str, Pair]], digests: Iterable[Sequence[str]]) -> str:

@@ -31,6 +31,7 @@ class Kind:
         dtype: of its values there: ``uint8``, ``uint16`` or ``float32``.
         low, high: the values that become −1 and 1.
         classes: of a mask, whose values are the numbers of classes.
+        ignore: of a mask, the value of pixels that are of no class; None if all are of one.
         show: the channels that are shown as red, green and blue, or one for gray.
     """
 
@@ -40,6 +41,7 @@ class Kind:
     low: float = 0.0
     high: float = 255.0
     classes: int = 0
+    ignore: int | None = None
     show: tuple[int, ...] = (0, 1, 2)
     parts: int = 1
 
@@ -96,12 +98,17 @@ KINDS = {
 }
 
 
-def refuse_unused(names: Sequence[str], classes: Any, low_and_high: Any) -> None:
-    """UserError for options that none of the kinds with these names has."""
-    if low_and_high and "raw" not in names:
+def make_kinds(
+    names: Mapping[str, str], parts: int, classes: int | None, ignore: int | None, value_range: Any, show: Any
+) -> dict[str, Kind]:
+    """The kinds of ``input`` and ``target``; UserError for options that neither of them has."""
+    if value_range and "raw" not in names.values():
         raise UserError("range is for raw images only (also for 12 bits in 16-bit files: input=raw target=raw).")
-    if classes and "mask" not in names:
-        raise UserError("classes are for masks only: input=mask or target=mask.")
+    if (classes or ignore is not None) and "mask" not in names.values():
+        raise UserError("classes and ignore are for masks only: input=mask or target=mask.")
+    ranges = value_range if value_range and isinstance(value_range[0], Sequence) else (value_range,)
+    return {"input": make_kind("input", names["input"], classes, ranges[0], show, parts, ignore),
+            "target": make_kind("target", names["target"], classes, ranges[-1], show, 1, ignore)}  # fmt: skip
 
 
 def make_kind(
@@ -111,8 +118,9 @@ def make_kind(
     value_range: Sequence[float] | None,
     show: Sequence[int] | None,
     parts: int = 1,
+    ignore: int | None = None,
 ) -> Kind:
-    """The kind of this name with what the options ``data.classes``, ``data.range`` and ``data.show`` say of it."""
+    """The kind of this name with what the options ``classes``, ``range``, ``show`` and ``ignore`` say of it."""
     kind = KINDS[one_of(option, name, KINDS)]
     kind = replace(kind, stored=kind.stored * parts, parts=parts)
     if name == "rgb16" and find_spec("imagecodecs") is None:  # or its results could not be written in the end
@@ -122,7 +130,9 @@ def make_kind(
     if name == "mask":
         if not classes or not 2 <= classes <= 256:
             raise UserError(f"{option}=mask needs classes, how many there are, from 2 to 256; got {classes}.")
-        return replace(kind, classes=classes)
+        if ignore is not None and ignore not in range(classes, 256):
+            raise UserError(f"ignore must be no class but a number from {classes} to 255; got {ignore}.")
+        return replace(kind, classes=classes, ignore=ignore)
     if name != "raw":
         return kind
     if value_range is not None:
@@ -146,13 +156,26 @@ def complete(kind: Kind, option: str, forms: set[tuple[int, str]]) -> Kind:
     ((channels, dtype),) = forms
     if not kind.peak:
         if dtype not in HIGHEST:
-            raise UserError(f"{option}=raw: values of type {dtype} have no range of their own: data.range=[low,high]")
+            raise UserError(f"{option}=raw: only uint8 and uint16 have a range of their own. These values are of "
+                            f"another type, read as {dtype}: data.range=[low,high]")  # fmt: skip
         kind = replace(kind, high=HIGHEST[dtype])
     fits = kind.show and len(kind.show) <= channels  # input and target share the option
     show = kind.show if fits else (0, 1, 2) if channels >= 3 else (0,)
     if len(show) not in (1, 3) or not all(0 <= channel < channels for channel in show):
         raise UserError(f"data.show={list(show)}: one or three channels from 0 to {channels - 1}.")
     return replace(kind, stored=channels, dtype=dtype, show=show)
+
+
+def refuse_unknown(values: Array, kind: Kind, name: object) -> None:
+    """UserError for a mask's value that is neither the number of a class nor ignored."""
+    is_known = values < kind.classes
+    if kind.ignore is not None:
+        is_known |= values == kind.ignore
+    if not is_known.all():
+        found = values[~is_known].max()
+        raise UserError(f"{name}: has the class {found}, which data.classes={kind.classes} does not allow. Number "
+                        f"classes from 0 to {kind.classes - 1} (divide a mask of 0 and 255 by 255), or, if its pixels "
+                        f"are of no class: data.ignore={found}")  # fmt: skip
 
 
 def form_of(image: Stored) -> tuple[int, str]:
@@ -176,7 +199,10 @@ def to_tensor(image: Stored) -> Tensor:
 def to_shown(images: Tensor, kind: Kind) -> Tensor:
     """Stored values (..., C, H, W) as uint8 (..., 3, H, W) for eyes; of masks each class has a color of its own."""
     if kind.classes:
-        return palette(kind.classes).to(images.device)[images[..., 0, :, :].long()].movedim(-1, -3)
+        return palette(kind).to(images.device)[images[..., 0, :, :].long()].movedim(-1, -3)
+    if kind.name == "rgba":  # as on a white page
+        alpha = images[..., 3:4, :, :].float() / 255
+        return (255 - alpha * (255 - images[..., :3, :, :].float())).round().to(torch.uint8)
     if kind.dtype != "uint8" or kind.name == "raw":
         images = ((images.float() - kind.low) * (255 / kind.peak)).clamp(0, 255).round().to(torch.uint8)
     shown = images[..., list(kind.show), :, :]
@@ -191,16 +217,17 @@ def shown_image(image: Stored, kind: Kind, option: str) -> Image.Image:
     return Image.fromarray(shown.permute(1, 2, 0).contiguous().numpy())
 
 
-def palette(classes: int) -> Tensor:
-    """A color (classes, 3) for each class: black, then colors that are far from their neighbors."""
-    hues = [int(256 * i * GOLDEN) % 256 for i in range(classes)]
+def palette(kind: Kind) -> Tensor:
+    """A color (values, 3) for each value of a mask: black, then colors far from their neighbors; white for no class."""
+    hues = [int(256 * i * GOLDEN) % 256 for i in range(kind.classes)]
     colors = [Image.new("HSV", (1, 1), (hue, 180, 230)).convert("RGB").getpixel((0, 0)) for hue in hues]
-    return torch.tensor([(0, 0, 0), *colors[1:]], dtype=torch.uint8)
+    beyond = 0 if kind.ignore is None else kind.ignore + 1 - kind.classes
+    return torch.tensor([(0, 0, 0), *colors[1:], *[(255, 255, 255)] * beyond], dtype=torch.uint8)
 
 
 def to_image(values: Array, kind: Kind) -> Image.Image:
     """Values (H, W, C) of an 8-bit kind as an image; a mask's has a palette."""
     image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     if kind.classes:
-        image.putpalette(palette(kind.classes).flatten().tolist())
+        image.putpalette(palette(kind).flatten().tolist())
     return image

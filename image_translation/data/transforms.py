@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from image_translation.data.kinds import RGB, Kind
@@ -14,7 +13,8 @@ JITTER = 286 / 256  # Isola et al. 2017, section 6.2: resize to 286, crop 256
 def to_float(images: Tensor, kind: Kind = RGB) -> Tensor:
     """Stored values (N, C, H, W) → float32 in [-1, 1]; of a mask, 1 in the channel of a pixel's class, −1 elsewhere."""
     if kind.classes:
-        return F.one_hot(images[:, 0].long(), kind.classes).movedim(-1, 1).float().mul_(2).sub_(1)
+        numbers = torch.arange(kind.classes, device=images.device)[:, None, None]
+        return (images == numbers).float().mul_(2).sub_(1)
     half = kind.peak / 2
     return torch.div(_computable(images), half).sub_(kind.low / half + 1)
 
@@ -26,6 +26,17 @@ def to_stored(images: Tensor, kind: Kind = RGB) -> Tensor:
     values = (images.float() + 1) * (kind.peak / 2)
     values = (values + kind.low if kind.low else values).clamp(kind.low, kind.high)
     return values if kind.torch_dtype.is_floating_point else values.round().to(kind.torch_dtype)
+
+
+def from_float(images: Tensor, kind: Kind = RGB) -> Tensor:
+    """What ``to_float`` had. Unlike outputs, the pixels of a mask may be of no class."""
+    stored = to_stored(images, kind)
+    return stored if kind.ignore is None else stored.masked_fill(~has_class(images), kind.ignore)
+
+
+def has_class(images: Tensor) -> Tensor:
+    """Which pixels (N, 1, H, W) of masks (N, classes, H, W), as ``to_float`` makes them, are of a class."""
+    return images.amax(1, keepdim=True) > 0
 
 
 def random_crop(

@@ -11,7 +11,9 @@ from torchvision.io import ImageReadMode, decode_png
 
 from image_translation.cli.errors import UserError
 from image_translation.data.images import open_image, read_image, resize_image
-from image_translation.data.kinds import DTYPES, MODES, Array, Kind, Stored, to_image
+from image_translation.data.kinds import DTYPES, HIGHEST, MODES, Array, Kind, Stored, refuse_unknown, to_image
+
+LOWEST = 16  # an array that is lower, but not narrower, and has as many channels, has its channels first
 
 
 def read(content: bytes, name: object, kind: Kind, background: str, least: int | None = None) -> Stored:
@@ -28,12 +30,12 @@ def read(content: bytes, name: object, kind: Kind, background: str, least: int |
     array = _read_array(content, name)
     if kind.name == "raw":
         return array
-    if array.dtype == np.uint8:
-        array = array.astype(np.uint16) * 257  # 255 becomes 65535
-    if array.dtype != np.uint16 or array.shape[2] != kind.stored // kind.parts:
-        found = f"found {array.shape[2]} channels of {array.dtype}. data.input and data.target say what images are."
-        raise UserError(f"{name}: {kind.name} has {kind.stored // kind.parts} of 8 or 16 bits; {found}")
-    return array
+    channels = kind.stored // kind.parts
+    if array.dtype.name not in HIGHEST or array.shape[2] != channels:
+        raise UserError(f"{name}: {kind.name} has {channels} of 8 or 16 bits; found {array.shape[2]} channels of "
+                        f"{array.dtype}. Convert it, or say what images are: data.input and data.target "
+                        f"({kind.name[:-2]} reads any file in 8 bits).")  # fmt: skip
+    return array if array.dtype == np.uint16 else array.astype(np.uint16) * 257  # 255 becomes 65535
 
 
 def _read_mask(content: bytes, name: object, kind: Kind) -> Image.Image:
@@ -43,9 +45,9 @@ def _read_mask(content: bytes, name: object, kind: Kind) -> Image.Image:
         if values.ndim == 3 and (values == values[..., :1]).all():
             values = values[..., 0]
     if values.ndim == 3:
-        raise UserError(f"{name}: has colors; a mask is a gray or palette image, whose values are numbers of classes.")
-    if values.max() >= kind.classes:
-        raise UserError(f"{name}: has the class {values.max()}, which data.classes={kind.classes} does not allow.")
+        raise UserError(f"{name}: has colors; a mask is a gray or palette image, whose values are numbers of classes. "
+                        "Write each color's number in its place: mask[(colors == color).all(-1)] = number")  # fmt: skip
+    refuse_unknown(values, kind, name)
     return Image.fromarray(values.astype(np.uint8))
 
 
@@ -61,7 +63,9 @@ def _read_array(content: bytes, name: object) -> Array:
             decoded = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
             array = decoded.permute(1, 2, 0).numpy()
         else:
-            array = np.asarray(read_image(content, name, "white"))
+            with open_image(content, name) as image:
+                mode = "L" if image.mode == "L" else "RGB"
+            array = np.asarray(read_image(content, name, "white").convert(mode))
     except UserError:
         raise
     except Exception as error:  # each decoder has its own; tifffile names the package that it lacks
@@ -70,6 +74,9 @@ def _read_array(content: bytes, name: object) -> Array:
         array = array[..., None]
     if array.ndim != 3 or not array.size or array.dtype.kind not in "buif":
         raise UserError(f"{name}: expected height × width × channels of numbers, found {array.shape} of {array.dtype}.")
+    if len(array) < LOWEST <= min(array.shape[1:]):
+        raise UserError(f"{name}: found height × width × channels {array.shape}; if its channels come first, save "
+                        "np.moveaxis(array, 0, -1) instead.")  # fmt: skip
     if array.dtype.name not in DTYPES:
         array = array.astype(np.uint8 if array.dtype == bool else np.float32)
     if not np.isfinite(array).all():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from image_translation.data.kinds import Kind
-from image_translation.data.transforms import to_float, to_stored
+from image_translation.data.transforms import from_float, to_float
 from image_translation.inference.graph import Run, open_graph
 from image_translation.models import ImageTranslationModule
 
@@ -19,7 +19,7 @@ class ExportedGraph(nn.Module):
         self.run, (self.input, self.target) = run, kinds
 
     def forward(self, x: Tensor) -> Tensor:
-        images = to_stored(x, self.input).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        images = from_float(x, self.input).permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return to_float(torch.from_numpy(self.run(images)).permute(0, 3, 1, 2), self.target).to(x.device)
 
 

@@ -25,7 +25,7 @@ Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]  # (N, H, W, C) as 
 INPUT, OUTPUT, ABOUT = "images", "outputs", "image_translation"  # names in an exported file
 SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2", "openvino": ".xml", "hub": ""}  # by format
 SIZE = 256  # of proving a model that does not say at which size it was trained
-EQUAL, MOST = 0.99, 1  # the part of the 8-bit values that must be equal, and how far the others may be off
+EQUAL, MOST = 0.99, 1  # the part of the values that must be equal, and how far the others may be off
 
 
 class Graph(nn.Module):
@@ -133,7 +133,8 @@ OPEN: dict[str, Callable[[Path], tuple[Run, str]]] = {
 def differences(model: Any, run: Run, size: tuple[int, int]) -> list[np.ndarray[Any, Any]]:
     """How far a graph's outputs are from the model's: of batches of 1 and 3 images, of three sizes near ``size``.
 
-    In whole steps: of 8 bits 1, of other types 1/4095 of their range, above what float32 rounds off in a network.
+    In whole steps: of 8 bits 1, of other types 1/4095 of their range, above what float32 rounds off in a network. Of
+    masks 1 for another class.
     """
     (rows, columns), given = size, model.input_kind
     kind: Kind = model.target_kind
@@ -147,12 +148,18 @@ def differences(model: Any, run: Run, size: tuple[int, int]) -> list[np.ndarray[
             noise = torch.rand(n, given.channels, height, width, generator=generator)
             images = to_stored(2 * (0.9 * coarse + 0.1 * noise) - 1, given).permute(0, 2, 3, 1).contiguous().numpy()
             expected = np.stack([model.predict(image, tile=0, derive=False) for image in images])
-            found.append((np.abs(run(images).astype(np.float64) - expected) / step).round())
+            steps = (np.abs(run(images).astype(np.float64) - expected) / step).round()
+            found.append(np.minimum(steps, 1) if kind.classes else steps)
     return found
 
 
+def compared(kind: Kind) -> str:
+    """What of the outputs is compared, see ``differences``."""
+    return "classes" if kind.classes else "8-bit values" if kind.dtype == "uint8" else "values, in steps of 12 bits,"
+
+
 def write_proven(model: Any, path: Path, form: str, facts: dict[str, Any]) -> float:
-    """Write a model as a graph if its outputs are the model's; return which part of their 8-bit values is equal.
+    """Write a model as a graph if its outputs are the model's; return which part of their values is equal.
 
     Args:
         model, path, form: see ``write_graph``.
@@ -171,8 +178,9 @@ def write_proven(model: Any, path: Path, form: str, facts: dict[str, Any]) -> fl
         found = differences(model, run, height_and_width("image_size", model.trained_on.get("image_size", SIZE), 1))
         equal, most = min(float((batch == 0).mean()) for batch in found), max(int(batch.max()) for batch in found)
         if equal < EQUAL or most > MOST:
+            what = compared(model.target_kind)
             raise UserError(f"The exported graph is not right, so nothing was written: {100 * equal:.2f} % of its "
-                            f"outputs' 8-bit values equal the checkpoint's, and one is off by {most}.")  # fmt: skip
+                            f"outputs' {what} equal the checkpoint's, and one is off by {most}.")  # fmt: skip
         for file in Path(folder).iterdir():  # OpenVINO writes two
             file.replace(path.with_suffix(file.suffix))
     return equal

@@ -76,12 +76,18 @@ def find_further(source: str, places: Sequence[Path], with_arrays: bool) -> dict
 
 
 def target_name(place: Path, form: str, kind: Kind = RGB) -> Path:
-    """Where the output of a file goes: its own name, with another suffix if the format is, or can't hold the output."""
+    """Where the output of a file goes: its own name, with another suffix if its own can't hold the output.
+
+    UserError if the format can't.
+    """
     if place.suffix.lower() in VIDEO:
         return place
     wanted = place if form == "same" else place.with_suffix(f".{form}")
     suffix = wanted.suffix.lower()
     holds = suffix in FORMATS if kind.name in ("rgb", "grey") else suffix == kind.suffix or suffix in DEEP
+    if not holds and form != "same":
+        raise UserError(f"format={form} can't hold what this model makes (data.target={kind.name}). format=tiff can, "
+                        f"and format=same writes {kind.suffix} files, or TIFF for TIFF.")  # fmt: skip
     return wanted if holds else place.with_suffix(kind.suffix)
 
 

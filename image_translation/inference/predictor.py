@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import resize
 from image_translation.cli.errors import UserError, at_least, height_and_width, one_of
 from image_translation.data.derived_inputs import find
 from image_translation.data.images import to_srgb
-from image_translation.data.kinds import MODES, RGB, Kind, to_image
+from image_translation.data.kinds import MODES, RGB, Kind, refuse_unknown, to_image
 from image_translation.data.transforms import to_float, to_stored
 from image_translation.data.values import read
 from image_translation.inference.tiles import Statistics, blend_tiles, parts_of, tile_places
@@ -188,6 +188,8 @@ def predict_one(predictor: Predictor, image: Any) -> Any:
     if array.dtype.name != kind.dtype or array.ndim != 3 or array.shape[2] != kind.stored or not array.size:
         raise UserError(f"image must be a PIL image, a {kind.dtype} array (H, W, {kind.stored}) or a path, "
                         f"got {array.dtype} {array.shape}.")  # fmt: skip
+    if kind.classes:
+        refuse_unknown(array, kind, "image")
     output = predictor(torch.tensor(array).permute(2, 0, 1)[None])[0].permute(1, 2, 0).contiguous().numpy()
     return to_image(output, target) if is_image and target.is_8_bit else output
 

@@ -9,9 +9,11 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_jaccard_index
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from image_translation.metrics.names import SSIM_WINDOW
+
 PEAK = 255.0
 IDENTICAL_PSNR = 100.0  # dB, for identical images, whose PSNR is infinite
-BORDER, SIGMA = 5, 1.5  # half of the SSIM's 11×11 window, and its Gaussian's standard deviation
+BORDER, SIGMA = SSIM_WINDOW // 2, 1.5  # of the SSIM's window, and its Gaussian's standard deviation
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
@@ -68,12 +70,21 @@ def report_ssim(output: Tensor, target: Tensor, peak: float = PEAK) -> Tensor:
     return (2 * mx * my + c1) * (2 * sx * sy + c2) / ((mx**2 + my**2 + c1) * (sx**2 + sy**2 + c2))
 
 
-def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """The part of the pixels of masks (N, 1, H, W) whose class is right, 0 … 1."""
-    return (output == target).to(output.dtype).mean(dim=(1, 2, 3))
+def accuracy(output: Tensor, target: Tensor, classes: int) -> Tensor:
+    """The part of the pixels of masks (N, 1, H, W) whose class is right, 0 … 1, of those whose target is of a class.
+
+    Of an image without any, 1.
+    """
+    labeled = target < classes
+    wrong = (labeled & (output != target)).sum(dim=(1, 2, 3))
+    return 1 - wrong.to(output.dtype) / labeled.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 def miou(output: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Mean intersection over union, 0 … 1, over the classes that an image's output or target has."""
-    pairs = zip(output.long(), target.long(), strict=True)
-    return torch.stack([multiclass_jaccard_index(*pair, num_classes=classes, average="macro") for pair in pairs])
+    """Mean intersection over union, 0 … 1, over the classes that an image's output or target has, likewise."""
+    values = []
+    for one, other in zip(output.long(), target.long(), strict=True):
+        labeled = other < classes
+        score = multiclass_jaccard_index(one[labeled], other[labeled], num_classes=classes, average="macro")
+        values.append(torch.where(labeled.any(), score, 1.0))
+    return torch.stack(values)

@@ -42,7 +42,7 @@ class ImageScores(Metric):
         super().__init__(**kwargs)
         self.functions: dict[str, Callable[..., Tensor]]
         if classes:
-            self.functions = {"accuracy": accuracy, "miou": partial(miou, classes=classes)}
+            self.functions = {"accuracy": partial(accuracy, classes=classes), "miou": partial(miou, classes=classes)}
         else:
             self.functions = {"mse": mse, "psnr": partial(psnr, peak=peak), "ssim": partial(ssim, peak=peak)}
         if one_of("protocol", protocol, PROTOCOLS) == "report" and not classes:

@@ -10,6 +10,7 @@ TITLES = {"accuracy": "Accuracy", "miou": "Mean IoU"}
 IDENTITY = "identity"  # the unchanged input
 MEAN_TARGET = "mean_target"  # where an input can't be a target: the mean color of the training targets
 BASELINES = ("color_curve", IDENTITY, MEAN_TARGET)  # the first, and one of the others, stand beside every model
+SSIM_WINDOW = 11  # pixels
 PROTOCOLS = ("standard", "report")
 FURTHER = {"sharpness": "Sharpness → 1", "msssim": "MS-SSIM ↑", "vif": "VIF ↑", "lpips": "LPIPS ↓", "fid": "FID ↓",
            "kid": "KID ↓"}  # fmt: skip

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from image_translation.data import PairedImageDataModule
 from image_translation.data.datamodule import TRAINING
 from image_translation.data.kinds import Kind
-from image_translation.data.transforms import to_stored
+from image_translation.data.transforms import has_class, to_stored
 from image_translation.metrics.image_scores import ImageScores
 from image_translation.metrics.names import IDENTITY, MEAN_TARGET
 from image_translation.networks import ColorCurve
@@ -46,12 +46,16 @@ class Baselines(nn.Module):
 
         def pairs() -> Iterator[tuple[Tensor, Tensor]]:
             for batch in datamodule.plain_batches(TRAINING, trainer.strategy.root_device, ENOUGH):
-                means.extend(batch["target"].mean(dim=(2, 3)))
-                yield batch["input"], batch["target"]
+                x, y = batch["input"], batch["target"]
+                if datamodule.kinds["target"].ignore is not None:  # one row of all pixels that are of a class
+                    labeled = has_class(y)[:, 0]
+                    x, y = (images.movedim(1, 0)[:, labeled][None, :, None] for images in (x, y))
+                means.extend(y.mean(dim=(2, 3)))
+                yield x, y
 
         self.color_curve.fit(pairs())
         if MEAN_TARGET in self.names:
-            self.mean.copy_(torch.stack(means).mean(0))
+            self.mean.copy_(torch.stack(means).nanmean(0))
 
     def predict(self, inputs: Tensor) -> dict[str, Tensor]:
         """The outputs of both for inputs (N, C, H, W) in [-1, 1], likewise."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from image_translation.cli.errors import UserError
 from image_translation.data.kinds import Kind
-from image_translation.data.transforms import to_stored
+from image_translation.data.transforms import from_float, to_stored
 from image_translation.metrics.image_scores import ImageScores, Scores, mean_metrics
 from image_translation.models.baselines import Baselines
 from image_translation.networks.sizes import fits, pad, size_limits
@@ -66,7 +66,7 @@ class ScoredModule(LightningModule):
         """Outputs and targets of a batch as they are saved and scored."""
         raw = self(batch["input"])
         self.outputs_finite = self.outputs_finite & raw.isfinite().all()
-        output, target = (to_stored(images, self.target_kind) for images in (raw, batch["target"]))
+        output, target = to_stored(raw, self.target_kind), from_float(batch["target"], self.target_kind)
         self.scores.update(output, target, batch["name"])
         return output, target
 

@@ -36,7 +36,7 @@ class ColorCurve(nn.Module):
         """(N, in_channels, H, W) in [-1, 1] → (N, out_channels, H, W), unbounded, float32."""
         with torch.autocast(x.device.type, enabled=False):
             colors = self.coefficients @ self.terms(x.float()).flatten(2)  # a convolution takes six times as long
-            return colors.view(len(x), -1, *x.shape[2:])
+            return colors.view(x.shape[0], -1, *x.shape[2:])
 
     @torch.no_grad()
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -86,14 +86,20 @@ def end_log() -> None:
 
 
 def remove_start(folder: Path, with_log: bool) -> None:
-    """End the log that Hydra has begun in a folder; remove it, ``with_log``, a lock of no run, and an empty folder."""
+    """End the log that Hydra has begun in a folder; remove it, ``with_log``, a lock of no run, and an empty folder.
+
+    Above that, folders in ``outputs`` that are empty now are removed too.
+    """
     end_log()
     if not (folder / MANIFEST).exists():
         _remove(folder, [LOCK])
     if with_log:
         _remove(folder, (LOG, *(path.name for path in folder.glob(CHILD_LOGS))))
-    with suppress(OSError):
+    with suppress(OSError):  # something is in there
         folder.rmdir()
+        for above in folder.absolute().parents:
+            if above.is_relative_to(Path("outputs").absolute()):
+                above.rmdir()
 
 
 def _remove(folder: Path, names: Iterable[str]) -> None:

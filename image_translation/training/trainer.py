@@ -26,6 +26,7 @@ from image_translation.training.checkpoint_io import AtomicCheckpointIO
 from image_translation.training.device import choose_precision, prepare_device
 from image_translation.training.seeding import StepSeeding
 
+log = logging.getLogger(__name__)
 # (start of the message, why nobody needs to read it)
 UNWANTED_WARNINGS = {
     "The '.*_dataloader' does not have many workers": "data.num_workers is chosen by the machine's cores",
@@ -55,12 +56,23 @@ def silence_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def make_trainer(cfg: DictConfig, callbacks: list[Callback], trains: bool = True, **options: Any) -> Trainer:
-    """The trainer of the config node ``trainer``, with more ``options``; UserError if one is out of range."""
+def make_trainer(
+    cfg: DictConfig, callbacks: list[Callback], trains: bool = True, streams: bool = False, **options: Any
+) -> Trainer:
+    """The trainer of the config node ``trainer``, with more ``options``; UserError if one is out of range.
+
+    If it ``streams`` pairs, steps between validations are counted over all epochs, whose length nobody knows.
+    """
     prepare_device(cfg.accelerator)
     precision = choose_precision(cfg.precision, cfg.accelerator)
     if not trains:  # one device tests it; a fast_dev_run would train
         options |= {"max_epochs": 0, "fast_dev_run": False, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    if streams and trains and cfg.check_val_every_n_epoch == 1:
+        if isinstance(cfg.val_check_interval, int):
+            options |= {"check_val_every_n_epoch": None}
+        else:
+            log.info("Streamed pairs: the end of an epoch, when models are validated and saved, may be far away. "
+                     "Sooner: trainer.val_check_interval=2000 (steps) checkpoint.every_minutes=10")  # fmt: skip
     options |= {"precision": precision, "callbacks": [StepSeeding(), *callbacks]}
     trainer: Trainer = instantiate(cfg, "trainer", **options)
     asked = trainer.num_devices * trainer.num_nodes

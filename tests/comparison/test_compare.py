@@ -1,6 +1,8 @@
 """The comparison and its command, on run folders made without training."""
 
+import io
 import itertools
+from base64 import b64decode
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -8,10 +10,12 @@ import numpy as np
 import pytest
 from conftest import Command, read_csv, read_json, succeeded
 from helpers.fake_runs import edit_json, make_run
+from PIL import Image
 from scipy import stats
 
 from image_translation import compare as module
 from image_translation.compare import compare
+from image_translation.comparison.images import encode
 from image_translation.runs.files import write_csv
 
 
@@ -195,6 +199,12 @@ def test_any_name_can_be_shown(
     assert rows[0].replace("\\|", "").count("|") == rows[2].replace("\\|", "").count("|") == 8
     assert read_csv(tmp_path / "out" / "table.csv")[0]["task"] == name
     assert name in {row["name"] for row in read_csv(tmp_path / "out" / "per_image.csv")}
+
+
+def test_transparent_images_are_shown_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "it.png")
+    content = b64decode(str(encode(tmp_path / "it.png", 256)).partition(",")[2])
+    assert Image.open(io.BytesIO(content)).convert("RGB").getpixel((4, 4)) == (255, 255, 255)
 
 
 def test_a_comparison_that_was_cut_short_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

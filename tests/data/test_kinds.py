@@ -14,6 +14,7 @@ from helpers.training import fit
 from PIL import Image
 from recorder import Recorder, datamodule
 
+from image_translation.callbacks.panels import GAP, draw_panel
 from image_translation.cli.errors import UserError
 from image_translation.data.kinds import KINDS, Kind, complete, make_kind, to_shown
 from image_translation.data.transforms import random_crop, to_float, to_stored
@@ -29,6 +30,15 @@ imagecodecs = pytest.importorskip("imagecodecs")
 def png(array: Any) -> bytes:
     Image.fromarray(array).save(buffer := io.BytesIO(), "PNG")
     return buffer.getvalue()
+
+
+def jpeg(array: Any) -> bytes:
+    Image.fromarray(array).save(buffer := io.BytesIO(), "JPEG")
+    return buffer.getvalue()
+
+
+def as_read(content: bytes) -> Any:
+    return np.atleast_3d(np.asarray(Image.open(io.BytesIO(content))))
 
 
 def npy(array: Any) -> bytes:
@@ -47,6 +57,7 @@ def values(content: bytes, kind: Kind) -> Any:
 
 
 MASK = make_kind("target", "mask", 4, None, None)
+LABELED = make_kind("target", "mask", 4, None, None, ignore=255)
 RAW = make_kind("target", "raw", None, [-2, 2], None)
 HIGH = (DEEP >> 8).astype(np.uint8)
 FILES = {
@@ -64,6 +75,7 @@ FILES = {
     "alpha": ("rgba", png(np.dstack([HIGH, HIGH[..., 0]])), np.dstack([HIGH, HIGH[..., 0]])),
     "mask": ("mask", png(CLASSES), CLASSES[..., None]),
     "mask in three equal channels": ("mask", png(np.repeat(CLASSES[..., None], 3, -1)), CLASSES[..., None]),
+    "gray JPEG in 16 bits": ("grey16", jpeg(HIGH[..., 0]), as_read(jpeg(HIGH[..., 0])).astype(np.uint16) * 257),
     "raw floats": ("raw", npy(FIVE), FIVE),
     "raw doubles of one channel": ("raw", npy(FIVE[..., 0].astype(np.float64)), FIVE[..., :1]),
     "raw pages": ("raw", tiff(np.moveaxis(FIVE, -1, 0), photometric="minisblack"), FIVE),
@@ -88,10 +100,16 @@ def test_a_palette_image_is_a_mask_of_its_indices() -> None:
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
     (MASK, png(CLASSES + 1), "it: has the class 4, which data.classes=4 does not allow"),
+    (MASK, png(CLASSES // 2 * 255), "(divide a mask of 0 and 255 by 255), or, if its pixels are of no class: data."),
+    (LABELED, png(CLASSES + 60), "it: has the class 63"),
     (MASK, png(HIGH), "it: has colors; a mask is a gray or palette image"),
+    (MASK, png(HIGH), "Write each color's number in its place: mask[(colors == color).all(-1)] = number"),
     (KINDS["grey16"], imagecodecs.png_encode(DEEP), "it: grey16 has 1 of 8 or 16 bits; found 3 channels of uint16"),
+    (KINDS["grey16"], jpeg(HIGH), "it: grey16 has 1 of 8 or 16 bits; found 3 channels of uint8. Convert it, or say"),
+    (KINDS["grey16"], jpeg(HIGH), "reads any file in 8 bits)."),
     (KINDS["rgb16"], tiff(FIVE[..., :3]), "it: rgb16 has 3 of 8 or 16 bits; found 3 channels of float32"),
     (RAW, npy(np.full((3, 3), np.nan)), "it: has values that are NaN or infinite"),
+    (RAW, npy(np.moveaxis(FIVE, -1, 0)), "(5, 64, 64); if its channels come first, save np.moveaxis(array, 0, -1)"),
     (RAW, npy(np.zeros((2, 2, 2, 2))), "it: expected height × width × channels of numbers, found (2, 2, 2, 2)"),
     (RAW, npy(np.array([["a"]])), "it: expected height × width × channels of numbers"),
     (RAW, npy(FIVE)[:200], "it: cannot be decoded"),
@@ -157,6 +175,17 @@ def test_what_is_shown() -> None:
     assert len(set.union(*of_class)) == 4
 
 
+def test_transparent_images_are_shown_on_white() -> None:
+    values = np.dstack([HIGH, HIGH[..., 1]])
+    image = Image.fromarray(values)
+    white = Image.new("RGBA", image.size, "white")
+    expected = np.asarray(Image.alpha_composite(white, image).convert("RGB")).astype(int)
+    shown = to_shown(batch(values), KINDS["rgba"])[0].permute(1, 2, 0).numpy()
+    assert np.abs(shown - expected).max() <= 1
+    panel = np.asarray(draw_panel({"output": [image]})).astype(int)
+    assert np.abs(panel[-GAP - SIZE : -GAP, GAP : GAP + SIZE] - expected).max() <= 1
+
+
 @pytest.mark.parametrize(("kind", "array"), [
     (KINDS["rgb16"], DEEP), (KINDS["grey16"], DEEP[..., :1]), (MASK, CLASSES[..., None]),
     (complete(RAW, "target", {(5, "float32")}), FIVE),
@@ -171,6 +200,7 @@ def test_outputs_are_written_as_they_are_read(kind: Kind, array: Any) -> None:
 @pytest.mark.parametrize(("options", "message"), [
     ({"target": "mask"}, "target=mask needs classes, how many there are, from 2 to 256; got None"),
     ({"target": "mask", "classes": 1}, "from 2 to 256; got 1"),
+    ({"target": "mask", "classes": 4, "ignore": 3}, "ignore must be no class but a number from 4 to 255; got 3"),
     ({"input": "raw", "range": [1, 0]}, r"range must be \[low,high\] with low < high"),
     ({"input": "jpeg"}, "input must be one of rgb, grey, rgba, grey16, rgb16, mask, raw; got 'jpeg'"),
     ({"layout": "aligned", "input_folder": None, "input": "grey"}, "both halves are of one kind"),
@@ -193,8 +223,10 @@ def make_raw_root(root: Path, arrays: list[Any], target: Any = None) -> Path:
 def test_raw_images_must_be_alike_and_floats_need_a_range(tmp_path: Path) -> None:
     kinds = {"input": "raw", "target": "raw"}
     root = make_raw_root(tmp_path / "floats", [FIVE])
-    with pytest.raises(UserError, match=r"values of type float32 have no range of their own: data\.range="):
+    with pytest.raises(UserError, match=r"only uint8 and uint16 .*another type, read as float32: data\.range="):
         datamodule(root, **kinds)
+    with pytest.raises(UserError, match="only uint8 and uint16 have a range of their own"):
+        datamodule(make_raw_root(tmp_path / "integers", [HIGH.astype(np.int32)]), **kinds)
     with pytest.raises(UserError, match=r"data.show=\[7\]: one or three channels from 0 to 4"):
         datamodule(root, **kinds, range=[-3, 3], show=[7])
     data = datamodule(root, **kinds, range=[-3, 3])
@@ -273,7 +305,8 @@ def test_without_its_package_color_of_16_bits_is_refused_at_once(monkeypatch: py
 
 @pytest.mark.parametrize(("options", "expected"), [
     ({"input": "grey16", "target": "grey16", "range": [0, 4095]}, "range is for raw images only"),
-    ({"classes": 4}, "classes are for masks only"),
+    ({"classes": 4}, "classes and ignore are for masks only"),
+    ({"ignore": 255}, "classes and ignore are for masks only"),
 ])  # fmt: skip
 def test_options_that_no_half_has_are_refused(options: dict[str, Any], expected: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=expected):

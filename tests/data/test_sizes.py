@@ -185,6 +185,20 @@ def test_what_a_crop_loses_is_said_once(root: Path, caplog: pytest.LogCaptureFix
     assert f"{100 * sum(lost) / 4:.0f} % on average" in caplog.text
 
 
+@pytest.mark.parametrize(("resize", "size", "tested"), [("random_crop", (40, 10), 10), ("pad", (200, 30), 10)])
+def test_an_image_that_is_too_small_for_ssim_is_refused_by_name(
+    root: Path, resize: str, size: tuple[int, int], tested: int
+) -> None:
+    for side in ("face", "comics"):
+        image(0, size).save(root / "val" / side / "small.png")
+    with pytest.raises(UserError, match=rf"val/comics/small\.png: of .* would be tested at {tested}; SSIM needs 11"):
+        datamodule(root, image_size=64, resize=resize)
+    assert len(datamodule(root, image_size=64, resize="stretch").datasets["val"]) == 5
+    for path in root.glob("*/comics/*.png"):
+        Image.open(path).convert("L").point(lambda value: value // 128).save(path)
+    datamodule(root, image_size=64, resize=resize, target="mask", classes=2)  # which have no SSIM
+
+
 @pytest.mark.parametrize(("resize", "side"), [("pad", 36), ("random_crop", 32)])
 def test_without_a_trainer_training_images_still_have_one_size(root: Path, resize: str, side: int) -> None:
     """As a user's own loop gets them: with pad as large as random crops need them."""

@@ -11,7 +11,9 @@ from helpers.training import make_model
 from PIL import Image
 
 import image_translation
+from image_translation.cli.console import per_second
 from image_translation.cli.errors import UserError
+from image_translation.data.kinds import KINDS, RGB
 from image_translation.inference.files import predict_files
 from image_translation.inference.planning import Job, find_files, plan
 from image_translation.inference.predictor import Predictor
@@ -79,6 +81,25 @@ def test_names_are_kept(photos: Path) -> None:
     image(1).save(photos / "a.bmp")
     with pytest.raises(UserError, match=r"a\.png of .*a\.bmp and .*a\.png"):
         targets(photos, "png")
+
+
+@pytest.mark.parametrize(("kind", "form", "others"), [
+    ("mask", "jpg", ".png"), ("grey16", "webp", ".png"), ("raw", "png", ".npy"), ("rgba", "jpg", ".png"),
+])  # fmt: skip
+def test_a_format_that_cannot_hold_the_outputs_is_refused(photos: Path, kind: str, form: str, others: str) -> None:
+    kinds = RGB, KINDS[kind]
+    with pytest.raises(
+        UserError, match=rf"format={form} can't hold .*data.target={kind}.* format=tiff can, .*{others}"
+    ):
+        plan(str(photos), photos.parent / "out", form, "refuse", kinds)
+    for fitting, suffixes in (("tiff", {".tiff"}), ("same", {others, ".tif"})):
+        jobs = plan(str(photos), photos.parent / "out", fitting, "refuse", kinds)
+        assert {job.target.suffix for job in jobs} == suffixes
+
+
+@pytest.mark.parametrize(("count", "seconds", "text"), [(3011, 20, "150.6"), (1, 30, "0.033"), (4000, 1, "4000")])
+def test_a_rate_is_a_plain_number(count: int, seconds: float, text: str) -> None:
+    assert per_second(count, seconds) == text
 
 
 def test_nothing_is_overwritten_unless_asked(photos: Path) -> None:

@@ -16,8 +16,9 @@ from torch import nn
 
 import image_translation
 from image_translation.cli.errors import UserError
+from image_translation.data.kinds import KINDS, make_kind
 from image_translation.inference import graph
-from image_translation.inference.graph import SUFFIXES, open_graph, write_proven
+from image_translation.inference.graph import SUFFIXES, compared, differences, open_graph, write_proven
 from image_translation.models import ColorCurveBaseline, Identity, ResUNet, ResUNetGAN
 
 SMALL = {"base_channels": 8, "depth": 1}
@@ -107,6 +108,23 @@ def test_a_wrong_graph_is_not_written(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match="is not right, so nothing was written"):
         write_proven(model, path, "torch", {})
     assert not list(tmp_path.iterdir())
+
+
+def test_another_class_of_a_mask_is_one_step_whatever_its_number() -> None:
+    kind = make_kind("target", "mask", 9, None, None)
+    model = ResUNet(**SMALL, out_channels=9)
+    model.trained_on["target"] = kind.describe()
+
+    def run(images: Any) -> Any:
+        outputs = np.stack([model.predict(image) for image in images])
+        outputs[:, 0, 0] = (outputs[:, 0, 0].astype(int) + 5) % 9
+        return outputs
+
+    found = differences(model.eval(), run, (32, 32))
+    assert [(steps.max(), (steps > 0).sum()) for steps in found] == [(1, n) for n in (1, 1, 1, 3, 3, 3)]
+    assert [compared(kind) for kind in (kind, KINDS["rgb"], KINDS["grey16"])] == [
+        "classes", "8-bit values", "values, in steps of 12 bits,"
+    ]  # fmt: skip
 
 
 def test_what_is_no_exported_file(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from helpers.training import make_model
 from PIL import Image
 
 from image_translation.cli.errors import UserError
-from image_translation.models import Identity
+from image_translation.data.kinds import make_kind
+from image_translation.models import Identity, ResUNet
 
 
 @pytest.mark.parametrize(("name", "size"), [
@@ -68,3 +69,13 @@ def test_what_would_be_misread_is_refused(wrong: object) -> None:
 def test_a_single_row_of_pixels_is_scaled_too(size: tuple[int, int]) -> None:
     source = Image.new("RGB", size, (10, 200, 30))
     assert np.array_equal(Identity().predict(source, size=SIZE), source)
+
+
+def test_a_class_that_the_model_does_not_know_is_named() -> None:
+    model = ResUNet(base_channels=8, depth=1, in_channels=3)
+    model.trained_on["input"] = make_kind("input", "mask", 3, None, None, ignore=255).describe()
+    mask = np.zeros((16, 16), np.uint8)
+    mask[3, 4], mask[5, 6] = 7, 255
+    with pytest.raises(UserError, match=r"image: has the class 7, which data\.classes=3 does not allow"):
+        model.predict(mask)
+    assert model.predict(np.where(mask == 7, 2, mask)).shape == (16, 16, 3)

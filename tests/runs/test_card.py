@@ -1,6 +1,7 @@
 """The model card, and the folder for the Hub."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 from conftest import Command, image, read_json, succeeded
 
 import image_translation
+from image_translation.runs.card import write_card
 
 
 def test_a_finished_run_has_a_model_card(finished_run: Path) -> None:
@@ -29,6 +31,18 @@ def test_a_finished_run_has_a_model_card(finished_run: Path) -> None:
         )
     assert read_json(finished_run / "run.json")["data"]["fingerprint"] in text
     assert all((finished_run / link).exists() for link in re.findall(r"!\[.*\]\((.*)\)", text))
+
+
+def test_a_card_explains_the_baselines_in_its_table(finished_run: Path, tmp_path: Path) -> None:
+    """Where inputs have other channels than targets, the mean target stands in for the input."""
+    shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    path = tmp_path / "run" / "test" / "metrics.json"
+    path.write_text(path.read_text().replace("identity/", "mean_target/"))
+    write_card(tmp_path / "run")
+    before, after = ((run / "README.md").read_text() for run in (finished_run, tmp_path / "run"))
+    assert "`identity` is the\nunchanged input; a model below" in before
+    assert "`mean_target` is the mean of the training targets; a model below" in after
+    assert ("mean_target" in before, "identity" in after) == (False, False)
 
 
 def test_a_folder_for_the_hub(finished_run: Path, command: Command, tmp_path: Path) -> None:
