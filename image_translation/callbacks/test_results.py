@@ -1,5 +1,7 @@
 """The results of a test: every image, its scores, and their means."""
 
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ class TestResultsWriter(Callback):
         self.overview = self.dirpath / RESULTS_IMAGE
         self.folder = self.dirpath  # of the split that is tested
         self.rows: dict[str, dict[str, Any]] = {}  # of the logged table
+        self.writing: list[Future[None]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         split = pl_module.test_split
@@ -57,28 +60,41 @@ class TestResultsWriter(Callback):
         folders = ["images", *(("inputs", "targets") if self.pairs else ())]
         for name in folders if pl_module.target_kind.is_8_bit else [*folders, "values"]:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.pool = ThreadPoolExecutor(os.cpu_count())
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any, **__: Any) -> None:
         input_kind, kind = pl_module.input_kind, pl_module.target_kind
         inputs, targets, outputs = (
             from_float(batch["input"], input_kind).cpu(), from_float(batch["target"], kind).cpu(), outputs.cpu()
         )  # fmt: skip
+        self.wait()
         for name, source, target, output in zip(batch["name"], inputs, targets, outputs, strict=True):
-            write_image(output, kind, self.folder / "images" / f"{name}.png")
+            self.write(output, kind, self.folder / "images" / f"{name}.png")
             if not kind.is_8_bit:
                 content = encode(output.permute(1, 2, 0).contiguous().numpy(), kind, kind.suffix)
                 (self.folder / "values" / f"{name}{kind.suffix}").write_bytes(content)
             if self.pairs:
-                write_image(source, input_kind, self.folder / "inputs" / f"{name}.png")
-                write_image(target, kind, self.folder / "targets" / f"{name}.png")
+                self.write(source, input_kind, self.folder / "inputs" / f"{name}.png")
+                self.write(target, kind, self.folder / "targets" / f"{name}.png")
             if len(self.rows) < self.table_images:
                 images = {"input": (source, input_kind), "target": (target, kind), "output": (output, kind)}
                 self.rows[name] = {"name": name} | {key: to_pil_image(to_shown(*i)) for key, i in images.items()}
 
+    def write(self, *image: Any) -> None:
+        """Write an image while the next batch is computed."""
+        self.writing.append(self.pool.submit(write_image, *image))
+
+    def wait(self) -> None:
+        for future in self.writing:
+            future.result()
+        self.writing.clear()
+
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.wait()
+        self.pool.shutdown()
         if not trainer.is_global_zero:
             return
-        split = pl_module.test_split
+        split, loggers = pl_module.test_split, [one for one in trainer.loggers if isinstance(one, WandbLogger)]
         names = pl_module.baselines.names
         scores, baselines = pl_module.results[split], {name: pl_module.results[name] for name in names}
         for file, table in {"per_image": scores, **baselines}.items():
@@ -96,17 +112,15 @@ class TestResultsWriter(Callback):
             overview = self._overview(trainer, pl_module, scores, means)
             with atomic_write(self.overview) as png:
                 overview.save(png, "PNG")
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_image("results", [overview], step=trainer.global_step)
-        if self.rows:
+            for logger in loggers:
+                logger.log_image("results", [overview], step=trainer.global_step)
+        if self.rows and loggers:
             import wandb  # it takes a second, and not every run has it
 
             rows = [row | scores[name] for name, row in self.rows.items()]
             data = [[wandb.Image(v) if isinstance(v, Image.Image) else v for v in row.values()] for row in rows]
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_table(f"{split}/images", list(rows[0]), data, step=trainer.global_step)
+            for logger in loggers:
+                logger.log_table(f"{split}/images", list(rows[0]), data, step=trainer.global_step)
 
     def _overview(self, trainer: Trainer, model: Any, scores: dict[str, Scores], means: Scores) -> Image.Image:
         images = draw_results(self.folder, scores)

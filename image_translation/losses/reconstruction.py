@@ -3,9 +3,10 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
-from image_translation.metrics.functional import BORDER, ssim_windows
+from image_translation.metrics.functional import ssim_windows
+from image_translation.metrics.gaussian import gaussian_blur
+from image_translation.metrics.names import SSIM_WINDOW
 
 EPSILON = 0.22  # for values in [-1, 1]
 FLOOR, GIVEN = 0.02, 0.05  # likewise, of contrasts: too low to count, and of an input that half counts
@@ -20,10 +21,8 @@ def charbonnier_ssim(output: Tensor, target: Tensor, ssim_weight: float) -> tupl
     """
     distance = ((output.float() - target).square() + EPSILON**2).sqrt().mean()
     with torch.autocast(output.device.type, enabled=False):
-        pair = (
-            F.pad((images + 1) / 2, (BORDER,) * 4, mode="reflect") for images in (output.float().clamp(-1, 1), target)
-        )
-        ssim = ssim_windows(*pair).mean()
+        images = (output.float().clamp(-1, 1) + 1) / 2, (target + 1) / 2
+        ssim = ssim_windows(*(F.pad(half, (SSIM_WINDOW // 2,) * 4, mode="reflect") for half in images)).mean()
     return distance + ssim_weight * (1 - ssim), ssim.detach()
 
 
@@ -43,6 +42,5 @@ def texture_distance(source: Tensor, output: Tensor, target: Tensor) -> Tensor:
 
 
 def contrast(images: Tensor) -> Tensor:
-    details = gaussian_blur(images, [5, 5], [0.7, 0.7]) - gaussian_blur(images, [9, 9], [1.5, 1.5])
-    energy: Tensor = gaussian_blur(details.square(), [13, 13], [2.0, 2.0])
-    return (energy + 1e-6).sqrt()
+    details = gaussian_blur(images, 5, 0.7) - gaussian_blur(images, 9, 1.5)
+    return (gaussian_blur(details.square(), 13, 2.0) + 1e-6).sqrt()

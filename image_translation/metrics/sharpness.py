@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchvision.transforms.v2.functional import gaussian_blur
+
+from image_translation.metrics.gaussian import gaussian_blur
 
 ROUNDING = 1 / (12 * 255**2)  # the variance of rounding to 8 bits, so that flat images have a sharpness of 1
 
@@ -37,5 +38,4 @@ class Sharpness(Metric):
 
 def details(images: Tensor) -> Tensor:
     """The mean square (N,) of what a blur takes away from images (N, C, H, W)."""
-    energy: Tensor = (images - gaussian_blur(images, [7, 7], [1.0, 1.0])).square().mean(dim=(1, 2, 3))
-    return energy
+    return (images - gaussian_blur(images, 7, 1.0)).square().mean(dim=(1, 2, 3))
