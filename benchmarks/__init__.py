@@ -8,7 +8,8 @@ import torch
 
 PROJECT = Path(__file__).parents[1]
 RESULTS, PAGE = PROJECT / "benchmarks" / "results", PROJECT / "docs" / "performance.md"
-MODELS = ("pix2pix", "autoencoder")
+MODELS = ("pix2pix", "autoencoder", "resunet")
+TEXTBOOK = MODELS[:2]  # the models that it has
 
 
 def python_environment() -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Measure speed and memory, and write ``benchmarks/results/<device>.json`` and its tables in docs/performance.md.
 
-python -m benchmarks [--rounds 3] [--only training,compile] [--tiny] [--results folder]
+python -m benchmarks [--rounds 3] [--only training,use] [--check] [--tiny] [--results folder]
 
 What is compared runs in turn, for some rounds; medians and their ratios are kept. On a CPU each run has a process of
-its own; on a GPU one process measures all batches. On a machine whose load changes, look at the ratios.
+its own; on a GPU one process measures all batches. On a machine whose load changes, look at the ratios: with --check
+they are compared with those of the result file, which stays as it is.
 """
 
 import argparse
@@ -19,11 +20,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks import MODELS, PAGE, PROJECT, RESULTS, device_name, file_name, find_device, python_environment
+from benchmarks import MODELS, PAGE, PROJECT, RESULTS, TEXTBOOK, device_name, file_name, find_device, python_environment
 from benchmarks.pairs import make_pairs, part_of
-from benchmarks.report import write_report
+from benchmarks.report import floor, write_report
 
-SECTIONS = ("machine", "training", "compile")
+SECTIONS = ("machine", "training", "use", "compile")
+LEAST = 0.9  # of a committed ratio, with --check
 Facts = dict[str, Any]
 
 
@@ -33,14 +35,21 @@ class Plan:
     compiled: tuple[int, ...] = ()  # batch sizes to compile for
     modes: tuple[str, ...] = ("default",)
     size: int = 256
+    files: int = 64  # to predict
     options: dict[str, Any] = field(default_factory=dict)  # of the models
+    batches: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of a model, if not all
     together: bool = True  # whether a process may measure several batches
 
 
 PLANS = {
-    "cpu": Plan({1: 16, 8: 4, 32: 2}, (1, 8), together=False),
-    "cuda": Plan({1: 60, 8: 30, 32: 12, 128: 4}, (1, 32), ("default", "max")),
-    "tiny": Plan({1: 2, 2: 2}, size=64, options={"base_channels": 4}),
+    "cpu": Plan(
+        {1: 16, 4: 8, 8: 4, 32: 2},
+        (8,),
+        together=False,
+        batches={"pix2pix": (1, 8, 32), "autoencoder": (1, 8, 32), "resunet": (1, 4)},
+    ),
+    "cuda": Plan({1: 60, 8: 30, 32: 12, 128: 4}, (1, 32), ("default", "max"), files=512),
+    "tiny": Plan({1: 2, 2: 2}, size=64, files=4, options={"base_channels": 8}),
 }
 
 
@@ -102,9 +111,10 @@ class Bench:
 
     def textbook(self, models: Sequence[str], batches: Sequence[int]) -> dict[str, Facts]:
         steps = [f"{batch}:{self.plan.steps[batch]}" for batch in batches]
-        noted = {model: self.run("textbook", model, self.pairs.parent, *steps) for model in models}
+        known = [model for model in models if model in TEXTBOOK]
+        noted = {model: self.run("textbook", model, self.pairs.parent, *steps) for model in known}
         return {f"{model} {batch}": {"rate": rate(ends, int(batch))}
-                for model in models for batch, ends in noted[model].items()}  # fmt: skip
+                for model in known for batch, ends in noted[model].items()}  # fmt: skip
 
     def bare(self, models: Sequence[str], batches: Sequence[int]) -> dict[str, Facts]:
         steps = [f"{batch}:{self.plan.steps[batch]}" for batch in batches]
@@ -142,7 +152,8 @@ class Bench:
     def training(self) -> None:
         groups: list[tuple[Sequence[str], Sequence[int]]] = [(MODELS, tuple(self.plan.steps))]
         if not self.plan.together:
-            groups = [((model,), (batch,)) for model in MODELS for batch in self.plan.steps]
+            every = tuple(self.plan.steps)
+            groups = [((model,), (batch,)) for model in MODELS for batch in self.plan.batches.get(model, every)]
         measures: dict[str, Callable[..., dict[str, Facts]]] = {
             "train": self.train, "bare": self.bare, "textbook": self.textbook,
         }  # fmt: skip
@@ -156,6 +167,18 @@ class Bench:
                         found[key] = summary(rounds[key])
                         print(f"{kind}, {key}: {facts['rate']:.4g} images/s")
                     self.save()
+
+    def use(self) -> None:
+        """Images a second: by the networks alone, and from files to files."""
+        found = self.facts["use"] = {}
+        options, files = json.dumps(self.plan.options), self.pairs / "train" / "face"
+        for model in MODELS:
+            turns = [
+                self.run("use", model, self.plan.size, options, files, self.plan.files) for _ in range(self.rounds)
+            ]
+            found[model] = middle(turns) | {"share": statistics.median(t["predict"] / t["network"] for t in turns)}
+            print(f"use, {model}: {found[model]}")
+            self.save()
 
     def compile(self) -> None:
         found: dict[str, Facts] = defaultdict(dict)
@@ -185,10 +208,36 @@ def run_facts(times: Facts, manifest: Facts, batch: int) -> Facts:
     return facts
 
 
+def all_ratios(facts: Facts) -> dict[str, float]:
+    """What must not fall, by its name."""
+    found = {}
+    for key, values in facts.get("training", {}).items():
+        model, batch = key.split()
+        if "speed_up" in values:
+            found[f"{model}, batch {batch}: train / textbook"] = values["speed_up"]
+        if "overhead" in values:
+            found[f"{model}, batch {batch}: train / bare loop"] = 1 - values["overhead"]
+        if "bare" in values and model in facts.get("machine", {}).get("costs", {}):
+            limit = floor(facts["machine"], model, int(batch))
+            found[f"{model}, batch {batch}: bare loop / floor"] = values["bare"]["rate"] / limit
+    return found | {f"{model}: predict / network": use["share"] for model, use in facts.get("use", {}).items()}
+
+
+def fallen(before: Facts, now: Facts) -> list[str]:
+    """The ratios that are lower now than a tenth below what they were, in words; all are printed."""
+    old, new = all_ratios(before), all_ratios(now)
+    lines = {name: f"{name}: {old[name]:.2f} → {new[name]:.2f}" for name in old if name in new}
+    print(*lines.values(), sep="\n")
+    return [line for name, line in lines.items() if new[name] < LEAST * old[name]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often each thing is measured (3)")
     parser.add_argument("--only", default=",".join(SECTIONS), help="some of: " + ",".join(SECTIONS))
+    parser.add_argument(
+        "--check", action="store_true", help="compare ratios with the result file: status 1 if one fell"
+    )
     parser.add_argument("--tiny", action="store_true", help="only try it: small models and images")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the result file")
     arguments = parser.parse_args()
@@ -198,8 +247,12 @@ def main() -> None:
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
     device = find_device()
-    file = arguments.results / file_name(device_name(device))
+    file = committed = arguments.results / file_name(device_name(device))
+    if arguments.check and not committed.exists():
+        parser.error(f"--check: {committed} does not exist; run without it first.")
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.check:
+            file = Path(folder) / "now.json"
         bench = Bench(Path(folder), file, PLANS["tiny" if arguments.tiny else device.type], arguments.rounds)
         for name in SECTIONS:
             if name in wanted or (name == "machine" and name not in bench.facts):
@@ -207,6 +260,9 @@ def main() -> None:
                 getattr(bench, name)()
                 bench.facts["rounds"][name] = arguments.rounds
                 bench.save()
+        if arguments.check:
+            lost = fallen(json.loads(committed.read_text()), bench.facts)
+            sys.exit("\n".join(["", "More than a tenth lower:", *lost]) if lost else bench.failed)
     if arguments.results == RESULTS:
         write_report(PAGE, file)
         print(f"Wrote {file} and its tables in {PAGE}")

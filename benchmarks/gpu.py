@@ -33,6 +33,7 @@ LIMITS: dict[str, float] = {
     "metrics": 100,
     "resume": 200,
     "fp16": 100,
+    "exports": 100,
     "syncs": 150,
     "training": 220,
     "bench": 240,

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import device_name, find_device
-from benchmarks.ours import MODELS, make_step, random_batch
+from benchmarks import MODELS, device_name, find_device
+from benchmarks.ours import make_model, make_step, random_batch
 from image_translation.training.device import choose_precision, prepare_device
 
 MOVES_NOTHING = {
@@ -58,7 +58,7 @@ def step_costs(
     model: str, batch: int, size: int, options: dict[str, Any], device: torch.device, precision: str
 ) -> dict[str, float]:
     """Floating-point operations and bytes of one training step."""
-    step = make_step(MODELS[model](image_size=size, **options), device, precision)
+    step = make_step(make_model(model, size, options), device, precision)
     data = random_batch(batch, size, device)
     step(data)
     with FlopCounterMode(display=False) as flops:

@@ -17,11 +17,17 @@ from torch import Tensor
 
 from benchmarks import find_device
 from image_translation.data.transforms import JITTER, random_crop, to_stored
-from image_translation.models import ImageTranslationModule, Pix2Pix, UNetAutoencoder
+from image_translation.models import ImageTranslationModule, Pix2Pix, ResUNet, UNetAutoencoder
 from image_translation.training.device import choose_precision, peak_memory, prepare_device, reset_peak_memory
 
 Batch = dict[str, Any]
-MODELS: dict[str, Callable[..., ImageTranslationModule]] = {"pix2pix": Pix2Pix, "autoencoder": UNetAutoencoder}
+
+
+def make_model(name: str, size: int, options: dict[str, Any]) -> ImageTranslationModule:
+    """A model for images of ``size`` × ``size`` pixels."""
+    if name == "resunet":  # for any size
+        return ResUNet(**options)
+    return Pix2Pix(size, **options) if name == "pix2pix" else UNetAutoencoder(size, **options)
 
 
 def make_step(model: ImageTranslationModule, device: torch.device, precision: str) -> Callable[[Batch], None]:
@@ -67,7 +73,7 @@ def main(file: str, model: str, size: str, options: str, *batches: str) -> None:
     device = find_device()
     found = {}
     for batch, steps in (map(int, text.split(":")) for text in batches):
-        module = MODELS[model](image_size=int(size), **json.loads(options))
+        module = make_model(model, int(size), json.loads(options))
         step = make_step(module, device, choose_precision("auto", "auto"))
         reset_peak_memory(device)
         data = random_batch(batch, round(int(size) * JITTER), device)

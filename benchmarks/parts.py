@@ -50,7 +50,7 @@ class Part:
 
     def options(self, size: int = 256, task: str = "comic") -> list[str]:
         root = [f"data.root={self.pairs}/{task}"] if self.pairs else []
-        small = ["data.image_size=64", "model.base_channels=4"]
+        small = ["data.image_size=64", "model.base_channels=8"]
         return [*root, *(small if self.tiny else [f"data.image_size={size}"])]
 
 
@@ -147,6 +147,12 @@ def fp16(part: Part) -> None:
             raise SystemExit(f"{model}: a value in metrics.csv is not finite.")
 
 
+def exports(part: Part) -> None:
+    """Models that were trained here pass the comparison of their exports."""
+    for model, run in sweep(part, part.folder / "runs", "trainer.max_steps=2", "logger=none").items():
+        part.command("image_translation.export", f"run={run}", "format=torch", f"output={part.folder / model}.pt2")
+
+
 def syncs(part: Part) -> None:
     """How often a step waits for the GPU: never, unless it is logged."""
     waiting = []
@@ -195,13 +201,13 @@ def training(part: Part) -> None:
 
 def bench(part: Part) -> None:
     """Bare loop, ``train``, textbook and floor, and ``torch.compile``; the results go to their own file."""
-    arguments = ["--rounds", "1", "--only", "machine,training,compile", "--results", str(part.results)]
+    arguments = ["--rounds", "1", "--only", "machine,training,use,compile", "--results", str(part.results)]
     part.command("benchmarks", *arguments, *(["--tiny"] if part.tiny else []))
 
 
 PARTS: dict[str, Callable[[Part], None]] = {
-    "tests": gpu_tests, "metrics": metrics, "resume": resume, "fp16": fp16, "syncs": syncs, "training": training,
-    "bench": bench,
+    "tests": gpu_tests, "metrics": metrics, "resume": resume, "fp16": fp16, "exports": exports, "syncs": syncs,
+    "training": training, "bench": bench,
 }  # fmt: skip
 
 

@@ -43,7 +43,9 @@ def training_table(facts: Facts) -> str:
     for key, found in facts["training"].items():
         model, batch = key.split()
         textbook, train, bare = (found.get(kind, {}) for kind in ("textbook", "train", "bare"))
-        limit = floor(facts["machine"], model, int(batch)) if "machine" in facts else None
+        limit = (
+            floor(facts["machine"], model, int(batch)) if model in facts.get("machine", {}).get("costs", {}) else None
+        )
         speed_ups, overhead = found.get("speed_ups"), found.get("overhead")
         around = train.get("around", overhead)
         rows.append([
@@ -79,6 +81,11 @@ def sections(facts: Facts) -> str:
     parts = [machine_line(facts)] if "machine" in facts else []
     if "training" in facts:
         parts += ["Training, 256×256, images a second:\n", training_table(facts)]
+    if facts.get("use"):
+        rows = [[name, number(found["network"]), number(found["predict"]), f"{found['share']:.2f}×"]
+                for name, found in facts["use"].items()]  # fmt: skip
+        head = ["", "network alone", "`predict`, from files to files", "predict / network"]
+        parts += ["Use, 256×256, images a second:\n", table(head, rows)]
     if facts.get("compile"):
         rows = []
         for key, modes in facts["compile"].items():

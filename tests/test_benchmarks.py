@@ -15,8 +15,8 @@ import torch
 from conftest import PROJECT, read_json
 from helpers.training import multiply_adds
 
-from benchmarks import gpu
-from benchmarks.__main__ import middle, rate, summary
+from benchmarks import MODELS, gpu
+from benchmarks.__main__ import fallen, middle, rate, summary
 from benchmarks.machine import BytesCounter, step_costs
 from benchmarks.parts import read_table, same
 from benchmarks.preemption import wasted_share
@@ -48,6 +48,20 @@ def test_floor_by_hand() -> None:
     assert floor(MACHINE, "pix2pix", 15) == pytest.approx(15 / 1.7)
     fast = MACHINE | {"rates": MACHINE["rates"] | {"bandwidth": 1e11}}
     assert floor(fast, "pix2pix", 15) == pytest.approx(15 / 0.75)
+
+
+def test_ratios_that_fell_by_more_than_a_tenth_are_named() -> None:
+    def facts(speed_up: float, rate: float, share: float) -> dict[str, Any]:
+        training = {"pix2pix 1": {"speed_up": speed_up, "overhead": 0.1, "bare": {"rate": rate}}}
+        return {"machine": MACHINE, "training": training, "use": {"pix2pix": {"share": share}}}
+
+    before = facts(2.0, 3.0, 0.9)
+    assert fallen(before, facts(1.81, 2.71, 0.82)) == fallen(before, {}) == []
+    # The floor is 1 / 0.3 images a second.
+    assert fallen(before, facts(1.79, 2.69, 0.82)) == [
+        "pix2pix, batch 1: train / textbook: 2.00 → 1.79",
+        "pix2pix, batch 1: bare loop / floor: 0.90 → 0.81",
+    ]
 
 
 def test_each_device_has_one_place_on_the_page(tmp_path: Path) -> None:
@@ -153,10 +167,12 @@ def test_the_rehearsal(tmp_path: Path) -> None:
     facts = read_json(file)
     assert {name: check["problem"] for name, check in facts["checks"].items()} == dict.fromkeys(gpu.PARTS)
     assert {key: set(found) for key, found in facts["training"].items()} == {
-        f"{model} {batch}": {"textbook", "bare", "train", "speed_up", "speed_ups", "overhead", "overheads"}
-        for model in ("pix2pix", "autoencoder") for batch in (1, 2)
+        f"{model} {batch}": {"bare", "train", "overhead", "overheads"} | beside
+        for model, beside in zip(MODELS, [{"textbook", "speed_up", "speed_ups"}] * 2 + [set[str]()], strict=True)
+        for batch in (1, 2)
     }  # fmt: skip
-    assert facts["checks"]["training"]["facts"]["runs"] == 6
+    assert set(facts["use"]) == set(MODELS)
+    assert facts["checks"]["training"]["facts"]["runs"] == 9
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {file.name, "gpu.log", "table.md", "report.html", "panels.png"}
 
