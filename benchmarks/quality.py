@@ -26,7 +26,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("model=autoencoder", "trainer.max_steps=900"),
     "resunet": ("model=resunet", "trainer.max_steps=900"),
     "resunet_gan": ("model=resunet_gan", "trainer.max_steps=900"),
-    "experiment=fast": ("experiment=fast", "trainer.val_check_interval=25"),
+    "fast": ("experiment=fast", "trainer.val_check_interval=25"),
 }
 EVERY = ("trainer.max_epochs=-1", "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=50")
 SHARED = ("data.image_size=128", "data.batch_size=4", "callbacks.panels.panel_every=1000", "logger=none")
@@ -51,7 +51,7 @@ class ValTimes(Callback):
 
 def train(name: str, pairs: Path, task: str, folder: Path) -> None:
     run, start = folder / name, time.time()
-    every = () if name.startswith("experiment") else EVERY
+    every = () if name == "fast" else EVERY
     subprocess.run(
         [sys.executable, "-m", "image_translation.train", f"task={task}", f"data.root={pairs}", *RUNS[name], *every,
          *SHARED, f"hydra.run.dir={run}", "+callbacks.times._target_=benchmarks.quality.ValTimes",
