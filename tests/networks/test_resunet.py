@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -62,6 +63,13 @@ def test_a_pixel_depends_on_far_ones_too() -> None:
     model(x)[..., 0, 0].sum().backward()
     assert x.grad is not None
     assert x.grad[..., 40:, 40:].any()
+
+
+def test_enlarged_maps_are_those_of_a_pixel_shuffle() -> None:
+    layer, x = Enlarge(8, 4), images(2, 8, 3, 5)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    torch.testing.assert_close(layer(x), F.pixel_shuffle(layer.conv(x), 2))
 
 
 def test_enlarged_maps_have_no_checkerboard_at_first() -> None:
