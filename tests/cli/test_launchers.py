@@ -29,6 +29,7 @@ echo Submitted batch job 77
     "srun": r"""#!/bin/bash
 while [[ $1 == --* ]]; do [[ $1 == --output ]] && { output=$2; shift; }; shift; done
 output=${output//%A/$SLURM_ARRAY_JOB_ID}; output=${output//%a/$SLURM_ARRAY_TASK_ID}; output=${output//%t/0}
+until [ -d "${output%/*}" ]; do sleep 0.1; done  # Submitit makes it once it knows the job's number
 exec "$@" > "$output" 2>&1
 """,
     "sacct": r"""#!/bin/bash
