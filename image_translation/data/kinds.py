@@ -167,15 +167,20 @@ def complete(kind: Kind, option: str, forms: set[tuple[int, str]]) -> Kind:
 
 
 def refuse_unknown(values: Array, kind: Kind, name: object) -> None:
-    """UserError for a mask's value that is neither the number of a class nor ignored."""
-    is_known = values < kind.classes
-    if kind.ignore is not None:
-        is_known |= values == kind.ignore
-    if not is_known.all():
-        found = values[~is_known].max()
-        raise UserError(f"{name}: has the class {found}, which data.classes={kind.classes} does not allow. Number "
-                        f"classes from 0 to {kind.classes - 1} (divide a mask of 0 and 255 by 255), or, if its pixels "
-                        f"are of no class: data.ignore={found}")  # fmt: skip
+    """UserError for a mask's values that are neither numbers of classes nor ignored, with what to do about them."""
+    found = np.unique(values)
+    unknown = [int(value) for value in found if value >= kind.classes and value != kind.ignore]
+    if not unknown:
+        return
+    if found.max() == 255 and set(found) <= {0, 255}:
+        hint = "Divide masks of 0 and 255 by 255"
+    elif unknown == [255]:
+        hint = "If these pixels are of no class: data.ignore=255"
+    else:
+        hint = (
+            f"Number classes from 0 on, say how many there are (data.classes={unknown[-1] + 1}?), and keep masks as PNG"
+        )
+    raise UserError(f"{name}: has the class {unknown[-1]}, which data.classes={kind.classes} does not allow. {hint}.")
 
 
 def form_of(image: Stored) -> tuple[int, str]:

@@ -1,7 +1,9 @@
 """Which files are to be predicted, and where their outputs go."""
 
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from image_translation.cli.errors import UserError
 from image_translation.data.kinds import RGB, Kind
 from image_translation.data.sources.base import EXTENSIONS, bullets
 
+log = logging.getLogger(__name__)
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name, and how it saves
     ".png": ("PNG", {"compress_level": 4}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -61,9 +64,13 @@ def find_files(source: str, with_arrays: bool = False) -> list[tuple[Path, Path]
         root, pattern = Path(*path.parts[:above]), "/".join(path.parts[above:])
         found = sorted(root.glob(pattern or "*"))
     known = (*EXTENSIONS, *VIDEO, *([".npy"] if with_arrays else []))
-    images = [file for file in found if file.suffix.lower() in known and not file.name.startswith(".")]
+    found = [file for file in found if not file.name.startswith(".")]
+    images = [file for file in found if file.suffix.lower() in known]
     if not images:
         raise UserError(f"input={source}: no image there. It is a file, a folder, a pattern in quotes or a list.txt.")
+    others = Counter(file.suffix or "others" for file in found if file.suffix.lower() not in known and file.is_file())
+    if others:
+        log.warning("Left out, of no known kind: %s", ", ".join(f"{count} {kind}" for kind, count in others.items()))
     return [(file, file.relative_to(root)) for file in images]
 
 

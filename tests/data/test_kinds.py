@@ -100,8 +100,9 @@ def test_a_palette_image_is_a_mask_of_its_indices() -> None:
 
 @pytest.mark.parametrize(("kind", "content", "message"), [
     (MASK, png(CLASSES + 1), "it: has the class 4, which data.classes=4 does not allow"),
-    (MASK, png(CLASSES // 2 * 255), "(divide a mask of 0 and 255 by 255), or, if its pixels are of no class: data."),
-    (LABELED, png(CLASSES + 60), "it: has the class 63"),
+    (MASK, png(CLASSES // 2 * 255), "Divide masks of 0 and 255 by 255."),
+    (MASK, png(np.where(CLASSES, CLASSES, 255)), "If these pixels are of no class: data.ignore=255."),
+    (LABELED, png(CLASSES + 60), "it: has the class 63, which data.classes=4 does not allow. Number classes from 0 on"),
     (MASK, png(HIGH), "it: has colors; a mask is a gray or palette image"),
     (MASK, png(HIGH), "Write each color's number in its place: mask[(colors == color).all(-1)] = number"),
     (KINDS["grey16"], imagecodecs.png_encode(DEEP), "it: grey16 has 1 of 8 or 16 bits; found 3 channels of uint16"),

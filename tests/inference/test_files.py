@@ -53,6 +53,15 @@ def test_what_input_may_be(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             find_files(nothing)
 
 
+def test_files_of_other_kinds_are_counted(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.HEIC", "sub/b.HEIC", "c.avif", ".hidden.xyz"):
+        (photos / name).write_bytes(b"")
+    find_files(str(photos))
+    assert "2 .HEIC" in caplog.text
+    assert "1 .avif" in caplog.text
+    assert ".xyz" not in caplog.text
+
+
 def test_a_list_of_files_in_several_folders(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative to the list, absolute or both; with the mark that Windows puts in front."""
     (photos / "lists").mkdir()

@@ -69,6 +69,8 @@ def test_what_would_be_misread_is_refused(wrong: object) -> None:
 def test_a_single_row_of_pixels_is_scaled_too(size: tuple[int, int]) -> None:
     source = Image.new("RGB", size, (10, 200, 30))
     assert np.array_equal(Identity().predict(source, size=SIZE), source)
+    model = ResUNet(base_channels=8, depth=1)
+    assert model.predict(source, size=SIZE).size == size
 
 
 def test_a_class_that_the_model_does_not_know_is_named() -> None:

@@ -153,7 +153,7 @@ LIMITED = """if True:
     from image_translation import train
     torch.rand(8, 8) @ torch.rand(8, 8)
     used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 700 * 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 350 * 2**20, resource.RLIM_INFINITY))
     train.main()
 """
 
