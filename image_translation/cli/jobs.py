@@ -46,12 +46,13 @@ def run_job(hydra: HydraConf, command: str) -> Any:
     words = [*options, f"hydra.run.dir={hydra_value(folder)}", "hydra.mode=RUN", "if_exists=resume"]
     while (status := _wait(start_command(command, words, output))) == TERMINATED and "SUBMITIT_EXECUTOR" in os.environ:
         pass  # SLURM sends SIGTERM to all processes some time before it preempts a job: it has a checkpoint of then
-    if status:
+    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else {}  # a fast_dev_run has none
+    if status and not (status < 0 and manifest.get("status") == "finished"):  # or it was killed after its last word
         said = output.read_bytes()[begin:].decode(errors="replace").splitlines()
         errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
         reason = errors[-1] if errors else f"exit status {status}."
         raise UserError(f"job {hydra.job.num}: {reason} More in {output}.")
-    found = read_manifest(folder).get("optimized_metric") if (folder / MANIFEST).exists() else None  # fast_dev_run
+    found = manifest.get("optimized_metric")
     print(f"job {hydra.job.num}: finished, {found}", flush=True)
     return found
 
