@@ -1,5 +1,6 @@
 """Jobs of a sweep that a launcher runs in other processes, or on other machines."""
 
+import math
 import os
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def run_job(hydra: HydraConf, command: str) -> Any:
     """Run a job as an ordinary command in a process of its own; what it prints is kept beside its folder, as ``.txt``.
 
     So signals, several devices and a process that is killed are as they are without a launcher. A job that is started
-    again is resumed. Returns what a sweeper maximizes.
+    again is resumed. Returns what a sweeper maximizes, NaN if it was killed.
 
     Raises:
         UserError: it failed or was stopped.
@@ -47,7 +48,10 @@ def run_job(hydra: HydraConf, command: str) -> Any:
     while (status := _wait(start_command(command, words, output))) == TERMINATED and "SUBMITIT_EXECUTOR" in os.environ:
         pass  # SLURM sends SIGTERM to all processes some time before it preempts a job: it has a checkpoint of then
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else {}  # a fast_dev_run has none
-    if status and not (status < 0 and manifest.get("status") == "finished"):  # or it was killed after its last word
+    if status < 0 and manifest.get("status") != "finished":  # killed, unless after its last word
+        print(f"job {hydra.job.num}: killed by signal {-status}. The sweep, typed again, continues it.", flush=True)
+        return math.nan
+    if status > 0:
         said = output.read_bytes()[begin:].decode(errors="replace").splitlines()
         errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
         reason = errors[-1] if errors else f"exit status {status}."

@@ -46,7 +46,9 @@ class SweepTable(Callback):
         self._note(config, succeeded=None)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        self._note(config, job_return.status == JobStatus.COMPLETED)
+        completed = job_return.status == JobStatus.COMPLETED
+        was_killed = completed and isinstance(job_return.return_value, float) and math.isnan(job_return.return_value)
+        self._note(config, None if was_killed else completed)
         if job_return.status == JobStatus.FAILED and config.hydra.mode == RunMode.MULTIRUN:  # it would end the sweep
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.nan
         job_return.cfg = job_return.hydra_cfg = None  # Hydra would keep every job's until the sweep ends

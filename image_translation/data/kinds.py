@@ -177,9 +177,7 @@ def refuse_unknown(values: Array, kind: Kind, name: object) -> None:
     elif unknown == [255]:
         hint = "If these pixels are of no class: data.ignore=255"
     else:
-        hint = (
-            f"Number classes from 0 on, say how many there are (data.classes={unknown[-1] + 1}?), and keep masks as PNG"
-        )
+        hint = f"Number classes from 0 on, say how many (data.classes={unknown[-1] + 1}?), and keep masks as PNG"
     raise UserError(f"{name}: has the class {unknown[-1]}, which data.classes={kind.classes} does not allow. {hint}.")
 
 

@@ -202,9 +202,8 @@ def scale(images: Tensor, kind: Kind, factor: float) -> Tensor:
 def resized(images: Tensor, kind: Kind, sides: list[int]) -> Tensor:
     if kind.classes:
         return resize(images, sides, InterpolationMode.NEAREST)  # type: ignore[no-any-return]
-    if images.dtype == torch.uint16 or (
-        images.dtype == torch.uint8 and sides == [1, 1]
-    ):  # which torch can't resize (to)
+    # Torch has no interpolation for 16 bits, and fails on 8 bits to a single pixel.
+    if images.dtype == torch.uint16 or (images.dtype == torch.uint8 and sides == [1, 1]):
         return to_stored(resized(to_float(images, kind), RGB, sides), kind)
     smooth = 1 not in images.shape[-2:]  # of a single row torch can make no smooth one
     return resize(images, sides, InterpolationMode.BICUBIC, antialias=smooth)  # type: ignore[no-any-return]
