@@ -28,9 +28,9 @@ def main(cfg: DictConfig) -> float | None:
     check_values(cfg)
     at_least("tune.trials", cfg.tune.trials, 1, whole=True)
     try:
-        from image_translation.tuning.report import rows_of, write_report
+        from image_translation.tuning.report import write_report
         from image_translation.tuning.space import read_space
-        from image_translation.tuning.trials import open_search
+        from image_translation.tuning.trials import Search
     except ImportError as error:
         raise UserError(f"tune needs Optuna: pip install '.[tune]' ({error}).") from error
 
@@ -41,15 +41,14 @@ def main(cfg: DictConfig) -> float | None:
     spaces = [OverridesParser.create().parse_override(word).value() for word in words if word.startswith("tune.space=")]
     space = read_space(spaces[-1] if spaces else OmegaConf.to_container(cfg.tune.space, resolve=True))
     defaults = {**HydraConfig.get().runtime.choices, **flatten_config(cfg)}
-    search = open_search(
-        Path(cfg.tune.folder), cfg.tune.storage, space, options, defaults, cfg.optimized_metric,
-        cfg.tune.trials, cfg.tune.prune, cfg.tune.seed,
-    )  # fmt: skip
+    search = Search(Path(cfg.tune.folder), space, options, cfg.optimized_metric, defaults, cfg.tune.trials,
+                    cfg.tune.prune, cfg.tune.storage, cfg.tune.seed)  # fmt: skip
     search.work()
-    columns, rows = rows_of(search)
-    print_table([column.rpartition(".")[2] for column in columns], rows[:10], caption=str(search.folder))
-    states = [row[1] for row in rows]
-    write_report(search, columns, rows)
+    rows = write_report(search)
+    columns = ["trial", "status", *space, search.metric]
+    cells = [[row.get(column, "") for column in columns] for row in rows[:10]]
+    print_table([column.rpartition(".")[2] for column in columns], cells, caption=str(search.folder))
+    states = [row["status"] for row in rows]
     if running := states.count("running"):
         log.info("%d trials are still running elsewhere. If their workers were stopped, type it again.", running)
         return None

@@ -1,5 +1,6 @@
 """What a study found: a table of its trials, and two figures."""
 
+from itertools import accumulate
 from typing import Any
 
 import matplotlib as mpl
@@ -12,40 +13,33 @@ from image_translation.runs.files import atomic_write, write_csv
 from image_translation.tuning.trials import Search
 
 ENOUGH = 5  # trials to say which option matters
-
-
-def rows_of(search: Search) -> tuple[list[str], list[list[Any]]]:
-    """The columns and the rows of the trials' table, the best first, those without a result last."""
-    columns = ["trial", "status", *search.space, search.metric]
-    sign = -1 if search.study.direction.name == "MAXIMIZE" else 1
-    trials = sorted(search.study.get_trials(deepcopy=False), key=lambda trial: (
-        trial.state != TrialState.COMPLETE, sign * (trial.value or 0) if trial.state == TrialState.COMPLETE else 0,
-        trial.number,
-    ))  # fmt: skip
-    status = {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed"}
-    return columns, [
-        [trial.number, status.get(trial.state, trial.state.name.lower()),
-         *(trial.params.get(option, "") for option in search.space),
-         trial.value if trial.state == TrialState.COMPLETE else ""]
-        for trial in trials if trial.state != TrialState.WAITING
-    ]  # fmt: skip
+STATUS = {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed", TrialState.PRUNED: "pruned",
+          TrialState.RUNNING: "running"}  # fmt: skip
 
 
 @mpl.rc_context(STYLE)
-def write_report(search: Search, columns: list[str], rows: list[list[Any]]) -> None:
-    """``trials.csv``, and ``tune.png``: the metric over the trials, and how much each option matters."""
-    write_csv(search.folder / "trials.csv", [dict(zip(columns, row, strict=True)) for row in rows], columns)
-    finished = sorted((row[0], row[-1]) for row in rows if row[1] == "finished")
+def write_report(search: Search) -> list[dict[str, Any]]:
+    """``trials.csv``, and ``tune.png``: the metric over the trials, and how much each option matters.
+
+    Returns the rows of the table, the best first, those without a result last.
+    """
+    trials = {trial.number: trial for trial in search.study.trials if trial.state in STATUS}
+    finished = {number: trial.value or 0 for number, trial in trials.items() if trial.state == TrialState.COMPLETE}
+    higher = search.study.direction.name == "MAXIMIZE"
+    ranked = sorted(finished, key=lambda number: finished[number], reverse=higher)
+    rows = [
+        {"trial": number, "status": STATUS[trials[number].state], **trials[number].params}
+        | ({search.metric: finished[number]} if number in finished else {})
+        for number in dict.fromkeys([*ranked, *trials])
+    ]
+    write_csv(search.folder / "trials.csv", rows, ["trial", "status", *search.space, search.metric])
     figure = Figure(figsize=(10, 3), dpi=120)
     history, importance = figure.subplots(1, 2)
-    if finished:
-        pick = max if search.study.direction.name == "MAXIMIZE" else min
-        best = [pick(value for _, value in finished[: i + 1]) for i in range(len(finished))]
-        history.plot(*zip(*finished, strict=True), "o", color=COLORS[0], label="a trial")
-        history.plot(
-            [number for number, _ in finished], best, color=COLORS[1], drawstyle="steps-post", label="the best"
-        )
-        history.legend()
+    numbers, values = list(finished), list(finished.values())
+    best = list(accumulate(values, max if higher else min))
+    history.plot(numbers, values, "o", color=COLORS[0], label="a trial")
+    history.plot(numbers, best, color=COLORS[1], drawstyle="steps-post", label="the best")
+    history.legend()
     history.set(xlabel="trial", ylabel=search.metric)
     if len(finished) >= ENOUGH and len(search.space) > 1:
         shares = get_param_importances(search.study, evaluator=PedAnovaImportanceEvaluator())
@@ -57,3 +51,4 @@ def write_report(search: Search, columns: list[str], rows: list[list[Any]]) -> N
         importance.set_axis_off()
     with atomic_write(search.folder / "tune.png") as file:
         figure.savefig(file, format="png")
+    return rows

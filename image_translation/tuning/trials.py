@@ -1,95 +1,116 @@
 """Trials of a study: each is an ordinary run, in a process of its own, and any of them may be killed."""
 
-import csv
 import logging
+import math
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from image_translation.cli.errors import UserError, hydra_value
 from image_translation.cli.jobs import start_command
 from image_translation.cli.process import INTERRUPTED, TERMINATED
+from image_translation.comparison.reading import read_csv
 from image_translation.metrics.names import HIGHER_IS_BETTER
 from image_translation.runs.files import is_locked, write_json
-from image_translation.runs.folder import MANIFEST, read_manifest
-from image_translation.tuning.space import Space, holds
+from image_translation.runs.folder import MANIFEST, METRICS_CSV, read_manifest
 
 log = logging.getLogger(__name__)
-OPTIONS, METRIC = "options", "metric"  # what a study says of itself
 POLL = 1.0  # seconds between two looks at a training
 PATIENCE = 1 / 3  # of the steps of a finished trial, before one is pruned: at first a high learning rate is behind
 
 
 @dataclass
 class Search:
-    """A study of runs with the same options but those of a space.
+    """A study of runs with the same options but those of a space. A study that another worker began is continued.
 
     Attributes:
         folder: of the study and its trials; several workers, on several machines too, share it.
+        space: what may be chosen, by option.
         options: overrides of ``train`` that all trials have.
         metric: what is searched for, such as ``val/psnr``.
+        defaults: values of options; the first trial has them, if they are in the space.
         trials: how many there are in the end, by all workers.
         prune: whether trials stop that are behind the others.
+        storage: a database's address; without one, a journal is in the folder.
+        seed: of the choices.
     """
 
-    study: optuna.Study
     folder: Path
-    space: Space
+    space: dict[str, BaseDistribution]
     options: list[str]
     metric: str
+    defaults: dict[str, Any]
     trials: int
-    prune: bool
+    prune: bool = True
+    storage: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Open the study. UserError if it is one of other options."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        about = [*sorted(self.options), f"optimized_metric={self.metric}"]
+        with FileLock(self.folder / "claim.lock"):
+            self.study = optuna.create_study(
+                study_name=str(self.folder) if self.storage else self.folder.name, load_if_exists=True,
+                storage=self.storage or JournalStorage(JournalFileBackend(str(self.folder / "journal.log"))),
+                direction="maximize" if HIGHER_IS_BETTER.get(self.metric.rpartition("/")[2], True) else "minimize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+            )  # fmt: skip
+            if (known := self.study.user_attrs.setdefault("options", about)) != about:
+                raise UserError(f"{self.folder} holds a study with other options ({' '.join(known)}). Name another "
+                                "folder: tune.folder=…")  # fmt: skip
+            if not self.study.trials:
+                self.study.set_user_attr("options", about)
+                self._enqueue({name: self.defaults.get(name) for name in self.space})
+        # Of equal seeds several workers would choose the same.
+        self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(self.study.trials), constant_liar=True)
+
+    def _enqueue(self, values: dict[str, Any]) -> None:
+        try:
+            create_trial(value=0, params=values, distributions=self.space)
+        except ValueError:  # not in the space
+            return
+        self.study.enqueue_trial(values)
 
     def work(self) -> None:
         """Run trials until none is left that no other worker has begun."""
-        while True:
-            with self.claim() as trial:
-                if trial is None:
-                    return
-                self.run(trial)
-
-    @contextmanager
-    def claim(self) -> Iterator[Trial | FrozenTrial | None]:
-        """The next trial, locked: one whose worker was killed, or a new one."""
-        lock: FileLock | None = None
-        trial: Trial | FrozenTrial | None = None
-        with FileLock(self.folder / "claim.lock"):
-            known = self.study.get_trials(deepcopy=False)
-            for old in known:
-                if old.state == TrialState.RUNNING and (lock := self._lock(old)):
-                    trial = old
-                    break
-            else:
-                if sum(old.state != TrialState.WAITING for old in known) < self.trials:
-                    trial = asked = self.study.ask(self.space)
-                    lock = self._lock(asked)
-        try:
-            yield trial
-        finally:
-            if lock:
+        while claimed := self._claim():
+            trial, lock = claimed
+            try:
+                self._run(trial)
+            finally:
                 lock.release()
 
-    def _lock(self, trial: Trial | FrozenTrial) -> FileLock | None:
-        """A trial's lock, if neither another worker has it nor a training that outlived its worker."""
-        lock = FileLock(self.folder / f"{trial.number:04}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            return None
-        if self.folder_of(trial).is_dir() and is_locked(self.folder_of(trial)):
-            lock.release()
-            return None
-        return lock
+    def _claim(self) -> tuple[Trial | FrozenTrial, FileLock] | None:
+        """The next trial, locked: one that was begun but nobody is at work on, or a new one."""
+        with FileLock(self.folder / "claim.lock"):
+            begun = [trial for trial in self.study.trials if trial.state != TrialState.WAITING]
+            for trial in begun:
+                lock, run = self._lock(trial), self.folder_of(trial)
+                with suppress(Timeout):  # another worker has it
+                    if trial.state == TrialState.RUNNING and lock.acquire(timeout=0):
+                        if not (run.is_dir() and is_locked(run)):  # by a training that has outlived its worker
+                            return trial, lock
+                        lock.release()
+            if len(begun) >= self.trials:
+                return None
+            new = self.study.ask(self.space)
+            (lock := self._lock(new)).acquire()
+            return new, lock
+
+    def _lock(self, trial: Trial | FrozenTrial) -> FileLock:
+        return FileLock(self.folder_of(trial).with_suffix(".lock"))
 
     def folder_of(self, trial: Trial | FrozenTrial) -> Path:
         return self.folder / f"{trial.number:04}"
@@ -98,7 +119,7 @@ class Search:
         """Of ``train``, for what this trial tries."""
         return [*self.options, *(f"{option}={hydra_value(value)}" for option, value in trial.params.items())]
 
-    def run(self, trial: Trial | FrozenTrial) -> None:
+    def _run(self, trial: Trial | FrozenTrial) -> None:
         """Train, or resume, watch, and tell the study how it ended."""
         run, number = self.folder_of(trial), trial.number
         log.info("Trial %d of %d: %s", number, self.trials, " ".join(self.overrides(trial)[len(self.options) :]))
@@ -125,56 +146,18 @@ class Search:
 
     def _watch(self, process: "subprocess.Popen[bytes]", trial: Trial | FrozenTrial) -> int | None:
         """Wait for a training; the step at which it is stopped, if it is pruned."""
-        told, lengths = 0, [old.last_step or 0 for old in self.study.get_trials(states=[TrialState.COMPLETE])]
+        lengths = [old.last_step or 0 for old in self.study.get_trials(states=[TrialState.COMPLETE])]
+        first, table, told = PATIENCE * max(lengths, default=math.inf), self.folder_of(trial) / METRICS_CSV, 0
         while process.poll() is None:
             time.sleep(POLL)
-            if not isinstance(trial, Trial):  # one that another worker began runs to its end
+            if not table.exists() or not isinstance(trial, Trial):  # one that another worker began runs to its end
                 continue
-            for step, value in self._curve(trial)[told:]:
-                told += 1
+            curve = [
+                (int(step), row[self.metric]) for step, row in read_csv(table, "step").items() if self.metric in row
+            ]
+            for step, value in curve[told:]:
                 trial.report(value, step)
-                if self.prune and lengths and step >= PATIENCE * max(lengths) and trial.should_prune():
+                if self.prune and step >= first and trial.should_prune():
                     return step
+            told = len(curve)
         return None
-
-    def _curve(self, trial: Trial) -> list[tuple[int, float]]:
-        """The metric over the steps so far."""
-        try:
-            with (self.folder_of(trial) / "metrics.csv").open(newline="") as file:
-                rows = list(csv.DictReader(file))
-        except FileNotFoundError:
-            return []
-        return [(int(row["step"]), float(row[self.metric])) for row in rows if row.get(self.metric)]
-
-
-def open_search(
-    folder: Path, storage: str | None, space: Space, options: Sequence[str], defaults: dict[str, Any], metric: str,
-    trials: int, prune: bool, seed: int,
-) -> Search:  # fmt: skip
-    """A new study, or the one that this or another worker began. The defaults are its first trial.
-
-    ``storage`` is a database's address; without one, a journal in the folder. UserError for another study.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    folder.mkdir(parents=True, exist_ok=True)
-    higher = HIGHER_IS_BETTER.get(metric.rpartition("/")[2], True)
-    with FileLock(folder / "claim.lock"):
-        study = optuna.create_study(
-            study_name=str(folder) if storage else folder.name,
-            storage=storage or JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-            direction="maximize" if higher else "minimize", load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        )  # fmt: skip
-        # Of equal seeds several workers would choose the same.
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), constant_liar=True)
-        about = {OPTIONS: sorted(options), METRIC: metric}
-        if not study.user_attrs:
-            for name, value in about.items():
-                study.set_user_attr(name, value)
-            if all(holds(distribution, defaults.get(name)) for name, distribution in space.items()):
-                study.enqueue_trial({name: defaults[name] for name in space})
-        for name, value in about.items():
-            if (was := study.user_attrs[name]) != value:
-                raise UserError(f"{folder} holds a study with other options ({name}: was {was}, now {value}). Name "
-                                "another folder: tune.folder=…")  # fmt: skip
-    return Search(study, folder, space, list(options), metric, trials, prune)
