@@ -41,6 +41,7 @@ def write_report(search: Search) -> list[dict[str, Any]]:
     history.plot(numbers, best, color=COLORS[1], drawstyle="steps-post", label="the best")
     history.legend()
     history.set(xlabel="trial", ylabel=search.metric)
+    history.xaxis.get_major_locator().set_params(integer=True)
     if len(finished) >= ENOUGH and len(search.space) > 1:
         shares = get_param_importances(search.study, evaluator=PedAnovaImportanceEvaluator())
         names = [name.rpartition(".")[2] for name in reversed(shares)]

@@ -1,7 +1,6 @@
 """Trials of a study: each is an ordinary run, in a process of its own, and any of them may be killed."""
 
 import logging
-import math
 import subprocess
 import time
 from contextlib import suppress
@@ -146,8 +145,8 @@ class Search:
 
     def _watch(self, process: "subprocess.Popen[bytes]", trial: Trial | FrozenTrial) -> int | None:
         """Wait for a training; the step at which it is stopped, if it is pruned."""
-        lengths = [old.last_step or 0 for old in self.study.get_trials(states=[TrialState.COMPLETE])]
-        first, table, told = PATIENCE * max(lengths, default=math.inf), self.folder_of(trial) / METRICS_CSV, 0
+        last = max((old.last_step or 0 for old in self.study.trials if old.state == TrialState.COMPLETE), default=0)
+        table, told = self.folder_of(trial) / METRICS_CSV, 0
         while process.poll() is None:
             time.sleep(POLL)
             if not table.exists() or not isinstance(trial, Trial):  # one that another worker began runs to its end
@@ -157,7 +156,7 @@ class Search:
             ]
             for step, value in curve[told:]:
                 trial.report(value, step)
-                if self.prune and step >= first and trial.should_prune():
+                if self.prune and PATIENCE * last <= step < last and trial.should_prune():
                     return step
             told = len(curve)
         return None
