@@ -1,6 +1,8 @@
 """The Hydra application that all commands share: one grammar, one message for a user's mistake, one exit status."""
 
+import atexit
 import functools
+import gc
 import io
 import logging
 import os
@@ -63,6 +65,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="backslashreplace")
+            gc.set_threshold(100_000)  # as mypy does: to look for garbage in what is imported takes a second,
+            atexit.register(gc.freeze)  # and another one at the end
             logging.raiseExceptions = False  # no traceback where a log can't be written: on a full disk, say
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to here
             for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):  # queues send the last two before their limit
