@@ -130,7 +130,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def sweep(part: Part, folder: Path, *options: str) -> dict[str, Path]:
-    """Train both models; their run folders."""
+    """Train all models; their run folders."""
     part.command("image_translation.train", "-m", f"model={','.join(MODELS)}", *part.options(128), *options,
                  f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${run.model}")  # fmt: skip
     return {model: folder / model for model in MODELS}
@@ -171,7 +171,7 @@ def syncs(part: Part) -> None:
 
 
 def training(part: Part) -> None:
-    """Real pairs, three tasks and two models, to a table, a page and the last panel of each run."""
+    """Real pairs, three tasks and all models, to a table, a page and the last panel of each run."""
     tasks = [task for task in TASKS if not part.pairs or (part.pairs / task).is_dir()]
     epochs, every, runs = 1 if part.tiny else 20, 1 if part.tiny else 5, part.folder / "runs"
     process = part.start(
