@@ -93,9 +93,10 @@ def compare(
 
         log_comparison(output, FILES, means)
     every = [(task, experiment.label) for task in tasks for experiment in task.experiments]
-    shown = (*present, SHARPNESS)
-    rows = [[task.task, label, *(tables.show_mean(task, label, metric) for metric in shown)] for task, label in every]
-    print_table(["task", "model", *map(title, shown)], rows)
+    cells = {m: [tables.show_mean(task, label, m) for task, label in every] for m in (*present, SHARPNESS)}
+    cells = {metric: column for metric, column in cells.items() if set(column) != {"—"}}  # masks have no sharpness
+    rows = [[task.task, label, *row] for (task, label), *row in zip(every, *cells.values(), strict=True)]
+    print_table(["task", "model", *map(title, cells)], rows)
     print(render("summary.txt.j2", **values), end="")
 
 
