@@ -5,17 +5,17 @@ All options of train are options here too; tune.space says which of them to try.
 """
 
 import logging
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from image_translation.cli.app import command
 from image_translation.cli.console import print_table
-from image_translation.cli.errors import UserError, at_least, command_line
+from image_translation.cli.errors import UserError, at_least, command_line, hydra_value
 from image_translation.cli.values import check_values
 from image_translation.runs.config import flatten_config
 
@@ -38,8 +38,7 @@ def main(cfg: DictConfig) -> float | None:
     options = [word for word in words if not word.lstrip("+~").startswith(RUNS_OWN)]
     if not any(word.startswith("logger") for word in options):
         options.append("logger=none")  # dozens of short runs are no use on a dashboard, unless one asks for them
-    spaces = [OverridesParser.create().parse_override(word).value() for word in words if word.startswith("tune.space=")]
-    space = read_space(spaces[-1] if spaces else OmegaConf.to_container(cfg.tune.space, resolve=True))
+    space = read_space(OmegaConf.to_container(cfg.tune.suggested if cfg.tune.space is None else cfg.tune.space))
     defaults = {**HydraConfig.get().runtime.choices, **flatten_config(cfg)}
     search = Search(Path(cfg.tune.folder), space, options, cfg.optimized_metric, defaults, cfg.tune.trials,
                     cfg.tune.prune, cfg.tune.storage, cfg.tune.seed)  # fmt: skip
@@ -55,10 +54,12 @@ def main(cfg: DictConfig) -> float | None:
     if "finished" not in states:
         raise UserError(f"No trial finished. {search.folder}/*.txt have what they said.")
     best = search.study.best_trial
-    log.info("The best is trial %d:\n  %s", best.number, command_line("train", *search.overrides(best)))
-    run = search.folder_of(best)
+    quoted, run = map(shlex.quote, search.overrides(best)), search.folder_of(best)
+    log.info("The best is trial %d:\n  %s", best.number, command_line("train", *quoted))
     if cfg.tune.test and not (run / "evaluate" / "test" / "metrics.json").exists():
-        subprocess.run([sys.executable, "-m", "image_translation.evaluate", f"run={run}"], check=True)
+        test = [sys.executable, "-m", "image_translation.evaluate", f"run={hydra_value(run)}"]
+        if status := subprocess.run(test, check=False).returncode:
+            raise SystemExit(status)
     return float(best.value or 0)
 
 

@@ -52,9 +52,7 @@ def run_job(hydra: HydraConf, command: str) -> Any:
         print(f"job {hydra.job.num}: killed by signal {-status}. The sweep, typed again, continues it.", flush=True)
         return math.nan
     if status > 0:
-        said = output.read_bytes()[begin:].decode(errors="replace").splitlines()
-        errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
-        reason = errors[-1] if errors else f"exit status {status}."
+        reason = last_error(output, begin) or f"exit status {status}."
         raise UserError(f"job {hydra.job.num}: {reason} More in {output}.")
     found = manifest.get("optimized_metric")
     print(f"job {hydra.job.num}: finished, {found}", flush=True)
@@ -69,6 +67,12 @@ def start_command(command: str, words: Sequence[str], output: Path) -> "subproce
     arguments = [sys.executable, "-m", f"image_translation.{command}", *own, *words]
     with output.open("ab") as file:
         return subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, cwd=here and here.runtime.cwd)
+
+
+def last_error(output: Path, begin: int = 0) -> str:
+    """The last error in what a command has printed, from a place on; empty if there is none."""
+    said = output.read_bytes()[begin:].decode(errors="replace").splitlines()
+    return next((line.removeprefix("Error: ") for line in reversed(said) if line.startswith("Error: ")), "")
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:

@@ -90,6 +90,8 @@ def explain(error: Exception, config_name: str) -> str:
 def refuse_flags(config_name: str) -> None:
     """UserError for options as other tools write them: ``--task comic``."""
     for argument, following in pairwise([*sys.argv[1:], "…"]):
+        if config_name == "tune" and argument in ("-m", "--multirun"):
+            raise UserError("tune is one search and takes no -m. For several, call it several times.")
         name, _, value = argument.removeprefix("--").partition("=")
         if argument.startswith("--") and name not in HYDRA_FLAGS:
             name, known = name.replace("-", "_"), _known_options(config_name)

@@ -13,8 +13,7 @@ from image_translation.runs.files import atomic_write, write_csv
 from image_translation.tuning.trials import Search
 
 ENOUGH = 5  # trials to say which option matters
-STATUS = {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed", TrialState.PRUNED: "pruned",
-          TrialState.RUNNING: "running"}  # fmt: skip
+STATUS = {"COMPLETE": "finished", "FAIL": "failed", "PRUNED": "pruned", "RUNNING": "running"}
 
 
 @mpl.rc_context(STYLE)
@@ -23,14 +22,13 @@ def write_report(search: Search) -> list[dict[str, Any]]:
 
     Returns the rows of the table, the best first, those without a result last.
     """
-    trials = {trial.number: trial for trial in search.study.trials if trial.state in STATUS}
+    trials = {trial.number: trial for trial in search.study.trials if trial.state.name in STATUS}
     finished = {number: trial.value or 0 for number, trial in trials.items() if trial.state == TrialState.COMPLETE}
     higher = search.study.direction.name == "MAXIMIZE"
     ranked = sorted(finished, key=lambda number: finished[number], reverse=higher)
     rows = [
-        {"trial": number, "status": STATUS[trials[number].state], **trials[number].params}
-        | ({search.metric: finished[number]} if number in finished else {})
-        for number in dict.fromkeys([*ranked, *trials])
+        {"trial": number, "status": STATUS[trial.state.name], **trial.params, search.metric: finished.get(number, "")}
+        for number, trial in ({number: trials[number] for number in ranked} | trials).items()
     ]
     write_csv(search.folder / "trials.csv", rows, ["trial", "status", *search.space, search.metric])
     figure = Figure(figsize=(10, 3), dpi=120)
@@ -43,9 +41,8 @@ def write_report(search: Search) -> list[dict[str, Any]]:
     history.set(xlabel="trial", ylabel=search.metric)
     history.xaxis.get_major_locator().set_params(integer=True)
     if len(finished) >= ENOUGH and len(search.space) > 1:
-        shares = get_param_importances(search.study, evaluator=PedAnovaImportanceEvaluator())
-        names = [name.rpartition(".")[2] for name in reversed(shares)]
-        importance.barh(names, list(reversed(shares.values())), color=COLORS[0])
+        shares = dict(reversed(get_param_importances(search.study, evaluator=PedAnovaImportanceEvaluator()).items()))
+        importance.barh([name.rpartition(".")[2] for name in shares], list(shares.values()), color=COLORS[0])
         importance.set(xlabel="share of the difference that it makes")
     else:
         importance.text(0.5, 0.5, f"importance: from {ENOUGH} finished trials\nof two options on", ha="center")

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
 from image_translation.cli.errors import UserError, hydra_value
-from image_translation.cli.jobs import start_command
+from image_translation.cli.jobs import last_error, start_command
 from image_translation.cli.process import INTERRUPTED, TERMINATED
 from image_translation.comparison.reading import read_csv
 from image_translation.metrics.names import HIGHER_IS_BETTER
@@ -56,31 +57,31 @@ class Search:
 
     def __post_init__(self) -> None:
         """Open the study. UserError if it is one of other options."""
+        self._killed: set[int] = set()  # trials whose training was
         self.folder.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        about = [*sorted(self.options), f"optimized_metric={self.metric}"]
+        about = [*self.options, f"optimized_metric={self.metric}", *(f"{key}: {self.space[key]}" for key in self.space)]
         with FileLock(self.folder / "claim.lock"):
-            self.study = optuna.create_study(
-                study_name=str(self.folder) if self.storage else self.folder.name, load_if_exists=True,
-                storage=self.storage or JournalStorage(JournalFileBackend(str(self.folder / "journal.log"))),
-                direction="maximize" if HIGHER_IS_BETTER.get(self.metric.rpartition("/")[2], True) else "minimize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-            )  # fmt: skip
-            if (known := self.study.user_attrs.setdefault("options", about)) != about:
-                raise UserError(f"{self.folder} holds a study with other options ({' '.join(known)}). Name another "
-                                "folder: tune.folder=…")  # fmt: skip
+            try:
+                self.study = optuna.create_study(
+                    study_name=str(self.folder) if self.storage else "tune", load_if_exists=True,
+                    storage=self.storage or JournalStorage(JournalFileBackend(str(self.folder / "journal.log"))),
+                    direction="maximize" if HIGHER_IS_BETTER.get(self.metric.rpartition("/")[2], True) else "minimize",
+                    pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+                )  # fmt: skip
+            except SQLAlchemyError as error:
+                raise UserError(f"tune.storage={self.storage}: {error}") from error
+            if others := {*about} ^ {*self.study.user_attrs.get("options", about)}:
+                raise UserError(f"{self.folder} holds a study with other options ({', '.join(sorted(others))}). Name "
+                                "another folder: tune.folder=…")  # fmt: skip
             if not self.study.trials:
                 self.study.set_user_attr("options", about)
-                self._enqueue({name: self.defaults.get(name) for name in self.space})
-        # Of equal seeds several workers would choose the same.
-        self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(self.study.trials), constant_liar=True)
-
-    def _enqueue(self, values: dict[str, Any]) -> None:
-        try:
-            create_trial(value=0, params=values, distributions=self.space)
-        except ValueError:  # not in the space
-            return
-        self.study.enqueue_trial(values)
+                first = {option: self.defaults.get(option) for option in self.space}
+                try:
+                    create_trial(value=0, params=first, distributions=self.space)
+                    self.study.enqueue_trial(first)
+                except ValueError:
+                    log.warning("The defaults are not in tune.space, so no trial has them.")
 
     def work(self) -> None:
         """Run trials until none is left that no other worker has begun."""
@@ -88,10 +89,13 @@ class Search:
             trial, lock = claimed
             try:
                 self._run(trial)
+            except (KeyboardInterrupt, SystemExit):
+                log.info("Stopped. Typed again, the search continues with trial %d.", trial.number)
+                raise
             finally:
                 lock.release()
 
-    def _claim(self) -> tuple[Trial | FrozenTrial, FileLock] | None:
+    def _claim(self) -> tuple[Trial | FrozenTrial, BaseFileLock] | None:
         """The next trial, locked: one that was begun but nobody is at work on, or a new one."""
         with FileLock(self.folder / "claim.lock"):
             begun = [trial for trial in self.study.trials if trial.state != TrialState.WAITING]
@@ -104,9 +108,10 @@ class Search:
                         lock.release()
             if len(begun) >= self.trials:
                 return None
+            # Of equal seeds several workers would choose the same.
+            self.study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(begun), constant_liar=True)
             new = self.study.ask(self.space)
-            (lock := self._lock(new)).acquire()
-            return new, lock
+            return new, self._lock(new).acquire().lock
 
     def _lock(self, trial: Trial | FrozenTrial) -> FileLock:
         return FileLock(self.folder_of(trial).with_suffix(".lock"))
@@ -120,28 +125,34 @@ class Search:
 
     def _run(self, trial: Trial | FrozenTrial) -> None:
         """Train, or resume, watch, and tell the study how it ended."""
-        run, number = self.folder_of(trial), trial.number
+        run, number, output = self.folder_of(trial), trial.number, self.folder_of(trial).with_suffix(".txt")
         log.info("Trial %d of %d: %s", number, self.trials, " ".join(self.overrides(trial)[len(self.options) :]))
-        words = [f"hydra.run.dir={run}", "if_exists=resume", "evaluate=[]", f"optimized_metric={self.metric}"]
-        process = start_command("train", [*self.overrides(trial), *words], run.with_suffix(".txt"))
+        words = [*self.overrides(trial), "if_exists=resume", "evaluate=[]", f"optimized_metric={self.metric}"]
+        process = start_command("train", [*words, f"hydra.run.dir={hydra_value(run)}"], output)
         try:
             pruned = self._watch(process, trial)
         finally:
             process.terminate()  # by a signal to this worker: the trial is resumed later
             process.wait()
-        manifest: dict[str, Any] = read_manifest(run) if (run / MANIFEST).exists() else {"status": "failed"}
+        manifest: dict[str, Any] = read_manifest(run) if (run / MANIFEST).exists() else {}
         if pruned is not None:
             write_json(run / MANIFEST, manifest | {"pruned": pruned})
             self.study.tell(number, state=TrialState.PRUNED)
             log.info("  pruned at step %d: behind the median of the others", pruned)
-        elif manifest["status"] == "finished" and manifest.get("optimized_metric") is not None:
+        elif manifest.get("status") == "finished" and manifest.get("optimized_metric") is not None:
             self.study.tell(number, manifest["optimized_metric"])
             log.info("  %s %.4f, best %.4f", self.metric, manifest["optimized_metric"], self.study.best_value)
         elif process.returncode in (INTERRUPTED, TERMINATED):  # stopped from outside: the trial stays open
             raise SystemExit(process.returncode)
+        elif process.returncode < 0 and number not in self._killed:  # once more
+            self._killed.add(number)
+            log.warning("  its training was killed by signal %d, and is resumed", -process.returncode)
         else:
             self.study.tell(number, state=TrialState.FAIL)
-            log.warning("  failed: %s. %s has what it said.", manifest.get("error", "no run"), run.with_suffix(".txt"))
+            reason = f"{last_error(output) or f'exit status {process.returncode}.'} More in {output}."
+            if not manifest:  # it was refused, so the others would be
+                raise UserError(f"trial {number}: {reason}")
+            log.warning("  failed: %s", reason)
 
     def _watch(self, process: "subprocess.Popen[bytes]", trial: Trial | FrozenTrial) -> int | None:
         """Wait for a training; the step at which it is stopped, if it is pruned."""
@@ -151,11 +162,9 @@ class Search:
             time.sleep(POLL)
             if not table.exists() or not isinstance(trial, Trial):  # one that another worker began runs to its end
                 continue
-            curve = [
-                (int(step), row[self.metric]) for step, row in read_csv(table, "step").items() if self.metric in row
-            ]
-            for step, value in curve[told:]:
-                trial.report(value, step)
+            curve = {int(step): row[self.metric] for step, row in read_csv(table, "step").items() if self.metric in row}
+            for step in list(curve)[told:]:
+                trial.report(curve[step], step)
                 if self.prune and PATIENCE * last <= step < last and trial.should_prune():
                     return step
             told = len(curve)

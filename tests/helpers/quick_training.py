@@ -1,6 +1,8 @@
 """A training that takes moments: five validations, of which it remembers what it has done."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +22,8 @@ def start_command(command: str, words: Sequence[str], output: Path) -> "subproce
 def main() -> None:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     run, x = Path(options["hydra.run.dir"]), float(options["x"])
+    if "refused" in options:
+        sys.exit("Error: refused is no option.")
     run.mkdir(exist_ok=True)
     with file_lock(run):
         table = run / "metrics.csv"
@@ -29,8 +33,11 @@ def main() -> None:
             time.sleep(float(options.get("pause", 0)))
             with table.open("a") as file:
                 file.write(f"{step},{x + step}\n")
+            if step == 2 and "killed" in options:
+                os.kill(os.getpid(), signal.SIGKILL)
         if x < -5:
-            sys.exit("too low")
+            (run / "run.json").write_text(json.dumps({"status": "failed", "task": "t", "model": "m"}))
+            sys.exit("Error: too low.")
         facts = {"status": "finished", "task": "t", "model": "m", "optimized_metric": x + 5}
         (run / "run.json").write_text(json.dumps(facts))
 

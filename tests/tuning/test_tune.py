@@ -2,9 +2,11 @@
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ import optuna
 import pytest
 from conftest import PROJECT, TINY_AUTOENCODER, Command, make_comic_root, read_csv, read_json, succeeded
 from helpers.quick_training import start_command
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from PIL import Image
 
-from image_translation.cli.errors import UserError
+from image_translation.cli.app import CONF
+from image_translation.cli.errors import UserError, hydra_value
 from image_translation.runs.files import file_lock, write_json
 from image_translation.tuning import trials
 from image_translation.tuning.space import read_space
@@ -91,8 +96,12 @@ def test_the_same_again_continues_with_more_trials(tmp_path: Path) -> None:
 
     assert [trial.params for trial in found.study.trials][:3] == before
     assert states(found) == ["COMPLETE"] * 5
-    with pytest.raises(UserError, match=r"other options \(optimized_metric=val/psnr\)"):
+    with pytest.raises(UserError, match=r"other options \(model=pix2pix\)"):
         search(tmp_path / "study", options=["model=pix2pix"])
+    with pytest.raises(UserError, match=r"other options \(x: FloatDistribution"):
+        search(tmp_path / "study", space=read_space({"x": [-4.0, 3.0]}))
+    (tmp_path / "study").rename(tmp_path / "elsewhere")
+    assert len(search(tmp_path / "elsewhere").study.trials) == 5
 
 
 def test_a_trial_that_fails_is_told_and_the_next_one_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -100,9 +109,33 @@ def test_a_trial_that_fails_is_told_and_the_next_one_runs(tmp_path: Path, caplog
     found.work()
 
     assert states(found)[0] == "FAIL"
-    assert "too low" in (tmp_path / "study" / "0000.txt").read_text()
-    assert "0000.txt has what it said" in caplog.text
+    assert "failed: too low. More in" in caplog.text
     assert len(states(found)) == 4
+
+
+def test_a_training_that_is_refused_ends_the_search(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trial 0: refused is no option\. More in"):
+        search(tmp_path / "study", options=["refused=1"]).work()
+
+
+def test_a_training_that_is_killed_is_resumed_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = search(tmp_path / "study", options=["killed=1"], trials=1)
+    found.work()
+
+    assert states(found) == ["COMPLETE"]
+    assert found.study.best_value == 6
+    assert "killed by signal 9, and is resumed" in caplog.text
+
+
+def test_workers_that_begin_together_choose_differently(tmp_path: Path) -> None:
+    workers = [search(tmp_path / "study", trials=9, options=["pause=0.05"]) for _ in range(2)]
+    threads = [threading.Thread(target=worker.work) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({trial.params["x"] for trial in workers[0].study.trials}) == 9
 
 
 def test_trials_behind_the_median_are_stopped_and_say_so(tmp_path: Path) -> None:
@@ -179,12 +212,11 @@ trials.Search(Path({str(tmp_path / "study")!r}), read_space({{"x": [-4.0, 4.0]}}
 
 @pytest.mark.slow
 def test_a_search_on_the_command_line_ends_with_the_test_of_the_winner(command: Command, tmp_path: Path) -> None:
-    root = make_comic_root(tmp_path / "pairs")
-    words = [*TINY_AUTOENCODER, f"data.root={root}", "tune.trials=2", f"tune.folder={tmp_path / 'study'}",
-             "tune.space={model.optimizer.lr: [1e-4, 1e-2, log]}"]  # fmt: skip
+    root, study = make_comic_root(tmp_path / "my pairs"), tmp_path / "a study, odd=1"
+    words = [*TINY_AUTOENCODER, f"data.root={root}", "tune.trials=2", f"tune.folder={hydra_value(study)}",
+             "tune.space={model.optimizer.lr: [1e-4, 1e-2, log], data.batch_size: [1, 2]}"]  # fmt: skip
     result = succeeded(command("tune", *words))
 
-    study = tmp_path / "study"
     table = read_csv(study / "trials.csv")
     assert [row["status"] for row in table] == ["finished"] * 2
     assert float(table[0]["val/psnr"]) >= float(table[1]["val/psnr"])
@@ -193,7 +225,8 @@ def test_a_search_on_the_command_line_ends_with_the_test_of_the_winner(command: 
     assert (best / "evaluate" / "test" / "metrics.json").exists()
     assert not (best / "test").exists()
     assert not (other / "evaluate").exists()
-    assert f"The best is trial {int(best.name)}" in result.stdout
+    (_, typed) = result.stdout.split(f"The best is trial {int(best.name)}:")
+    assert f"data.root={root}" in shlex.split(typed.strip().splitlines()[0])
     with Image.open(study / "tune.png") as figure:
         assert figure.width > 600
     again = succeeded(command("tune", *words))
@@ -208,3 +241,18 @@ def test_a_database_may_hold_the_study(tmp_path: Path) -> None:
     search(tmp_path / "study", storage=address, trials=2).work()
 
     assert len(optuna.load_study(study_name=None, storage=address).trials) == 2
+    with pytest.raises(UserError, match=r"tune\.storage=nonsense://here: "):
+        search(tmp_path / "other", storage="nonsense://here")
+
+
+def test_what_the_command_takes(command: Command) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        space = "tune.space={data.batch_size: [2, 4], model/scheduler: [constant, cosine]}"
+        config = compose("tune", ["model=resunet", space])
+        assert compose("tune", ["model=resunet"]).tune.space is None
+    assert read_space(OmegaConf.to_container(config.tune.space)) == {
+        "data.batch_size": IntDistribution(2, 4), "model/scheduler": CategoricalDistribution(["constant", "cosine"])
+    }  # fmt: skip
+    refused = command("tune", "-m", "seed=0,1")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: tune is one search")
