@@ -18,7 +18,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("local", "ray")]
 SLURM = {
     # Runs each job of an array at once, on this machine.
     "sbatch": r"""#!/bin/bash
-cp "$1" "$SLURM_JOBS/job.sh"
+cp "$1" "$SLURM_JOBS/job.tmp" && mv "$SLURM_JOBS/job.tmp" "$SLURM_JOBS/job.sh"  # there as a whole
 last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\)%.*/\1/p' "$1")
 export SLURM_ARRAY_JOB_ID=77 SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0
 for i in $(seq 0 $last); do
