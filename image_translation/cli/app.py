@@ -26,7 +26,7 @@ from image_translation.cli.help import help_text
 from image_translation.cli.jobs import is_elsewhere, run_job
 from image_translation.cli.messages import config_dirs, explain, refuse_flags, refuse_new_keys, report
 from image_translation.cli.process import TERMINATED, exit_status, provide_home
-from image_translation.cli.sweep import end_sweep
+from image_translation.cli.sweep import end_sweep, explain_resuming
 
 FLAGS = ("-m", "--multirun", "-h", "--help", "--resolve")
 FLAGS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c",
@@ -96,6 +96,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 end_sweep()
                 sys.exit(1)
             except (KeyboardInterrupt, SystemExit) as error:
+                if exit_status(error) > 1:
+                    explain_resuming()
                 sys.exit(exit_status(error) if exit_status(error) > 1 else getattr(error, "code", 1))
 
         return main

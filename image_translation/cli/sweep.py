@@ -1,7 +1,9 @@
 """What a sweep made of its jobs."""
 
 import math
+import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from image_translation.cli.console import print_table
-from image_translation.cli.errors import UserError
+from image_translation.cli.errors import UserError, command_line
 from image_translation.cli.messages import report
 from image_translation.cli.process import is_main_process
 from image_translation.metrics.names import HIGHER_IS_BETTER, METRICS
@@ -112,3 +114,11 @@ def end_sweep() -> None:
     if SweepTable.open:
         table, config = SweepTable.open
         table.on_multirun_end(config)
+
+
+def explain_resuming() -> None:
+    """Say how to resume a sweep that was stopped."""
+    if SweepTable.open and is_main_process():
+        again = {"if_exists": "resume", "hydra.sweep.dir": SweepTable.open[1].hydra.sweep.dir}
+        typed = [word for word in sys.argv[1:] if word.partition("=")[0] not in again]
+        print("To resume the sweep:", command_line("train", shlex.join(typed), **again))

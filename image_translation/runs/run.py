@@ -3,9 +3,7 @@
 import logging
 import os
 import platform
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from image_translation import __version__
@@ -191,10 +188,6 @@ class Run:
             return
         if status == "interrupted" and is_main_process():
             log.info("Stopped. To resume: %s", command_line("train", resume=self.folder))
-            if (hydra := HydraConfig.get()).mode == RunMode.MULTIRUN:
-                again = {"if_exists": "resume", "hydra.sweep.dir": hydra.sweep.dir}
-                typed = [word for word in sys.argv[1:] if word.partition("=")[0] not in again]
-                log.info("To resume the sweep: %s", command_line("train", shlex.join(typed), **again))
         if not self.begun:
             return
         facts: dict[str, Any] = {"status": status, "wall_time_s": round(time.perf_counter() - self.start, 1)}
