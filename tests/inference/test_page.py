@@ -96,12 +96,12 @@ def test_test_images_and_other_uploads_after_them(page: "playwright.Page", tmp_p
     shown(page, 90)
     page.get_by_role("radio", name="the size of the training images").click()
     button = page.get_by_role("button", name="Download the output")
-    assert button.is_enabled()
+    playwright.expect(button).to_be_enabled()
     (tmp_path / "text.png").write_text("no image")
     upload(page, tmp_path / "text.png")
     page.get_by_text("text.png: not an image of a known kind").wait_for()
-    assert page.locator("img.preview").count() == 0
-    assert button.is_disabled()  # not the output of the one before
+    playwright.expect(page.locator("img.preview")).to_have_count(0)
+    playwright.expect(button).to_be_disabled()  # not the output of the one before
 
 
 def test_what_is_no_image_or_too_large_gets_a_message(page: "playwright.Page", tmp_path: Path) -> None:
