@@ -150,7 +150,7 @@ class Search:
         else:
             self.study.tell(number, state=TrialState.FAIL)
             reason = f"{last_error(output) or f'exit status {process.returncode}.'} More in {output}."
-            if not manifest:  # it was refused, so the others would be
+            if number == 0 and not manifest:  # the first was refused, so the others would be
                 raise UserError(f"trial {number}: {reason}")
             log.warning("  failed: %s", reason)
 

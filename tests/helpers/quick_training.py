@@ -24,6 +24,8 @@ def main() -> None:
     run, x = Path(options["hydra.run.dir"]), float(options["x"])
     if "refused" in options:
         sys.exit("Error: refused is no option.")
+    if x < -8:
+        sys.exit("Error: much too low.")
     run.mkdir(exist_ok=True)
     with file_lock(run):
         table = run / "metrics.csv"

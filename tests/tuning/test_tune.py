@@ -106,10 +106,12 @@ def test_the_same_again_continues_with_more_trials(tmp_path: Path) -> None:
 
 def test_a_trial_that_fails_is_told_and_the_next_one_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = search(tmp_path / "study", space=read_space({"x": [-9, -4]}), defaults={"x": -6}, trials=4)
+    found.study.enqueue_trial({"x": -9})
     found.work()
 
-    assert states(found)[0] == "FAIL"
+    assert states(found)[:2] == ["FAIL", "FAIL"]
     assert "failed: too low. More in" in caplog.text
+    assert "failed: much too low. More in" in caplog.text  # it left no run
     assert len(states(found)) == 4
 
 
